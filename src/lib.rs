@@ -1,0 +1,5 @@
+//! Sluicegate: a reverse-proxy API gateway that applies connector-style policies.
+
+pub mod body;
+pub mod clock;
+pub mod pipeline;

@@ -1,0 +1,2 @@
+//! The `sluicegate` command: arguments in, exit code out.
+fn main() {}
