@@ -1,0 +1,450 @@
+//! A configuration folder into documents: every table read and typed, policies still as written.
+
+use std::ops::Range;
+use std::path::Path;
+
+use serde::de::DeserializeOwned;
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::diagnostic::{Diagnostic, Diagnostics, one_of, suggest};
+use super::named::NamedValues;
+use super::read::{Table, Value, as_text, read, take};
+use super::source::{FileId, Location, Sources};
+use super::spec::{
+    ApiSpec, BackendSpec, ErrorsSpec, IssuerSpec, OperationSpec, ProductSpec, ServerSpec, StoreSpec, SubscriptionSpec,
+    TelemetrySpec,
+};
+use super::value::NESTED_MARK;
+
+/// The name of the file that describes the process.
+pub const GATEWAY_FILE: &str = "gateway.toml";
+
+/// A policy as written: its name, and a table that is read once its type is known.
+#[derive(Debug, Clone)]
+pub struct RawPolicy<'i> {
+    /// The file it stands in.
+    pub file: FileId,
+    /// The `policy` value.
+    pub name: Spanned<String>,
+    /// The `id` that on-error and the trace show.
+    pub id: Option<String>,
+    /// The other keys.
+    pub table: Table<'i>,
+    /// The lists of policies inside it, by the number that stands in the table in their place.
+    pub nested: Vec<Vec<RawPolicy<'i>>>,
+}
+
+/// The four sections of a scope, and whether broader scopes run too.
+#[derive(Debug, Default, Clone)]
+pub struct ScopeDocument<'i> {
+    /// `[[inbound]]`
+    pub inbound: Vec<RawPolicy<'i>>,
+    /// `[[backend]]`
+    pub backend: Vec<RawPolicy<'i>>,
+    /// `[[outbound]]`
+    pub outbound: Vec<RawPolicy<'i>>,
+    /// `[[on-error]]`
+    pub on_error: Vec<RawPolicy<'i>>,
+}
+
+/// A named table and where it stands.
+#[derive(Debug)]
+pub struct Entry<T> {
+    /// The name.
+    pub name: Spanned<String>,
+    /// The table.
+    pub spec: T,
+}
+
+/// One `[products.NAME]`.
+#[derive(Debug)]
+pub struct ProductDocument<'i> {
+    /// Its table.
+    pub spec: ProductSpec,
+    /// Its policies.
+    pub scope: ScopeDocument<'i>,
+}
+
+/// One `[[operation]]`.
+#[derive(Debug)]
+pub struct OperationDocument<'i> {
+    /// Its table.
+    pub spec: OperationSpec,
+    /// Its policies.
+    pub scope: ScopeDocument<'i>,
+}
+
+/// One API's file.
+#[derive(Debug)]
+pub struct ApiDocument<'i> {
+    /// The file.
+    pub file: FileId,
+    /// `[api]`
+    pub spec: ApiSpec,
+    /// Its policies.
+    pub scope: ScopeDocument<'i>,
+    /// Its operations.
+    pub operations: Vec<OperationDocument<'i>>,
+}
+
+/// The whole configuration as written.
+#[derive(Debug, Default)]
+pub struct Document<'i> {
+    /// gateway.toml's id.
+    pub gateway: Option<FileId>,
+    /// `[server]`
+    pub server: ServerSpec,
+    /// `[store]`
+    pub store: StoreSpec,
+    /// `[errors]`
+    pub errors: ErrorsSpec,
+    /// `[telemetry]`
+    pub telemetry: TelemetrySpec,
+    /// `[named-values]`
+    pub named: NamedValues,
+    /// `[backends]`
+    pub backends: Vec<Entry<BackendSpec>>,
+    /// `[issuers]`
+    pub issuers: Vec<Entry<IssuerSpec>>,
+    /// `[products]`
+    pub products: Vec<Entry<ProductDocument<'i>>>,
+    /// `[subscriptions]`
+    pub subscriptions: Vec<Entry<SubscriptionSpec>>,
+    /// `[fragments]`
+    pub fragments: Vec<Entry<Vec<RawPolicy<'i>>>>,
+    /// The global policies.
+    pub scope: ScopeDocument<'i>,
+    /// The APIs, in the order of their files' names.
+    pub apis: Vec<ApiDocument<'i>>,
+    /// Every key, its value as written and its place, for the view of the configuration in force.
+    pub settings: Vec<(String, String, Location)>,
+}
+
+/// A file before it is parsed: its name in the folder and its text.
+pub type NamedText = (String, String);
+
+/// Reads the TOML files of a folder, sorted by name. Hidden files are left out: editors and Kubernetes keep theirs there.
+pub fn read_folder(folder: &Path) -> std::io::Result<Vec<NamedText>> {
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(folder)? {
+        let path = entry?.path();
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default().to_owned();
+        if name.ends_with(".toml") && !name.starts_with('.') && path.is_file() {
+            let bytes = std::fs::read(&path)?;
+            let text = String::from_utf8(bytes).map_err(|_| {
+                std::io::Error::new(std::io::ErrorKind::InvalidData, format!("`{name}` is not UTF-8 text"))
+            })?;
+            // A byte-order mark is no part of TOML, and Windows editors write one.
+            files.push((name, text.strip_prefix('\u{feff}').map_or_else(|| text.clone(), str::to_owned)));
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
+/// Parses the files of a folder. `folder` is where relative paths start.
+pub fn parse<'i>(sources: &'i Sources, folder: Option<&Path>, diagnostics: &mut Diagnostics) -> Document<'i> {
+    let mut document = Document::default();
+    let mut tables = Vec::new();
+    for (file, source) in sources.iter() {
+        let text: &'i str = &source.text;
+        let (table, errors) = DeTable::parse_recoverable(text);
+        let failed = !errors.is_empty();
+        for error in errors {
+            let end = text.len();
+            let span = error.span().unwrap_or(0..0);
+            let span = span.start.min(end)..span.end.min(end);
+            diagnostics.push(Diagnostic::error("syntax", file, span, error.message().to_owned()));
+        }
+        if failed {
+            continue;
+        }
+        let table = table.into_inner();
+        list_settings(&mut document.settings, "", &table, file);
+        tables.push((file, source.name == GATEWAY_FILE, table));
+    }
+    if let Some((file, _, table)) = tables.iter_mut().find(|(_, gateway, _)| *gateway)
+        && let Some((_, value)) = take(table, "named-values")
+        && let DeValue::Table(values) = value.into_inner()
+    {
+        document.named = NamedValues::load(values, *file, folder, diagnostics);
+    }
+    for (file, gateway, mut table) in tables {
+        document.named.substitute(&mut table, file, &sources.file(file).text, diagnostics);
+        if gateway {
+            read_gateway(&mut document, file, table, diagnostics);
+        } else if let Some(api) = read_api(file, table, diagnostics) {
+            document.apis.push(api);
+        }
+    }
+    document
+}
+
+fn list_settings(out: &mut Vec<(String, String, Location)>, prefix: &str, table: &Table<'_>, file: FileId) {
+    fn value(out: &mut Vec<(String, String, Location)>, name: String, item: &Value<'_>, file: FileId) {
+        match item.get_ref() {
+            DeValue::Table(inner) => list_settings(out, &name, inner, file),
+            DeValue::Array(list) => {
+                for (index, item) in list.iter().enumerate() {
+                    value(out, format!("{name}[{index}]"), item, file);
+                }
+            }
+            DeValue::String(text) => out.push((name, text.to_string(), Location { file, span: item.span() })),
+            DeValue::Integer(number) => out.push((name, number.to_string(), Location { file, span: item.span() })),
+            DeValue::Float(number) => out.push((name, number.to_string(), Location { file, span: item.span() })),
+            DeValue::Boolean(flag) => out.push((name, flag.to_string(), Location { file, span: item.span() })),
+            DeValue::Datetime(date) => out.push((name, date.to_string(), Location { file, span: item.span() })),
+        }
+    }
+    for (key, item) in table {
+        let name = if prefix.is_empty() { key.get_ref().to_string() } else { format!("{prefix}.{}", key.get_ref()) };
+        value(out, name, item, file);
+    }
+}
+
+fn read_gateway<'i>(document: &mut Document<'i>, file: FileId, mut table: Table<'i>, diagnostics: &mut Diagnostics) {
+    const KEYS: [&str; 13] = [
+        "server",
+        "store",
+        "errors",
+        "telemetry",
+        "named-values",
+        "backends",
+        "issuers",
+        "products",
+        "subscriptions",
+        "fragments",
+        "inbound",
+        "backend",
+        "outbound",
+    ];
+    document.gateway = Some(file);
+    document.scope = read_scope(&mut table, file, diagnostics);
+    document.server = one(&mut table, "server", file, diagnostics).unwrap_or_default();
+    document.store = one(&mut table, "store", file, diagnostics).unwrap_or_default();
+    document.errors = one(&mut table, "errors", file, diagnostics).unwrap_or_default();
+    document.telemetry = one(&mut table, "telemetry", file, diagnostics).unwrap_or_default();
+    document.backends = named(&mut table, "backends", file, diagnostics, read);
+    document.issuers = named(&mut table, "issuers", file, diagnostics, read);
+    document.subscriptions = named(&mut table, "subscriptions", file, diagnostics, read);
+    document.products = named(&mut table, "products", file, diagnostics, |mut table, file, place, diagnostics| {
+        let scope = read_scope(&mut table, file, diagnostics);
+        read(table, file, place, diagnostics).map(|spec| ProductDocument { spec, scope })
+    });
+    document.fragments = named(&mut table, "fragments", file, diagnostics, |mut table, file, _, diagnostics| {
+        let policies = take(&mut table, "policies").map(|(_, value)| policies(value, file, diagnostics));
+        unknown_keys(&table, file, &["policies"], diagnostics);
+        Some(policies.unwrap_or_default())
+    });
+    take(&mut table, "named-values");
+    if table.keys().any(|key| matches!(key.get_ref().as_ref(), "api" | "operation")) {
+        let key = table.keys().find(|key| matches!(key.get_ref().as_ref(), "api" | "operation")).cloned();
+        if let Some(key) = key {
+            diagnostics.push(
+                Diagnostic::error(
+                    "unknown-key",
+                    file,
+                    key.span(),
+                    format!("`{}` does not belong into {GATEWAY_FILE}", key.get_ref()),
+                )
+                .hint("give the API a file of its own in the same folder"),
+            );
+            table.remove(&key);
+        }
+    }
+    unknown_keys(&table, file, &[&KEYS[..], &["on-error"]].concat(), diagnostics);
+}
+
+fn read_api<'i>(file: FileId, mut table: Table<'i>, diagnostics: &mut Diagnostics) -> Option<ApiDocument<'i>> {
+    let scope = read_scope(&mut table, file, diagnostics);
+    let api = take(&mut table, "api");
+    let mut operations = Vec::new();
+    if let Some((_, value)) = take(&mut table, "operation") {
+        let span = value.span();
+        match value.into_inner() {
+            DeValue::Array(list) => {
+                for item in list {
+                    operations.extend(read_operation(item, file, diagnostics));
+                }
+            }
+            _ => diagnostics.push(
+                Diagnostic::error("wrong-type", file, span, "`operation` is not a list of tables")
+                    .hint("write `[[operation]]`"),
+            ),
+        }
+    }
+    unknown_keys(&table, file, &["api", "operation", "inbound", "backend", "outbound", "on-error"], diagnostics);
+    let Some((key, value)) = api else {
+        diagnostics.push(
+            Diagnostic::error("missing-key", file, 0..0, "this file has no `[api]` table")
+                .hint("each file beside gateway.toml describes one API"),
+        );
+        return None;
+    };
+    let DeValue::Table(api) = value.into_inner() else {
+        diagnostics
+            .push(Diagnostic::error("wrong-type", file, key.span(), "`api` is not a table").hint("write `[api]`"));
+        return None;
+    };
+    let spec: ApiSpec = read(api, file, &key.span(), diagnostics)?;
+    Some(ApiDocument { file, spec, scope, operations })
+}
+
+fn read_operation<'i>(item: Value<'i>, file: FileId, diagnostics: &mut Diagnostics) -> Option<OperationDocument<'i>> {
+    let span = item.span();
+    let DeValue::Table(mut table) = item.into_inner() else {
+        diagnostics
+            .push(Diagnostic::error("wrong-type", file, span, "an operation is a table").hint("write `[[operation]]`"));
+        return None;
+    };
+    let scope = read_scope(&mut table, file, diagnostics);
+    read(table, file, &span, diagnostics).map(|spec| OperationDocument { spec, scope })
+}
+
+/// Takes the four sections out of a table.
+fn read_scope<'i>(table: &mut Table<'i>, file: FileId, diagnostics: &mut Diagnostics) -> ScopeDocument<'i> {
+    let mut section =
+        |name: &str| take(table, name).map(|(_, value)| policies(value, file, diagnostics)).unwrap_or_default();
+    ScopeDocument {
+        inbound: section("inbound"),
+        // An operation's and an API's `backend = "name"` is no section.
+        outbound: section("outbound"),
+        on_error: section("on-error"),
+        backend: match table.get("backend").map(|value| matches!(value.get_ref(), DeValue::String(_))) {
+            Some(true) | None => Vec::new(),
+            Some(false) => {
+                take(table, "backend").map(|(_, value)| policies(value, file, diagnostics)).unwrap_or_default()
+            }
+        },
+    }
+}
+
+fn one<T: DeserializeOwned>(
+    table: &mut Table<'_>,
+    name: &str,
+    file: FileId,
+    diagnostics: &mut Diagnostics,
+) -> Option<T> {
+    let (key, value) = take(table, name)?;
+    match value.into_inner() {
+        DeValue::Table(inner) => read(inner, file, &key.span(), diagnostics),
+        _ => {
+            diagnostics.push(
+                Diagnostic::error("wrong-type", file, key.span(), format!("`{name}` is not a table"))
+                    .hint(format!("write `[{name}]`")),
+            );
+            None
+        }
+    }
+}
+
+fn named<'i, T>(
+    table: &mut Table<'i>,
+    name: &str,
+    file: FileId,
+    diagnostics: &mut Diagnostics,
+    mut make: impl FnMut(Table<'i>, FileId, &Range<usize>, &mut Diagnostics) -> Option<T>,
+) -> Vec<Entry<T>> {
+    let Some((key, value)) = take(table, name) else { return Vec::new() };
+    let DeValue::Table(inner) = value.into_inner() else {
+        diagnostics.push(
+            Diagnostic::error("wrong-type", file, key.span(), format!("`{name}` is not a table"))
+                .hint(format!("write `[{name}.NAME]`")),
+        );
+        return Vec::new();
+    };
+    let mut entries = Vec::new();
+    for (key, value) in inner {
+        let span = key.span();
+        let title = key.into_inner().into_owned();
+        match value.into_inner() {
+            DeValue::Table(body) => {
+                if let Some(spec) = make(body, file, &span, diagnostics) {
+                    entries.push(Entry { name: Spanned::new(span, title), spec });
+                }
+            }
+            _ => diagnostics.push(
+                Diagnostic::error("wrong-type", file, span, format!("`{title}` is not a table"))
+                    .hint(format!("write `[{name}.{title}]` and its keys below it")),
+            ),
+        }
+    }
+    entries
+}
+
+fn unknown_keys(table: &Table<'_>, file: FileId, known: &[&str], diagnostics: &mut Diagnostics) {
+    for key in table.keys() {
+        diagnostics.push(
+            Diagnostic::error("unknown-key", file, key.span(), format!("unknown key `{}`", key.get_ref()))
+                .label(format!("expected {}", one_of(known.iter().copied())))
+                .maybe_hint(suggest(key.get_ref(), known.iter().copied())),
+        );
+    }
+}
+
+/// A list of policy tables.
+pub fn policies<'i>(value: Value<'i>, file: FileId, diagnostics: &mut Diagnostics) -> Vec<RawPolicy<'i>> {
+    let span = value.span();
+    let DeValue::Array(list) = value.into_inner() else {
+        diagnostics.push(
+            Diagnostic::error("wrong-type", file, span, "a section is a list of policies")
+                .hint("write `[[inbound]]` with double brackets, and `policy = \"…\"` below it"),
+        );
+        return Vec::new();
+    };
+    list.into_iter().filter_map(|item| policy(item, file, diagnostics)).collect()
+}
+
+fn policy<'i>(item: Value<'i>, file: FileId, diagnostics: &mut Diagnostics) -> Option<RawPolicy<'i>> {
+    let span = item.span();
+    let DeValue::Table(mut table) = item.into_inner() else {
+        diagnostics.push(
+            Diagnostic::error("wrong-type", file, span, "a policy is a table").hint("`{ policy = \"set-header\", … }`"),
+        );
+        return None;
+    };
+    let Some((_, name)) = take(&mut table, "policy") else {
+        diagnostics.push(
+            Diagnostic::error("missing-key", file, span, "missing key `policy`")
+                .hint("every policy names its kind: `policy = \"set-header\"`"),
+        );
+        return None;
+    };
+    let Some(kind) = as_text(&name) else {
+        diagnostics.push(Diagnostic::error("wrong-type", file, name.span(), "`policy` is not text"));
+        return None;
+    };
+    let name = Spanned::new(name.span(), kind.to_owned());
+    let id = take(&mut table, "id").and_then(|(_, value)| as_text(&value).map(str::to_owned));
+    let mut nested = Vec::new();
+    lift(&mut table, file, &mut nested, diagnostics);
+    Some(RawPolicy { file, name, id, table, nested })
+}
+
+/// Takes the lists of policies out of a policy's table, at any depth, and leaves their numbers.
+fn lift<'i>(table: &mut Table<'i>, file: FileId, nested: &mut Vec<Vec<RawPolicy<'i>>>, diagnostics: &mut Diagnostics) {
+    for (_, value) in table.iter_mut() {
+        let span = value.span();
+        match value.get_mut() {
+            DeValue::Table(inner) => lift(inner, file, nested, diagnostics),
+            DeValue::Array(list) => {
+                let holds_policies = list
+                    .iter()
+                    .any(|item| matches!(item.get_ref(), DeValue::Table(inner) if inner.contains_key("policy")));
+                if holds_policies {
+                    let mark = DeValue::String(format!("{NESTED_MARK}{}", nested.len()).into());
+                    let list = std::mem::replace(value.get_mut(), mark);
+                    nested.push(policies(Spanned::new(span, list), file, diagnostics));
+                } else {
+                    for item in list.iter_mut() {
+                        if let DeValue::Table(inner) = item.get_mut() {
+                            lift(inner, file, nested, diagnostics);
+                        }
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,14 @@
+//! TOML as written: files, tables, values and their mistakes. Holds no runtime types.
+
+pub mod diagnostic;
+pub mod folder;
+pub mod named;
+pub mod read;
+pub mod render;
+pub mod source;
+pub mod spec;
+pub mod value;
+
+pub use diagnostic::{Diagnostic, Diagnostics, Severity};
+pub use folder::{Document, RawPolicy, ScopeDocument};
+pub use value::{At, Nested, Period, Size, Template, Text};

@@ -1,0 +1,188 @@
+//! Named values: `{{name}}` in any text of the configuration stands for a value from the file, the environment or a secret file.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::path::Path;
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+use toml::Spanned;
+use toml::de::DeValue;
+
+use super::diagnostic::{Diagnostic, Diagnostics, suggest};
+use super::read::{Table, Value, as_text, read};
+use super::source::FileId;
+
+/// A named value: plain text, or a table that says where the value comes from.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct NamedValueSpec {
+    /// The name of an environment variable; its value is a secret.
+    pub env: Option<String>,
+    /// The path of a file, relative to the configuration folder; its content without the last line break is a secret.
+    pub file: Option<String>,
+    /// What is taken when the environment variable is not set or the file does not exist.
+    pub default: Option<String>,
+}
+
+/// One value after its source was read.
+#[derive(Debug, Clone)]
+pub struct NamedValue {
+    /// The value.
+    pub value: String,
+    /// Whether it came from the environment or a file, and so must not be shown.
+    pub secret: bool,
+}
+
+/// All named values of a configuration.
+#[derive(Debug, Default)]
+pub struct NamedValues(BTreeMap<String, NamedValue>);
+
+impl NamedValues {
+    /// Reads `[named-values]`.
+    pub fn load(table: Table<'_>, file: FileId, folder: Option<&Path>, diagnostics: &mut Diagnostics) -> Self {
+        let mut values = BTreeMap::new();
+        for (key, value) in table {
+            let name = key.get_ref().to_string();
+            if name.is_empty() || !name.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c)) {
+                diagnostics.push(
+                    Diagnostic::error(
+                        "bad-name",
+                        file,
+                        key.span(),
+                        format!("`{name}` cannot be the name of a named value"),
+                    )
+                    .hint("letters, digits, `-`, `_` and `.`"),
+                );
+                continue;
+            }
+            let span = value.span();
+            if let Some(text) = as_text(&value) {
+                if text.contains("{{") {
+                    diagnostics.push(
+                        Diagnostic::error("nested-named-value", file, span, "a named value cannot hold another one")
+                            .hint("write the text out"),
+                    );
+                }
+                values.insert(name, NamedValue { value: text.to_owned(), secret: false });
+                continue;
+            }
+            let DeValue::Table(inner) = value.into_inner() else {
+                diagnostics.push(
+                    Diagnostic::error(
+                        "wrong-type",
+                        file,
+                        span,
+                        format!("named value `{name}` is neither text nor a table"),
+                    )
+                    .hint("`name = \"text\"`, `name = { env = \"VARIABLE\" }` or `name = { file = \"path\" }`"),
+                );
+                continue;
+            };
+            let Some(spec) = read::<NamedValueSpec>(inner, file, &span, diagnostics) else { continue };
+            match resolve(&spec, folder) {
+                Ok(value) => drop(values.insert(name, NamedValue { value, secret: true })),
+                Err((message, hint)) => {
+                    diagnostics.push(
+                        Diagnostic::error("missing-secret", file, span, format!("named value `{name}`: {message}"))
+                            .hint(hint),
+                    );
+                    // Known by name, so that each use does not become a second mistake.
+                    values.insert(name, NamedValue { value: String::new(), secret: true });
+                }
+            }
+        }
+        Self(values)
+    }
+
+    /// The names and values, sorted.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &NamedValue)> {
+        self.0.iter().map(|(name, value)| (name.as_str(), value))
+    }
+
+    /// Puts the values in place of `{{name}}` in every text of a table.
+    pub fn substitute(&self, table: &mut Table<'_>, file: FileId, source: &str, diagnostics: &mut Diagnostics) {
+        for (_, value) in table.iter_mut() {
+            self.substitute_value(value, file, source, diagnostics);
+        }
+    }
+
+    fn substitute_value(&self, value: &mut Value<'_>, file: FileId, source: &str, diagnostics: &mut Diagnostics) {
+        let span = value.span();
+        match value.get_mut() {
+            DeValue::String(text) if text.contains("{{") => {
+                let replaced = self.expand(text, file, span, source, diagnostics);
+                *text = replaced.into();
+            }
+            DeValue::Array(list) => {
+                for item in list.iter_mut() {
+                    self.substitute_value(item, file, source, diagnostics);
+                }
+            }
+            DeValue::Table(table) => self.substitute(table, file, source, diagnostics),
+            _ => {}
+        }
+    }
+
+    fn expand(
+        &self,
+        text: &str,
+        file: FileId,
+        span: Range<usize>,
+        source: &str,
+        diagnostics: &mut Diagnostics,
+    ) -> String {
+        let mut out = String::with_capacity(text.len());
+        let mut rest = text;
+        let mut searched = span.start;
+        while let Some(open) = rest.find("{{") {
+            let Some(close) = rest[open..].find("}}").map(|at| open + at) else { break };
+            out.push_str(&rest[..open]);
+            let name = rest[open + 2..close].trim();
+            // The place of this use in the file, by its text: escapes before it do not matter.
+            let raw = &rest[open..close + 2];
+            let at = source.get(searched..span.end).and_then(|text| text.find(raw)).map(|at| searched + at);
+            let place = at.map_or_else(|| span.clone(), |at| at + 2..at + raw.len() - 2);
+            searched = place.end.min(span.end);
+            match self.0.get(name) {
+                Some(value) => out.push_str(&value.value),
+                None => diagnostics.push(
+                    Diagnostic::error("unknown-named-value", file, place, format!("unknown named value `{name}`"))
+                        .hint("define it under `[named-values]` in gateway.toml")
+                        .maybe_hint(suggest(name, self.0.keys().map(String::as_str))),
+                ),
+            }
+            rest = &rest[close + 2..];
+        }
+        out.push_str(rest);
+        out
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the configuration is the one place that reads the environment")]
+fn resolve(spec: &NamedValueSpec, folder: Option<&Path>) -> Result<String, (String, String)> {
+    let found = match (&spec.env, &spec.file) {
+        (Some(variable), None) => std::env::var(variable).map_err(|_| {
+            (format!("environment variable `{variable}` is not set"), format!("set `{variable}`, or give a `default`"))
+        }),
+        (None, Some(path)) => {
+            let path = folder.map_or_else(|| path.into(), |folder| folder.join(path));
+            std::fs::read_to_string(&path).map(|text| text.trim_end_matches(['\n', '\r']).to_owned()).map_err(|error| {
+                (
+                    format!("file `{}` cannot be read: {error}", path.display()),
+                    "give a readable file, or a `default`".to_owned(),
+                )
+            })
+        }
+        _ => return Err(("exactly one source is needed".to_owned(), "`env` or `file`".to_owned())),
+    };
+    match (found, &spec.default) {
+        (Err(_), Some(default)) => Ok(default.clone()),
+        (found, _) => found,
+    }
+}
+
+/// Whether a text holds a use of a named value.
+pub fn has_use(value: &Spanned<DeValue<'_>>) -> bool {
+    matches!(value.get_ref(), DeValue::String(text) if text.contains("{{"))
+}

@@ -1,0 +1,399 @@
+//! The tables of `gateway.toml` and of an API's file, as written. Their doc comments are the reference.
+
+use std::num::{NonZeroU32, NonZeroUsize};
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::value::{At, Period, Size};
+
+/// `[server]`: listeners, limits and deadlines of the process.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct ServerSpec {
+    /// The public address. HTTP/1.1 and cleartext HTTP/2 (prior knowledge) share the port. Default `127.0.0.1:8080`.
+    pub listen: Option<At<String>>,
+    /// The address of health, readiness, metrics and the configuration in force; never on the public listener.
+    /// Default `127.0.0.1:9090`; `"off"` turns it off.
+    pub admin: Option<At<String>>,
+    /// Worker threads, each with its own listener and upstream connections. Default: one for each core.
+    pub workers: Option<NonZeroUsize>,
+    /// Address ranges (CIDR) of proxies whose forwarding headers are believed. Default: none, so that the
+    /// client address is that of the connection.
+    pub trusted_proxies: Vec<At<String>>,
+    /// Which forwarding headers are sent to the backend and read from trusted proxies. Default `x-forwarded`.
+    pub forwarded_headers: ForwardedHeaders,
+    /// The header that carries the request id, in and out. Default `x-request-id`.
+    pub request_id_header: Option<At<String>>,
+    /// TLS on the public listener. Default: none.
+    pub tls: Option<TlsSpec>,
+    /// Sizes beyond which a message is refused.
+    pub limits: LimitsSpec,
+    /// How long the gateway waits for clients.
+    pub timeouts: TimeoutsSpec,
+    /// How the process stops.
+    pub drain: DrainSpec,
+}
+
+/// Forwarding headers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum ForwardedHeaders {
+    /// `X-Forwarded-For`, `X-Forwarded-Proto` and `X-Forwarded-Host`.
+    #[default]
+    XForwarded,
+    /// `Forwarded` (RFC 7239).
+    Forwarded,
+    /// Both forms are sent; `X-Forwarded-For` is read.
+    Both,
+    /// None is sent and none is read.
+    None,
+}
+
+/// `[server.tls]`: the certificate of the public listener.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct TlsSpec {
+    /// PEM file with the certificate chain, relative to the configuration folder.
+    pub certificate: At<String>,
+    /// PEM file with the private key, relative to the configuration folder.
+    pub key: At<String>,
+}
+
+/// `[server.limits]`: sizes beyond which a message is refused.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct LimitsSpec {
+    /// Bytes of a request head; more is 431. Default `32KiB`.
+    pub head_size: Option<Size>,
+    /// Fields of a request head; more is 431. Default 100.
+    pub header_count: Option<NonZeroUsize>,
+    /// Bytes of a request target; more is 414. Default `16KiB`, Power Platform's own limit.
+    pub uri_length: Option<Size>,
+    /// Bytes of a request body; more is 413. Default `100MiB`, Logic Apps' message limit. `0` means none may be sent.
+    pub body_size: Option<Size>,
+    /// Bytes of a body that a policy may hold in memory; more is 413 for a request and 502 for a response. Default `8MiB`.
+    pub buffer_size: Option<Size>,
+    /// Open client connections for each worker; beyond it new ones are closed at once. Default 16384.
+    pub connections: Option<NonZeroUsize>,
+}
+
+/// `[server.timeouts]`: how long the gateway waits for clients.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct TimeoutsSpec {
+    /// From the first byte of a request head to its last. Default `10s`.
+    pub head: Option<Period>,
+    /// An idle connection is closed after this. Default `75s`.
+    pub keep_alive: Option<Period>,
+    /// Between two bytes of a request body. Default `30s`.
+    pub body: Option<Period>,
+    /// A client that takes no byte of its answer for so long is cut off. Default `60s`.
+    pub send: Option<Period>,
+}
+
+/// `[server.drain]`: how the process stops on SIGTERM or SIGINT.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct DrainSpec {
+    /// Readiness is false for so long before the listener closes, so that load balancers notice. Default `0s`.
+    pub delay: Option<Period>,
+    /// Requests in flight may take so long to finish before they are cut off. Default `30s`.
+    pub deadline: Option<Period>,
+}
+
+/// `[store]`: where counters are kept.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct StoreSpec {
+    /// The kind of store. Default `memory`.
+    pub kind: StoreKind,
+}
+
+/// Kinds of store.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum StoreKind {
+    /// In the memory of this process; counters survive reloads, not restarts.
+    #[default]
+    Memory,
+}
+
+/// `[errors]`: the form of the gateway's own error answers.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct ErrorsSpec {
+    /// The form of the body. Default `apim`.
+    pub format: ErrorFormat,
+}
+
+/// Forms of an error body.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum ErrorFormat {
+    /// Azure API Management's bytes: `{ "statusCode": 429, "message": "…" }`.
+    #[default]
+    Apim,
+    /// The Power Platform connector runtime's envelope: `{"error":{"code":429,"source":…,"clientRequestId":…,"message":…}}`.
+    Connector,
+    /// Problem details (RFC 9457), `application/problem+json`.
+    Problem,
+}
+
+/// `[telemetry]`: logs and metrics.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct TelemetrySpec {
+    /// The access log's form. Default `json`.
+    pub access_log: AccessLogFormat,
+    /// Where the access log goes: `stdout`, `stderr`, or a file that is appended to and reopened on SIGHUP. Default `stdout`.
+    pub access_log_path: Option<At<String>>,
+    /// Whether the access log holds the query of the request; values that look secret are always masked. Default `true`.
+    pub access_log_query: Option<bool>,
+    /// The least severe message of the process log. Default `info`.
+    pub log_level: LogLevel,
+    /// The process log's form. Default `human`.
+    pub log_format: LogFormat,
+    /// Operations with metrics of their own; the rest share the label `other`. Default 10000.
+    pub max_operations: Option<NonZeroUsize>,
+}
+
+/// Forms of the access log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum AccessLogFormat {
+    /// One JSON object a line.
+    #[default]
+    Json,
+    /// One readable line.
+    Human,
+    /// No access log.
+    Off,
+}
+
+/// Forms of the process log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum LogFormat {
+    /// One readable line.
+    #[default]
+    Human,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Severities of the process log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum LogLevel {
+    /// Failures only.
+    Error,
+    /// And what may need attention.
+    Warn,
+    /// And what the process does.
+    #[default]
+    Info,
+    /// And why each request was refused.
+    Debug,
+    /// Everything.
+    Trace,
+}
+
+impl LogLevel {
+    /// The name that log filters use.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warn => "warn",
+            Self::Info => "info",
+            Self::Debug => "debug",
+            Self::Trace => "trace",
+        }
+    }
+}
+
+/// `[backends.NAME]`: a named target with one or more endpoints.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct BackendSpec {
+    /// The base URL, `http` or `https`; its path comes before the request's.
+    pub url: Option<At<String>>,
+    /// Several base URLs, used in turn. Either this or `url`.
+    pub urls: Vec<At<String>>,
+    /// To establish a connection, with TLS. Default `5s`.
+    pub connect_timeout: Option<Period>,
+    /// From the end of the request to the first byte of the answer; then 504. Default `300s`, Azure API Management's.
+    pub timeout: Option<Period>,
+    /// Between two bytes of the answer's body. Default `60s`.
+    pub idle_timeout: Option<Period>,
+    /// The whole exchange, body included. Default: no limit.
+    pub exchange_timeout: Option<Period>,
+    /// Idle connections kept for each worker and endpoint. Default 256.
+    pub max_idle: Option<usize>,
+    /// Connections for each worker and endpoint; beyond it requests are refused with 503. Default 4096.
+    pub max_connections: Option<NonZeroUsize>,
+    /// How long an unused connection is kept. Default `60s`.
+    pub keep_alive: Option<Period>,
+    /// Sends the client's `Host` instead of the backend's own. Default `false`.
+    pub preserve_host: bool,
+    /// PEM file with the authorities to trust in place of the system's, relative to the configuration folder.
+    pub ca_file: Option<At<String>>,
+    /// Stops calling a backend that keeps failing.
+    pub circuit_breaker: Option<At<BreakerSpec>>,
+}
+
+/// `[backends.NAME.circuit-breaker]`: trips after so many failures in an interval; while open, callers get 503.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct BreakerSpec {
+    /// Failures within `interval` that trip the breaker.
+    pub failures: NonZeroU32,
+    /// The time over which failures are counted. Default `1m`.
+    pub interval: Option<Period>,
+    /// How long the breaker stays open. Default `30s`.
+    pub trip_duration: Option<Period>,
+    /// Statuses that count as failures, single or as a range. Default `["500-599"]`. Connection failures and time-outs always count.
+    pub statuses: Option<Vec<At<String>>>,
+    /// Takes the answer's `Retry-After` as the trip duration. Default `false`.
+    #[serde(default)]
+    pub accept_retry_after: bool,
+}
+
+/// `[issuers.NAME]`: where the keys of a token issuer come from. One of the sources is needed.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct IssuerSpec {
+    /// The `iss` value of its tokens. Needed unless `openid-config` gives it.
+    pub issuer: Option<At<String>>,
+    /// URL of an OpenID Connect discovery document.
+    pub openid_config: Option<At<String>>,
+    /// URL of a JSON Web Key Set (RFC 7517).
+    pub jwks_url: Option<At<String>>,
+    /// PEM file with a public key or certificate, or a JSON file with a key set; relative to the configuration folder.
+    pub key_file: Option<At<String>>,
+    /// Base64 of a shared secret for HS256, HS384 and HS512, usually `"{{named-value}}"`.
+    pub secret: Option<At<String>>,
+    /// How often fetched keys are fetched again. Default `1h`.
+    pub refresh: Option<Period>,
+    /// The least time between two fetches that an unknown key id or a failure causes. Default `5m`.
+    pub min_refetch: Option<Period>,
+    /// How long fetched keys serve on while fetching fails. Default `24h`.
+    pub stale_max: Option<Period>,
+}
+
+/// `[products.NAME]`: APIs that are granted together, with policies of their own.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct ProductSpec {
+    /// The APIs of the product, by name.
+    pub apis: Vec<At<String>>,
+    /// Whether a subscription key is needed. An API may be in at most one product that needs none. Default `true`.
+    pub subscription_required: Option<bool>,
+    /// Whether the global policies run too. Default `true`.
+    pub inherit: Option<bool>,
+}
+
+/// `[subscriptions.NAME]`: a grant, and the keys it is used with.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct SubscriptionSpec {
+    /// Digests of the keys: `sha256:` and 64 hexadecimal digits. Two, so that one can be changed at a time.
+    pub keys: Vec<At<String>>,
+    /// Who calls with it; for logs and `@consumer()`.
+    pub consumer: Option<String>,
+    /// The product that it grants.
+    pub product: Option<At<String>>,
+    /// The APIs that it grants. With neither `product` nor `apis` it grants all APIs.
+    pub apis: Vec<At<String>>,
+    /// Only an active subscription works. Default `active`.
+    pub state: SubscriptionState,
+    /// When it stops working: a date and time with a time zone (`2027-01-31T00:00:00Z`).
+    pub expires: Option<At<String>>,
+}
+
+/// States of a subscription, as in Azure API Management.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum SubscriptionState {
+    /// Its keys work.
+    #[default]
+    Active,
+    /// Blocked for now.
+    Suspended,
+    /// Asked for and not yet granted.
+    Submitted,
+    /// Asked for and refused.
+    Rejected,
+    /// Ended by its owner.
+    Cancelled,
+    /// Past its end.
+    Expired,
+}
+
+/// `[api]`: a group of operations under a base path.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct ApiSpec {
+    /// The API's name, unique in the configuration.
+    pub name: At<String>,
+    /// The public base path; the longest matching one wins. Compared without regard to case, as in Azure API Management.
+    pub path: At<String>,
+    /// The hosts it answers on, exact or as `*.contoso.com`. Default: every host.
+    #[serde(default)]
+    pub hosts: Vec<At<String>>,
+    /// The backend it calls, by name. May be left out when every operation answers by itself or sets its backend.
+    pub backend: Option<At<String>>,
+    /// What the API is for.
+    pub description: Option<String>,
+    /// The version that this file describes.
+    pub version: Option<VersionSpec>,
+    /// Whether a subscription key is needed, checked before any policy. Default: `true` when the API is in a product, otherwise `false`.
+    pub subscription_required: Option<bool>,
+    /// The header that carries the subscription key. Default `Ocp-Apim-Subscription-Key`.
+    pub key_header: Option<At<String>>,
+    /// The query parameter that carries the subscription key when the header does not. Default `subscription-key`.
+    pub key_query: Option<At<String>>,
+    /// Whether the global and product policies run too. Default `true`.
+    pub inherit: Option<bool>,
+}
+
+/// `[api.version]`: which version of an API a file describes, and where the caller says which one it wants.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct VersionSpec {
+    /// Where the version stands in the request.
+    pub scheme: VersionScheme,
+    /// The version's identifier (`v1`, `2026-11-01`). Without one, the file describes the version that answers when none is asked for.
+    pub value: Option<At<String>>,
+    /// The header or query parameter that carries it. Not used with `path`. Default `api-version`.
+    pub name: Option<At<String>>,
+}
+
+/// Where a version stands in the request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum VersionScheme {
+    /// The segment after the base path.
+    Path,
+    /// A header.
+    Header,
+    /// A query parameter.
+    Query,
+}
+
+/// `[[operation]]`: one method and path template.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct OperationSpec {
+    /// The operation's name, unique in its API.
+    pub name: At<String>,
+    /// Method and path template (`GET /{id}`, `POST /People('{id}')`, `GET /search?q={text}`); `*` as the method means any.
+    #[serde(rename = "match")]
+    pub matches: At<String>,
+    /// What it does.
+    pub description: Option<String>,
+    /// The backend it calls, in place of the API's.
+    pub backend: Option<At<String>>,
+    /// Whether broader scopes' policies run too. Default `true`.
+    pub inherit: Option<bool>,
+}
