@@ -1,8 +1,29 @@
-//! How an exchange runs: sections, segments, on-error. Knows no TOML.
+//! How an exchange runs: sections, segments, layers, on-error. Knows no TOML.
 
+pub mod chain;
+pub mod exchange;
+mod facts;
 pub mod fault;
+pub mod forward;
+pub mod next;
+pub mod rescue;
+pub mod segment;
+pub mod step;
 
+use std::sync::Arc;
+
+use http::{Request, Response};
+
+pub use chain::{Chain, Middle};
+pub use exchange::{Context, Exchange, Message, State};
 pub use fault::{Blame, Fault};
+pub use forward::Forward;
+pub use next::Next;
+pub use segment::Segment;
+pub use step::{Apply, ApplyAsync, BoxFuture, Call, Flow, Placed, Step};
+
+use crate::body::Body;
+use crate::expression::Needs;
 
 /// Where in the configuration a step was written.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -13,10 +34,57 @@ pub struct Origin {
     pub section: &'static str,
     /// The scope it was written at (`global`, `product`, `api`, `operation`).
     pub scope: &'static str,
-    /// Its place among the policies of its scope and section (`choose[3]/when[2]`).
+    /// Its place among the policies of its scope and section (`choose[3]/when[2]/set-header[1]`).
     pub path: String,
     /// The `id` the author gave it.
     pub id: Option<String>,
     /// The file and line it was written at.
     pub place: String,
+}
+
+/// Everything that happens to a request of an operation: `rescue(on-error) → inbound → outbound (on the way back) →
+/// backend → forward`.
+#[derive(Debug)]
+pub struct Pipeline {
+    inbound: Chain<Middle<Forward>>,
+    on_error: Segment,
+}
+
+impl Pipeline {
+    /// Builds a pipeline from the effective steps of the four sections.
+    pub fn new(inbound: Vec<Placed>, backend: Vec<Placed>, outbound: Vec<Placed>, on_error: Vec<Placed>) -> Self {
+        let keep_head = outbound.iter().chain(&on_error).any(|placed| placed.needs.contains(Needs::REQUEST_HEAD));
+        let middle = Middle::new(Chain::new(backend, Forward { keep_head }), Segment::new(outbound), keep_head);
+        Self { inbound: Chain::new(inbound, middle), on_error: Segment::new(on_error) }
+    }
+
+    /// Runs a request through; every failure has become a response.
+    pub async fn serve(&self, exchange: &Arc<Exchange>, request: Request<Body>) -> Response<Body> {
+        let mut response = match self.inbound.run(exchange, request).await {
+            Ok(response) => response,
+            Err(fault) => rescue::rescue(fault, exchange, &self.on_error).await,
+        };
+        finish(exchange, &mut response);
+        response
+    }
+
+    /// Answers a fault that happened before the pipeline could start: no operation, no key.
+    pub async fn refuse(&self, exchange: &Arc<Exchange>, fault: Fault) -> Response<Body> {
+        let mut response = rescue::rescue(fault, exchange, &self.on_error).await;
+        finish(exchange, &mut response);
+        response
+    }
+}
+
+/// Adds what steps left for the answer, whatever it became.
+fn finish(exchange: &Exchange, response: &mut Response<Body>) {
+    let mut state = exchange.state.lock();
+    for (name, value) in state.response_headers.drain(..) {
+        // `Vary` adds up; everything else is the gateway's own word.
+        if name == http::header::VARY {
+            response.headers_mut().append(name, value);
+        } else {
+            response.headers_mut().insert(name, value);
+        }
+    }
 }

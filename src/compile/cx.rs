@@ -1,0 +1,370 @@
+//! What a policy has at hand while it is compiled: its scope, the named things of the configuration, and a way to report mistakes.
+
+use std::collections::HashMap;
+use std::ops::Range;
+use std::sync::Arc;
+
+use http::{HeaderName, HeaderValue, StatusCode};
+use serde::de::DeserializeOwned;
+
+use super::world::World;
+use crate::gateway::Backend;
+use crate::config::diagnostic::{one_of, suggest};
+use crate::config::folder::Entry;
+use crate::config::source::{FileId, Location, Sources};
+use crate::config::{At, Diagnostic, Diagnostics, Nested, RawPolicy, Text, read};
+use crate::expression::{Dialect, Expression, Needs};
+use crate::pipeline::{Origin, Placed, Step};
+use crate::policy::{KINDS, Kind, Section};
+use crate::routing::TemplateError;
+
+/// A mistake in one policy, at a field of it.
+#[derive(Debug)]
+pub struct CompileError {
+    /// The field's place; the policy's own when there is none.
+    pub span: Option<Range<usize>>,
+    /// The kind of mistake.
+    pub code: &'static str,
+    /// What is wrong.
+    pub message: String,
+    /// What would be accepted.
+    pub hint: Option<String>,
+}
+
+impl CompileError {
+    /// A value that cannot be, at its field.
+    pub fn at<T>(field: &At<T>, message: impl Into<String>) -> Self {
+        Self { span: Some(field.span.clone()), code: "bad-value", message: message.into(), hint: None }
+    }
+
+    /// Something wrong with the policy as a whole: keys that exclude or need each other.
+    pub fn whole(message: impl Into<String>) -> Self {
+        Self { span: None, code: "bad-policy", message: message.into(), hint: None }
+    }
+
+    /// Says what would be accepted.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// Names the kind of mistake.
+    #[must_use]
+    pub fn code(mut self, code: &'static str) -> Self {
+        self.code = code;
+        self
+    }
+}
+
+/// A broad or narrow scope, and its name in paths and ids.
+#[derive(Clone, Debug)]
+pub struct ScopeId {
+    /// `global`, `product`, `api` or `operation`.
+    pub kind: &'static str,
+    /// A name that stays the same over reloads: `api:orders`, `operation:orders/GetOrder`.
+    pub id: String,
+    /// The variables of the operation's template, in the scope of an operation.
+    pub variables: Option<Vec<String>>,
+}
+
+/// An item of a compiled section.
+#[derive(Clone, Debug)]
+pub enum Item {
+    /// A step.
+    Step(Placed),
+    /// The place of the broader scope's steps.
+    Base,
+}
+
+/// What a policy has at hand while it is compiled.
+pub struct CompileCx<'a, 'i> {
+    /// The named things of the configuration.
+    pub world: &'a World,
+    /// The files, for places.
+    pub sources: &'a Sources,
+    /// Where mistakes go.
+    pub diagnostics: &'a mut Diagnostics,
+    /// The fragments as written; each inclusion compiles its own copy.
+    pub fragments: &'a HashMap<&'a str, &'a Entry<Vec<RawPolicy<'i>>>>,
+    /// The section being compiled.
+    pub section: Section,
+    /// The scope being compiled.
+    pub scope: ScopeId,
+    /// The origin of the policy being compiled.
+    pub origin: Arc<Origin>,
+    /// What the policy's expressions read so far.
+    pub needs: Needs,
+    /// Whether the innermost list is a fragment: its counters are those of the fragment, whoever includes it.
+    pub fragment: Option<String>,
+    file: FileId,
+    nested: Vec<Vec<RawPolicy<'i>>>,
+    prefix: String,
+}
+
+impl<'a, 'i> CompileCx<'a, 'i> {
+    /// A context for one section of one scope.
+    pub fn new(
+        world: &'a World,
+        sources: &'a Sources,
+        diagnostics: &'a mut Diagnostics,
+        fragments: &'a HashMap<&'a str, &'a Entry<Vec<RawPolicy<'i>>>>,
+        section: Section,
+        scope: ScopeId,
+        file: FileId,
+    ) -> Self {
+        Self {
+            world,
+            sources,
+            diagnostics,
+            fragments,
+            section,
+            scope,
+            origin: Arc::default(),
+            needs: Needs::default(),
+            fragment: None,
+            file,
+            nested: Vec::new(),
+            prefix: String::new(),
+        }
+    }
+
+    /// Compiles a list of policies; mistakes are reported and left out.
+    pub fn section(&mut self, policies: &[RawPolicy<'i>]) -> Vec<Item> {
+        let mut items = Vec::with_capacity(policies.len());
+        let mut seen: HashMap<&'static str, usize> = HashMap::new();
+        for raw in policies {
+            self.file = raw.file;
+            if raw.name.get_ref() == "base" {
+                items.extend(self.base(raw));
+                continue;
+            }
+            let Some(kind) = Kind::find(raw.name.get_ref()) else {
+                let known = || KINDS.iter().map(|kind| kind.name).chain(["base"]);
+                self.diagnostics.push(
+                    Diagnostic::error("unknown-policy", raw.file, raw.name.span(), format!("unknown policy `{}`", raw.name.get_ref()))
+                        .hint(format!("one of {}", one_of(known())))
+                        .maybe_hint(suggest(raw.name.get_ref(), known())),
+                );
+                continue;
+            };
+            if !kind.sections.contains(self.section) {
+                let allowed = one_of(kind.sections.iter().map(Section::as_str));
+                let text = format!("`{}` cannot stand in `{}`", kind.name, self.section.as_str());
+                self.diagnostics.push(
+                    Diagnostic::error("wrong-section", raw.file, raw.name.span(), text).hint(format!("it belongs into {allowed}")),
+                );
+                continue;
+            }
+            let count = seen.entry(kind.name).or_default();
+            *count += 1;
+            let path = format!("{}{}[{count}]", self.prefix, kind.name);
+            items.extend(self.policy(kind, raw, path).map(Item::Step));
+        }
+        items
+    }
+
+    fn base(&mut self, raw: &RawPolicy<'i>) -> Option<Item> {
+        for key in raw.table.keys() {
+            self.diagnostics.push(Diagnostic::error("unknown-key", raw.file, key.span(), "`base` takes no other key"));
+        }
+        if !self.prefix.is_empty() || self.scope.kind == "global" {
+            let why = if self.prefix.is_empty() { "there is no broader scope than the global one" } else { "`base` stands only at the top of a section" };
+            self.diagnostics.push(Diagnostic::error("misplaced-base", raw.file, raw.name.span(), why));
+            return None;
+        }
+        Some(Item::Base)
+    }
+
+    fn policy(&mut self, kind: &Kind, raw: &RawPolicy<'i>, path: String) -> Option<Placed> {
+        let place = self.sources.place(&Location { file: raw.file, span: raw.name.span() });
+        let origin = Arc::new(Origin {
+            policy: kind.name,
+            section: self.section.as_str(),
+            scope: self.scope.kind,
+            path,
+            id: raw.id.clone(),
+            place,
+        });
+        let outer = (
+            std::mem::replace(&mut self.origin, origin.clone()),
+            std::mem::take(&mut self.needs),
+            std::mem::replace(&mut self.nested, raw.nested.clone()),
+        );
+        let step = (kind.compile)(raw, self);
+        let needs = std::mem::replace(&mut self.needs, outer.1);
+        self.origin = outer.0;
+        self.nested = outer.2;
+        Some(Placed { step: step?, origin, needs })
+    }
+
+    /// Reads the policy's own type.
+    pub fn read<P: DeserializeOwned>(&mut self, raw: &RawPolicy<'i>) -> Option<P> {
+        read::read(raw.table.clone(), raw.file, &raw.name.span(), self.diagnostics)
+    }
+
+    /// Reports a mistake of the policy being compiled.
+    pub fn report(&mut self, error: CompileError, raw: &RawPolicy<'i>) {
+        let span = error.span.unwrap_or_else(|| raw.name.span());
+        self.diagnostics.push(Diagnostic::error(error.code, raw.file, span, error.message).maybe_hint(error.hint));
+    }
+
+    /// Warns about a field of the policy being compiled.
+    pub fn warn<T>(&mut self, field: &At<T>, code: &'static str, message: impl Into<String>, hint: impl Into<String>) {
+        self.diagnostics.push(Diagnostic::warning(code, self.file, field.span.clone(), message).hint(hint));
+    }
+
+    /// Compiles the policies of a list inside the policy. `label` is their part of the path (`when[2]`).
+    pub fn steps(&mut self, nested: &Nested, label: &str) -> Vec<Placed> {
+        let Some(list) = nested.0.and_then(|number| self.nested.get_mut(number)).map(std::mem::take) else {
+            return Vec::new();
+        };
+        let prefix = format!("{}/{label}/", self.origin.path);
+        self.inner(&list, prefix)
+    }
+
+    /// Compiles a fragment's policies in place of the policy that includes it.
+    pub fn fragment_steps(&mut self, name: &At<String>) -> Result<Vec<Placed>, CompileError> {
+        let Some(entry) = self.fragments.get(name.as_str()).copied() else {
+            return Err(CompileError::at(name, format!("unknown fragment `{}`", name.value))
+                .code("unknown-fragment")
+                .hint(unknown_hint(&name.value, self.fragments.keys().copied(), "define it under `[fragments]` in gateway.toml")));
+        };
+        if let Some(outer) = &self.fragment {
+            return Err(CompileError::at(name, format!("fragment `{outer}` includes a fragment"))
+                .code("nested-fragment")
+                .hint("a fragment cannot include another one, as in Azure API Management"));
+        }
+        self.fragment = Some(name.value.clone());
+        let steps = self.inner(&entry.spec, format!("{}/{}/", self.origin.path, name.value));
+        self.fragment = None;
+        Ok(steps)
+    }
+
+    fn inner(&mut self, list: &[RawPolicy<'i>], prefix: String) -> Vec<Placed> {
+        let file = self.file;
+        let prefix = std::mem::replace(&mut self.prefix, prefix);
+        let items = self.section(list);
+        self.prefix = prefix;
+        self.file = file;
+        let steps = items.into_iter().filter_map(|item| match item {
+            Item::Step(placed) => Some(placed),
+            Item::Base => None,
+        });
+        let steps: Vec<Placed> = steps.collect();
+        // The pipeline keeps the request's head for whoever reads it later, however deep it stands. A body is
+        // buffered by the segment that holds the step.
+        if steps.iter().any(|placed| placed.needs.contains(Needs::REQUEST_HEAD)) {
+            self.needs |= Needs::REQUEST_HEAD;
+        }
+        steps
+    }
+
+    /// Compiles an expression and notes what it reads.
+    pub fn expression(&mut self, text: &Text) -> Result<Expression, CompileError> {
+        match Expression::parse(text, Dialect::Gateway) {
+            Ok(expression) => {
+                self.needs = self.needs | expression.needs();
+                Ok(expression)
+            }
+            Err(error) => Err(CompileError {
+                span: Some(self.inside(text, &error.range)),
+                code: "bad-expression",
+                message: error.message,
+                hint: error.hint,
+            }),
+        }
+    }
+
+    /// The place in the file of a stretch of a text value: exact where the text stands as written, the whole value
+    /// where escapes or named values stand between.
+    pub fn inside<T: std::ops::Deref<Target = str>>(&self, text: &At<T>, range: &Range<usize>) -> Range<usize> {
+        let source = &self.sources.file(self.file).text;
+        let raw = source.get(text.span.clone()).unwrap_or_default();
+        match raw.find(&*text.value) {
+            Some(offset) => {
+                let start = text.span.start + offset;
+                start + range.start..start + range.end.max(range.start + 1).min(text.value.len().max(1))
+            }
+            None => text.span.clone(),
+        }
+    }
+
+    /// Reports variables that the operation's template does not have. At broader scopes there is no one template.
+    pub fn check_variables<'n>(&mut self, template: &Text, used: impl Iterator<Item = (&'n str, Range<usize>)>) {
+        let Some(known) = &self.scope.variables else { return };
+        for (name, span) in used.filter(|(name, _)| !known.iter().any(|one| one == name)) {
+            let names = known.iter().map(String::as_str);
+            let hint = if known.is_empty() { "the operation's template has none".to_owned() } else { one_of(names.clone()) };
+            let message = format!("the operation's template has no variable `{name}`");
+            self.diagnostics.push(
+                Diagnostic::error("unknown-variable", self.file, self.inside(template, &span), message)
+                    .hint(hint)
+                    .maybe_hint(suggest(name, names)),
+            );
+        }
+    }
+
+    /// A mistake inside a template, at its place in the file.
+    pub fn template_error<T: std::ops::Deref<Target = str>>(&self, text: &At<T>, error: TemplateError) -> CompileError {
+        let span = Some(self.inside(text, &error.span));
+        CompileError { span, code: "bad-template", message: error.message, hint: error.hint }
+    }
+
+    /// A header's name.
+    pub fn header_name(&self, text: &At<String>) -> Result<HeaderName, CompileError> {
+        HeaderName::from_bytes(text.as_bytes()).map_err(|_| {
+            CompileError::at(text, format!("`{}` cannot be the name of a header", text.value))
+                .hint("letters, digits and `-` (RFC 9110 §5.1)")
+        })
+    }
+
+    /// A status code.
+    pub fn status(&self, code: &At<u16>) -> Result<StatusCode, CompileError> {
+        StatusCode::from_u16(code.value)
+            .ok()
+            .filter(|status| (200..=599).contains(&status.as_u16()))
+            .ok_or_else(|| CompileError::at(code, format!("`{}` is not a status that can be answered", code.value)).hint("200 to 599"))
+    }
+
+    /// A backend, by name.
+    pub fn backend(&self, name: &At<String>) -> Result<Arc<Backend>, CompileError> {
+        self.world.backends.get(name.as_str()).cloned().ok_or_else(|| {
+            CompileError::at(name, format!("unknown backend `{}`", name.value))
+                .code("unknown-backend")
+                .hint(unknown_hint(&name.value, self.world.backends.keys().map(String::as_str), "define it under `[backends]` in gateway.toml"))
+        })
+    }
+
+    /// A stable name for the state of the policy being compiled: the same after a reload, one for each scope it is
+    /// written at, and the fragment's own inside a fragment.
+    pub fn state_id(&self) -> String {
+        if let Some(id) = &self.origin.id {
+            return format!("{}#{id}", self.scope.id);
+        }
+        match &self.fragment {
+            Some(fragment) => {
+                let inside = self.origin.path.split_once(&format!("/{fragment}/")).map_or(self.origin.path.as_str(), |(_, inside)| inside);
+                format!("fragment:{fragment}/{inside}")
+            }
+            None => format!("{}/{}/{}", self.scope.id, self.section.as_str(), self.origin.path),
+        }
+    }
+}
+
+/// The hint for a name that is not known: the closest one, else where such names are defined.
+pub fn unknown_hint<'n>(found: &str, known: impl IntoIterator<Item = &'n str>, otherwise: &str) -> String {
+    suggest(found, known).unwrap_or_else(|| otherwise.to_owned())
+}
+
+/// A header value, from text that was checked.
+pub fn header_value(text: &At<impl std::ops::Deref<Target = str>>) -> Result<HeaderValue, CompileError> {
+    HeaderValue::from_str(&text.value).map_err(|_| {
+        CompileError::at(text, "a header value cannot hold line breaks or other control characters").hint("RFC 9110 §5.5")
+    })
+}
+
+/// Whether any of the steps is a layer.
+pub fn has_layer(steps: &[Placed]) -> bool {
+    steps.iter().any(|placed| matches!(placed.step, Step::Layer(_)))
+}

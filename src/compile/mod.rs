@@ -1,0 +1,312 @@
+//! Configuration → pipeline: the only module that knows both sides.
+
+mod cx;
+mod routes;
+mod scope;
+mod settings;
+mod world;
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+pub use cx::{CompileCx, CompileError, Item, ScopeId, has_layer};
+pub use world::{Issuer, Shared, World};
+
+use crate::config::folder::{self, ApiDocument, Document, Entry, NamedText, ProductDocument};
+use crate::config::source::{FileId, Sources};
+use crate::config::{Diagnostic, Diagnostics, RawPolicy};
+use crate::gateway::{Api, Gateway, Operation, Product};
+use crate::pipeline::Pipeline;
+use scope::{Fragments, ScopeItems, Setting};
+
+/// Where a configuration comes from.
+#[derive(Clone, Debug)]
+pub enum Origin {
+    /// A folder.
+    Folder(PathBuf),
+    /// Files that are part of the program.
+    Embedded(Vec<NamedText>),
+}
+
+impl Origin {
+    /// The folder, where there is one.
+    pub fn folder(&self) -> Option<&Path> {
+        match self {
+            Self::Folder(path) => Some(path),
+            Self::Embedded(_) => None,
+        }
+    }
+
+    /// Its files.
+    ///
+    /// # Errors
+    /// When the folder cannot be read.
+    pub fn read(&self) -> std::io::Result<Vec<NamedText>> {
+        match self {
+            Self::Folder(path) => folder::read_folder(path),
+            Self::Embedded(files) => Ok(files.clone()),
+        }
+    }
+}
+
+/// What became of a configuration.
+pub struct Loaded {
+    /// Its files.
+    pub sources: Sources,
+    /// Its mistakes, in the order of files and lines.
+    pub diagnostics: Diagnostics,
+    /// What can run; none when there is an error.
+    pub gateway: Option<Gateway>,
+    /// What only the start of the process reads.
+    pub process: settings::Process,
+    /// The configuration in force as the admin listener shows it: key, value with secrets masked, file and line.
+    pub view: Vec<(String, String, String)>,
+}
+
+/// Reads and compiles a configuration. Nothing is listened on and nothing is fetched.
+pub fn load(origin: &Origin, shared: &Arc<Shared>) -> Loaded {
+    match origin.read() {
+        Ok(files) => compile(files, origin.folder(), shared),
+        Err(error) => {
+            let path = origin.folder().map(|path| path.display().to_string()).unwrap_or_default();
+            let mut diagnostics = Diagnostics::default();
+            diagnostics.push(
+                Diagnostic::global("unreadable", format!("the folder `{path}` cannot be read: {error}"))
+                    .hint("give the path of a folder that holds gateway.toml"),
+            );
+            Loaded { sources: Sources::default(), diagnostics, gateway: None, process: settings::Process::default(), view: Vec::new() }
+        }
+    }
+}
+
+/// Compiles the files of a configuration.
+pub fn compile(files: Vec<NamedText>, folder: Option<&Path>, shared: &Arc<Shared>) -> Loaded {
+    let mut sources = Sources::default();
+    for (name, text) in files {
+        sources.add(name, text);
+    }
+    let mut diagnostics = Diagnostics::default();
+    let document = folder::parse(&sources, folder, &mut diagnostics);
+    if document.gateway.is_none() && diagnostics.errors() == 0 {
+        diagnostics.push(
+            Diagnostic::global("missing-file", format!("there is no {} in the folder", folder::GATEWAY_FILE))
+                .hint("it describes the process; an empty file will do"),
+        );
+    }
+    let process = settings::process(&document, folder, &mut diagnostics);
+    let gateway = build(&document, &sources, folder, shared, &mut diagnostics);
+    diagnostics.sort();
+    let view = settings::view(&document, &sources);
+    let gateway = gateway.filter(|_| diagnostics.errors() == 0);
+    Loaded { diagnostics, gateway, process, view, sources }
+}
+
+fn build(
+    document: &Document<'_>,
+    sources: &Sources,
+    folder: Option<&Path>,
+    shared: &Arc<Shared>,
+    diagnostics: &mut Diagnostics,
+) -> Option<Gateway> {
+    let file = document.gateway?;
+    let world = World::build(document, folder, shared, diagnostics);
+    let settings = settings::settings(document, diagnostics);
+    let fragments: Fragments<'_, '_> = document.fragments.iter().map(|entry| (entry.name.get_ref().as_str(), entry)).collect();
+    let setting = Setting { world: &world, sources, fragments: &fragments };
+    let scope = ScopeId::new("global", "global");
+    let global = ScopeItems::compile(&document.scope, true, &scope, file, &setting, diagnostics);
+    check_fragments(document, file, &setting, diagnostics);
+    let products = products(document, file, &setting, diagnostics);
+    let mut assembly = Assembly { setting, global, products, apis: Vec::new(), operations: Vec::new(), routes: Vec::new() };
+    let mut names: HashMap<&str, &ApiDocument<'_>> = HashMap::new();
+    for api in &document.apis {
+        if let Some(first) = names.insert(api.spec.name.as_str(), api) {
+            let at = crate::config::source::Location { file: first.file, span: first.spec.name.span.clone() };
+            diagnostics.push(
+                Diagnostic::error("duplicate-api", api.file, api.spec.name.span.clone(), format!("two APIs are named `{}`", api.spec.name.value))
+                    .related(at, "first defined here")
+                    .hint("give each API a name of its own"),
+            );
+        }
+        assembly.api(api, diagnostics);
+    }
+    let Assembly { global, products, apis, operations, routes, .. } = assembly;
+    let router = routes::build(&routes, document, sources, diagnostics);
+    Some(Gateway {
+        router,
+        apis,
+        operations,
+        unmatched: scope::pipeline(&[&global]),
+        keys: world.keys.clone(),
+        products: products.into_iter().map(|(product, _)| product).collect(),
+        backends: world.backends.values().cloned().collect(),
+        settings: settings?,
+        clock: shared.clock.clone(),
+        metrics: shared.metrics.clone(),
+        access_log: None,
+    })
+}
+
+/// A fragment that nobody includes is compiled all the same, so that its mistakes are found; in inbound, where most
+/// policies may stand.
+fn check_fragments<'i>(document: &Document<'i>, file: FileId, setting: &Setting<'_, 'i>, diagnostics: &mut Diagnostics) {
+    for entry in &document.fragments {
+        let name = entry.name.get_ref();
+        if !includes(document, name) {
+            diagnostics.push(
+                Diagnostic::warning("unused-fragment", file, entry.name.span(), format!("fragment `{name}` is not included anywhere"))
+                    .hint("`policy = \"include-fragment\"` includes it"),
+            );
+            let scope = ScopeId::new("fragment", &format!("fragment:{name}"));
+            let mut cx = CompileCx::new(
+                setting.world,
+                setting.sources,
+                diagnostics,
+                setting.fragments,
+                crate::policy::Section::Inbound,
+                scope,
+                file,
+            );
+            cx.section(&entry.spec);
+        }
+    }
+}
+
+fn includes(document: &Document<'_>, name: &str) -> bool {
+    document.settings.iter().any(|(key, value, _)| key.ends_with(".fragment") && value == name)
+}
+
+fn products<'i>(
+    document: &Document<'i>,
+    file: FileId,
+    setting: &Setting<'_, 'i>,
+    diagnostics: &mut Diagnostics,
+) -> Vec<(Arc<Product>, ScopeItems)> {
+    let mut open: HashMap<&str, &Entry<ProductDocument<'_>>> = HashMap::new();
+    let mut products = Vec::new();
+    for entry in &document.products {
+        let (name, spec) = (entry.name.get_ref(), &entry.spec.spec);
+        world::known_apis(&spec.apis, document, file, diagnostics);
+        let subscription_required = spec.subscription_required.unwrap_or(true);
+        if !subscription_required {
+            for api in &spec.apis {
+                if let Some(first) = open.insert(api.as_str(), entry) {
+                    let text = format!("API `{}` is in two products that need no key", api.value);
+                    let at = crate::config::source::Location { file, span: first.name.span() };
+                    diagnostics.push(
+                        Diagnostic::error("two-open-products", file, api.span.clone(), text)
+                            .related(at, "the other one")
+                            .hint("a call without a key could belong to either; Azure API Management refuses this too"),
+                    );
+                }
+            }
+        }
+        let scope = ScopeId::new("product", &format!("product:{name}"));
+        let inherit = spec.inherit.unwrap_or(true);
+        let items = ScopeItems::compile(&entry.spec.scope, inherit, &scope, file, setting, diagnostics);
+        products.push((Arc::new(Product { name: name.as_str().into(), subscription_required }), items));
+    }
+    products
+}
+
+/// One operation's place in the router.
+pub(crate) struct Route {
+    api: usize,
+    operation: usize,
+    /// The place of both in the document.
+    document: (usize, usize),
+    method: Option<http::Method>,
+    template: crate::routing::Template,
+}
+
+/// APIs and operations, as they are put together.
+struct Assembly<'a, 'i> {
+    setting: Setting<'a, 'i>,
+    global: ScopeItems,
+    products: Vec<(Arc<Product>, ScopeItems)>,
+    apis: Vec<Arc<Api>>,
+    operations: Vec<Arc<Operation>>,
+    routes: Vec<Route>,
+}
+
+impl<'i> Assembly<'_, 'i> {
+    fn api(&mut self, document: &ApiDocument<'i>, diagnostics: &mut Diagnostics) {
+        let spec = &document.spec;
+        let world = self.setting.world;
+        let metrics = &world.shared.metrics;
+        let (number, index) = (self.apis.len(), self.apis.len());
+        let (Some(key_header), backend) = (
+            settings::header_name(spec.key_header.as_ref(), "ocp-apim-subscription-key", document.file, diagnostics),
+            self.backend(spec.backend.as_ref(), document.file, diagnostics),
+        ) else {
+            return;
+        };
+        let in_product = |product: &&(Arc<Product>, ScopeItems)| {
+            let named = self.setting_products(document);
+            named.iter().any(|name| **name == *product.0.name)
+        };
+        let products: Vec<Arc<Product>> = self.products.iter().filter(in_product).map(|(product, _)| product.clone()).collect();
+        let open_product = products.iter().find(|product| !product.subscription_required).cloned();
+        let required = spec.subscription_required.unwrap_or(!products.is_empty());
+        let api_metrics = metrics.api(&spec.name);
+        let api = Arc::new(Api {
+            name: spec.name.as_str().into(),
+            path: spec.path.as_str().into(),
+            subscription_required: required,
+            checks_keys: required || !products.is_empty(),
+            key_header,
+            key_query: spec.key_query.as_ref().map_or("subscription-key", |name| name.as_str()).into(),
+            products: products.iter().map(|product| product.name.clone()).collect(),
+            open_product,
+            unmatched: metrics.operation(&api_metrics, "unmatched"),
+        });
+        self.apis.push(api.clone());
+        let id = ScopeId::new("api", &format!("api:{}", spec.name.value));
+        let inherit = spec.inherit.unwrap_or(true);
+        let items = ScopeItems::compile(&document.scope, inherit, &id, document.file, &self.setting, diagnostics);
+        let shared = self.pipelines(&products, &items, None);
+        if document.operations.is_empty() {
+            diagnostics.push(
+                Diagnostic::warning("no-operations", document.file, spec.name.span.clone(), format!("API `{}` has no operations, so every call is 404", spec.name.value))
+                    .hint("`[[operation]]` with a name and `match = \"GET /{id}\"`; `match = \"* /*\"` takes everything"),
+            );
+        }
+        let mut names: HashMap<&str, &crate::config::At<String>> = HashMap::new();
+        for (place, operation) in document.operations.iter().enumerate() {
+            let spec = &operation.spec;
+            if let Some(first) = names.insert(spec.name.as_str(), &spec.name) {
+                let at = crate::config::source::Location { file: document.file, span: first.span.clone() };
+                diagnostics.push(
+                    Diagnostic::error("duplicate-operation", document.file, spec.name.span.clone(), format!("two operations are named `{}`", spec.name.value))
+                        .related(at, "first defined here"),
+                );
+            }
+            let own_backend = self.backend(spec.backend.as_ref(), document.file, diagnostics);
+            let Some((method, template)) = routes::matches(&spec.matches, document.file, self.setting.sources, diagnostics) else { continue };
+            let mut id = ScopeId::new("operation", &format!("operation:{}/{}", api.name, spec.name.value));
+            id.variables = Some(template.names().iter().map(|name| name.to_string()).collect());
+            let inherit = spec.inherit.unwrap_or(true);
+            let own = ScopeItems::compile(&operation.scope, inherit, &id, document.file, &self.setting, diagnostics);
+            let (pipeline, product_pipelines) =
+                if own.adds_nothing() { shared.clone() } else { self.pipelines(&products, &items, Some(&own)) };
+            self.routes.push(Route {
+                api: number,
+                operation: self.operations.len(),
+                document: (index, place),
+                method: method.clone(),
+                template: template.clone(),
+            });
+            self.operations.push(Arc::new(Operation {
+                name: spec.name.as_str().into(),
+                api: api.clone(),
+                method,
+                template,
+                backend: own_backend.or_else(|| backend.clone()),
+                pipeline,
+                product_pipelines,
+                metrics: metrics.operation(&api_metrics, &spec.name),
+            }));
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! A configuration, compiled: what workers read through one pointer while they serve.
+
+pub mod backend;
+pub mod handle;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{HeaderName, Method};
+
+pub use backend::Backend;
+
+use crate::clock::Clock;
+use crate::forwarded::TrustedProxies;
+use crate::identity::KeyRing;
+use crate::pipeline::Pipeline;
+use crate::pipeline::rescue::ErrorFormat;
+use crate::routing::{Router, Template};
+use crate::telemetry::access_log::AccessLog;
+use crate::telemetry::metrics::{Metrics, OperationMetrics};
+
+/// A configuration in force.
+#[derive(Debug)]
+pub struct Gateway {
+    /// Host, path and method to operation.
+    pub router: Router<u32, u32>,
+    /// The APIs, by the router's numbers.
+    pub apis: Vec<Arc<Api>>,
+    /// The operations, by the router's numbers.
+    pub operations: Vec<Arc<Operation>>,
+    /// The pipeline of requests that match nothing: its on-error is the global one.
+    pub unmatched: Pipeline,
+    /// The subscriptions' keys.
+    pub keys: KeyRing,
+    /// The products.
+    pub products: Vec<Arc<Product>>,
+    /// The backends, sorted by name.
+    pub backends: Vec<Arc<Backend>>,
+    /// Settings of the process that a reload may change.
+    pub settings: Settings,
+    /// The time.
+    pub clock: Clock,
+    /// Where counts go.
+    pub metrics: Arc<Metrics>,
+    /// Where lines go; none when the access log is off.
+    pub access_log: Option<Arc<AccessLog>>,
+}
+
+/// Settings that the request path reads.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The public address. A change needs a restart.
+    pub listen: SocketAddr,
+    /// The admin address. A change needs a restart.
+    pub admin: Option<SocketAddr>,
+    /// The form of error bodies.
+    pub error_format: ErrorFormat,
+    /// Bytes of a body that a policy may hold.
+    pub buffer_size: u64,
+    /// The header of the request id.
+    pub request_id_header: HeaderName,
+    /// Whose forwarding headers are believed, and which are sent.
+    pub forwarding: TrustedProxies,
+    /// Whether the access log holds the query.
+    pub log_query: bool,
+    /// How long readiness is false before the listener closes.
+    pub drain_delay: Duration,
+    /// How long requests in flight may take to finish.
+    pub drain_deadline: Duration,
+}
+
+/// A group of operations under a base path.
+#[derive(Debug)]
+pub struct Api {
+    /// Its name.
+    pub name: Arc<str>,
+    /// Its base path.
+    pub path: Arc<str>,
+    /// Whether a key is needed before any policy runs.
+    pub subscription_required: bool,
+    /// Whether keys are looked at before any policy runs, needed or not.
+    pub checks_keys: bool,
+    /// The header that carries the key.
+    pub key_header: HeaderName,
+    /// The query parameter that carries the key.
+    pub key_query: Arc<str>,
+    /// The names of the products that hold it.
+    pub products: Box<[Arc<str>]>,
+    /// The product that needs no key.
+    pub open_product: Option<Arc<Product>>,
+    /// Counters for requests that match the API and none of its operations.
+    pub unmatched: OperationMetrics,
+}
+
+/// APIs that are granted together.
+#[derive(Debug)]
+pub struct Product {
+    /// Its name.
+    pub name: Arc<str>,
+    /// Whether a key is needed.
+    pub subscription_required: bool,
+}
+
+/// One method and path template.
+#[derive(Debug)]
+pub struct Operation {
+    /// Its name.
+    pub name: Arc<str>,
+    /// Its API.
+    pub api: Arc<Api>,
+    /// Its method; none is any.
+    pub method: Option<Method>,
+    /// Its template.
+    pub template: Template,
+    /// The backend that it calls unless a policy chooses another one.
+    pub backend: Option<Arc<Backend>>,
+    /// What happens outside any product.
+    pub pipeline: Arc<Pipeline>,
+    /// What happens under a product, by the product's name.
+    pub product_pipelines: Box<[(Arc<str>, Arc<Pipeline>)]>,
+    /// Its counters.
+    pub metrics: OperationMetrics,
+}
+
+impl Operation {
+    /// The pipeline for a call under a product, or under none.
+    pub fn pipeline(&self, product: Option<&Product>) -> &Pipeline {
+        product
+            .and_then(|product| self.product_pipelines.iter().find(|(name, _)| *name == product.name))
+            .map_or(&*self.pipeline, |(_, pipeline)| &**pipeline)
+    }
+}

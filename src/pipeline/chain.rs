@@ -1,0 +1,137 @@
+//! The shape of a pipeline: segments and layers folded from last to first, so that the order written is the order called.
+
+use std::future::Future;
+use std::sync::Arc;
+
+use http::{Request, Response};
+use tower_service::Service as _;
+
+use super::Fault;
+use super::exchange::{Exchange, Message};
+use super::next::{Next, Serve, exchange_of};
+use super::segment::Segment;
+use super::step::{BoxFuture, Flow, Placed, Step};
+use crate::body::Body;
+
+/// What stands at the end of a chain.
+pub trait Tail: Send + Sync + 'static {
+    /// Answers a request.
+    fn run(&self, exchange: &Arc<Exchange>, request: Request<Body>) -> impl Future<Output = Result<Response<Body>, Fault>> + Send;
+}
+
+/// One section's steps in front of a tail.
+#[derive(Debug)]
+pub struct Chain<T> {
+    segment: Segment,
+    rest: Rest<T>,
+}
+
+enum Rest<T> {
+    Layered(Next),
+    Tail(T),
+}
+
+impl<T: std::fmt::Debug> std::fmt::Debug for Rest<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Layered(_) => f.write_str("Layered"),
+            Self::Tail(tail) => tail.fmt(f),
+        }
+    }
+}
+
+/// Marks an answer that no backend gave, so that outbound leaves it alone.
+#[derive(Clone, Copy, Debug)]
+pub struct AnsweredEarly;
+
+impl<T: Tail> Chain<T> {
+    /// Folds steps over a tail: `[a, b, retry, c]` becomes `segment(a, b) → retry → segment(c) → tail`.
+    pub fn new(steps: Vec<Placed>, tail: T) -> Self {
+        let mut steps = steps;
+        let mut rest = Rest::Tail(tail);
+        while let Some(at) = steps.iter().rposition(|placed| matches!(placed.step, Step::Layer(_))) {
+            let after = steps.split_off(at + 1);
+            let Some(Placed { step: Step::Layer(layer), .. }) = steps.pop() else { break };
+            rest = Rest::Layered(layer(Next::new(Self { segment: Segment::new(after), rest })));
+        }
+        Self { segment: Segment::new(steps), rest }
+    }
+
+    /// Runs the steps and what comes after them.
+    pub async fn run(&self, exchange: &Arc<Exchange>, mut request: Request<Body>) -> Result<Response<Body>, Fault> {
+        if !self.segment.is_empty() {
+            match self.segment.run(exchange, Message::Request(&mut request)).await {
+                Ok(Flow::Next) => {}
+                Ok(Flow::Respond(mut response)) => {
+                    response.extensions_mut().insert(AnsweredEarly);
+                    return Ok(*response);
+                }
+                Err(fault) => {
+                    exchange.state.lock().save_head(&request);
+                    return Err(fault);
+                }
+            }
+        }
+        match &self.rest {
+            Rest::Tail(tail) => tail.run(exchange, request).await,
+            Rest::Layered(next) => {
+                if request.extensions().get::<Arc<Exchange>>().is_none() {
+                    request.extensions_mut().insert(exchange.clone());
+                }
+                next.clone().call(request).await
+            }
+        }
+    }
+}
+
+impl<T: Tail> Serve for Chain<T> {
+    fn serve(self: Arc<Self>, request: Request<Body>) -> BoxFuture<'static, Result<Response<Body>, Fault>> {
+        Box::pin(async move {
+            let exchange = exchange_of(&request)?;
+            self.run(&exchange, request).await
+        })
+    }
+}
+
+/// A chain in front of everything that comes after: how a branch of `choose` goes on when it holds layers.
+impl Tail for Next {
+    async fn run(&self, exchange: &Arc<Exchange>, mut request: Request<Body>) -> Result<Response<Body>, Fault> {
+        if request.extensions().get::<Arc<Exchange>>().is_none() {
+            request.extensions_mut().insert(exchange.clone());
+        }
+        self.clone().call(request).await
+    }
+}
+
+/// What stands after inbound: outbound on the way back, around the backend section.
+#[derive(Debug)]
+pub struct Middle<F> {
+    backend: Chain<F>,
+    outbound: Segment,
+    /// Whether outbound or on-error read the request.
+    keep_head: bool,
+}
+
+impl<F: Tail> Middle<F> {
+    /// Puts outbound around the backend section.
+    pub fn new(backend: Chain<F>, outbound: Segment, keep_head: bool) -> Self {
+        Self { backend, outbound, keep_head }
+    }
+}
+
+impl<F: Tail> Tail for Middle<F> {
+    async fn run(&self, exchange: &Arc<Exchange>, request: Request<Body>) -> Result<Response<Body>, Fault> {
+        if self.keep_head {
+            exchange.state.lock().save_head(&request);
+        }
+        let mut response = self.backend.run(exchange, request).await?;
+        if self.outbound.is_empty() || response.extensions().get::<AnsweredEarly>().is_some() {
+            return Ok(response);
+        }
+        exchange.state.lock().forget_json();
+        match self.outbound.run(exchange, Message::Response(&mut response)).await? {
+            Flow::Next => Ok(response),
+            Flow::Respond(answer) => Ok(*answer),
+        }
+    }
+}

@@ -1,0 +1,330 @@
+//! One request and its response: the facts that stay the same, and the state that policies change.
+
+use std::cell::OnceCell;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use http::uri::PathAndQuery;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri};
+use parking_lot::Mutex;
+use serde_json::Value as Json;
+use smallvec::SmallVec;
+
+use super::Fault;
+use crate::gateway::Backend;
+use crate::body::{Body, BodyError};
+use crate::clock::Nanos;
+use crate::gateway::{Gateway, Operation, Product};
+use crate::identity::{Subscription, Verified};
+use crate::forwarded::TraceId;
+use crate::routing::{Capture, Value as Captured};
+use crate::server::authority::Authority;
+
+/// What is known of an exchange from its first byte to the end of its answer. Shared by the pipeline, the body of the
+/// answer and the access log, so that a step that is dropped (a time-out) loses nothing.
+#[derive(Debug)]
+pub struct Exchange {
+    /// The configuration that the exchange runs with, from start to end.
+    pub gateway: Arc<Gateway>,
+    /// The operation that matched.
+    pub operation: Option<Arc<Operation>>,
+    /// The request id, kept from the request when it was valid.
+    pub request_id: HeaderValue,
+    /// The client's address, behind trusted proxies.
+    pub client_ip: IpAddr,
+    /// Whether the client's connection is encrypted.
+    pub encrypted: bool,
+    /// The method as received.
+    pub method: Method,
+    /// Path and query as received, the path normalised.
+    pub target: PathAndQuery,
+    /// The host and port that the client named, when it named a valid one.
+    pub authority: Option<Authority>,
+    /// Where the values of the variables of the operation's template are in `target`.
+    pub captures: SmallVec<[Capture; 4]>,
+    /// The trace id of the W3C trace context.
+    pub trace_id: Option<TraceId>,
+    /// The HTTP version that the client spoke.
+    pub version: http::Version,
+    /// What the client says it is, for the log.
+    pub user_agent: Option<HeaderValue>,
+    /// The announced length of the request's body.
+    pub request_bytes: u64,
+    /// When the request arrived, on the calendar.
+    pub time: SystemTime,
+    /// When the request arrived.
+    pub started: Nanos,
+    /// What policies change.
+    pub state: Mutex<State>,
+}
+
+/// What policies change during an exchange.
+#[derive(Debug, Default)]
+pub struct State {
+    /// The values of `set-variable`.
+    pub variables: SmallVec<[(Arc<str>, Json); 2]>,
+    /// Who calls, when a key was presented and found good.
+    pub subscription: Option<Arc<Subscription>>,
+    /// The product that the call is made under.
+    pub product: Option<Arc<Product>>,
+    /// The token that `validate-jwt` accepted.
+    pub token: Option<Arc<Verified>>,
+    /// The backend in place of the operation's.
+    pub backend: Option<Arc<Backend>>,
+    /// What `forward-request` asks for.
+    pub forward: ForwardOptions,
+    /// The request as it was last known, for sections that no longer hold it.
+    pub head: Option<Box<RequestHead>>,
+    /// Headers for the answer, whatever it will be: those of cors and of limits.
+    pub response_headers: Vec<(HeaderName, HeaderValue)>,
+    /// The error that on-error handles.
+    pub fault: Option<Fault>,
+    /// What the backend did.
+    pub upstream: UpstreamFacts,
+    /// The status that the client gets.
+    pub status: StatusCode,
+    /// The body of the current message as JSON, parsed once.
+    pub(super) json: OnceCell<Result<Json, String>>,
+    /// `lastError()` as JSON, made when first read.
+    pub(super) last_error: OnceCell<Option<Json>>,
+}
+
+/// The head of a request.
+#[derive(Debug, Clone)]
+pub struct RequestHead {
+    /// The method.
+    pub method: Method,
+    /// The target.
+    pub uri: Uri,
+    /// The headers.
+    pub headers: HeaderMap,
+}
+
+/// What `forward-request` asks for.
+#[derive(Debug, Default, Clone)]
+pub struct ForwardOptions {
+    /// To the first byte of the answer, in place of the backend's.
+    pub timeout: Option<Duration>,
+    /// Follows redirections within the backend.
+    pub follow_redirects: bool,
+    /// Sends answers of 400 and above to on-error.
+    pub fail_on_error_status: bool,
+}
+
+/// What the backend did, for the log and the metrics.
+#[derive(Debug, Default, Clone)]
+pub struct UpstreamFacts {
+    /// The backend that was called.
+    pub backend: Option<Arc<Backend>>,
+    /// Host and port of the endpoint.
+    pub endpoint: Option<Arc<str>>,
+    /// The status of its last answer.
+    pub status: Option<StatusCode>,
+    /// Time to the first byte of its last answer.
+    pub duration: Duration,
+    /// How often it was called.
+    pub attempts: u32,
+}
+
+/// The message that a section works on.
+#[derive(Debug)]
+pub enum Message<'a> {
+    /// In inbound and backend.
+    Request(&'a mut Request<Body>),
+    /// In outbound and on-error.
+    Response(&'a mut Response<Body>),
+}
+
+impl Message<'_> {
+    /// The headers of the message.
+    pub fn headers(&self) -> &HeaderMap {
+        match self {
+            Self::Request(request) => request.headers(),
+            Self::Response(response) => response.headers(),
+        }
+    }
+
+    /// The headers of the message, to be changed.
+    pub fn headers_mut(&mut self) -> &mut HeaderMap {
+        match self {
+            Self::Request(request) => request.headers_mut(),
+            Self::Response(response) => response.headers_mut(),
+        }
+    }
+
+    /// The body of the message.
+    pub fn body(&self) -> &Body {
+        match self {
+            Self::Request(request) => request.body(),
+            Self::Response(response) => response.body(),
+        }
+    }
+
+    /// The body of the message, to be changed.
+    pub fn body_mut(&mut self) -> &mut Body {
+        match self {
+            Self::Request(request) => request.body_mut(),
+            Self::Response(response) => response.body_mut(),
+        }
+    }
+
+    /// The same message for a shorter time.
+    pub fn reborrow(&mut self) -> Message<'_> {
+        match self {
+            Self::Request(request) => Message::Request(request),
+            Self::Response(response) => Message::Response(response),
+        }
+    }
+}
+
+/// What a step sees and may change.
+#[derive(Debug)]
+pub struct Context<'a> {
+    /// The facts of the exchange.
+    pub exchange: &'a Exchange,
+    /// Its state.
+    pub state: &'a mut State,
+    /// The message of the section.
+    pub message: Message<'a>,
+}
+
+impl Context<'_> {
+    /// Replaces the body of the message. The length headers are left to the connection, and the parsed form is forgotten.
+    pub fn set_body(&mut self, bytes: Bytes) {
+        let headers = self.message.headers_mut();
+        headers.remove(http::header::CONTENT_LENGTH);
+        headers.remove(http::header::TRANSFER_ENCODING);
+        headers.remove(http::header::CONTENT_ENCODING);
+        *self.message.body_mut() = Body::from(bytes);
+        self.state.json = OnceCell::new();
+    }
+
+    /// The request's method, wherever the request now is.
+    pub fn method(&self) -> &Method {
+        match (&self.message, &self.state.head) {
+            (Message::Request(request), _) => request.method(),
+            (_, Some(head)) => &head.method,
+            _ => &self.exchange.method,
+        }
+    }
+
+    /// The request's target, wherever the request now is.
+    pub fn uri(&self) -> Option<&Uri> {
+        match (&self.message, &self.state.head) {
+            (Message::Request(request), _) => Some(request.uri()),
+            (_, Some(head)) => Some(&head.uri),
+            _ => None,
+        }
+    }
+
+    /// The request's headers, wherever the request now is.
+    pub fn request_headers(&self) -> Option<&HeaderMap> {
+        match (&self.message, &self.state.head) {
+            (Message::Request(request), _) => Some(request.headers()),
+            (_, Some(head)) => Some(&head.headers),
+            _ => None,
+        }
+    }
+
+    /// The response, in the sections that have one.
+    pub fn response(&self) -> Option<&Response<Body>> {
+        match &self.message {
+            Message::Response(response) => Some(response),
+            Message::Request(_) => None,
+        }
+    }
+
+    /// A variable that was set.
+    pub fn variable(&self, name: &str) -> Option<&Json> {
+        self.state.variables.iter().find(|(key, _)| &**key == name).map(|(_, value)| value)
+    }
+}
+
+impl State {
+    /// Sets a variable.
+    pub fn set_variable(&mut self, name: &Arc<str>, value: Json) {
+        match self.variables.iter_mut().find(|(key, _)| key == name) {
+            Some((_, old)) => *old = value,
+            None => self.variables.push((name.clone(), value)),
+        }
+    }
+
+    /// Keeps the head of the request for the sections that come after it is gone.
+    pub fn save_head(&mut self, request: &Request<Body>) {
+        self.head = Some(Box::new(RequestHead {
+            method: request.method().clone(),
+            uri: request.uri().clone(),
+            headers: request.headers().clone(),
+        }));
+    }
+
+    /// Forgets the parsed body, because the message or its body changed.
+    pub fn forget_json(&mut self) {
+        self.json = OnceCell::new();
+    }
+}
+
+impl Exchange {
+    /// The scheme that the client used.
+    pub fn scheme(&self) -> &'static str {
+        if self.encrypted { "https" } else { "http" }
+    }
+
+    /// Host and port as the client named them; empty when it named none.
+    pub fn authority(&self) -> &str {
+        self.authority.as_ref().map_or("", Authority::as_str)
+    }
+
+    /// The value of a variable of the operation's template, as it stands in the request.
+    pub fn parameter(&self, name: &str) -> Option<Captured<'_>> {
+        let names = self.operation.as_ref()?.template.names();
+        let capture = self.captures.get(names.iter().position(|known| **known == *name)?)?;
+        Some(capture.value(self.target.path(), self.target.query()))
+    }
+
+    /// Reads the body of a message into memory, because a step needs all of it.
+    pub async fn buffer(&self, message: &mut Message<'_>) -> Result<(), Fault> {
+        let limit = self.gateway.settings.buffer_size;
+        let request = matches!(message, Message::Request(_));
+        let body = std::mem::take(message.body_mut());
+        if body.bytes().is_some() {
+            *message.body_mut() = body;
+            return Ok(());
+        }
+        match body.buffer(limit).await {
+            Ok(bytes) => {
+                *message.body_mut() = Body::from(bytes);
+                Ok(())
+            }
+            Err(error) if request => Err(client_body(error)),
+            Err(BodyError::TooLarge { limit }) => Err(Fault::upstream(
+                StatusCode::BAD_GATEWAY,
+                "ResponseTooLarge",
+                format!("a policy needs the whole response body, and it is longer than {limit} bytes"),
+            )
+            .public("The backend's response is too large.")),
+            Err(error) => Err(Fault::upstream(StatusCode::BAD_GATEWAY, "BackendConnectionFailure", "the response body broke off")
+                .public("Bad gateway")
+                .cause(error)),
+        }
+    }
+}
+
+/// What the caller is told when the body of its request cannot be read.
+pub fn client_body(error: BodyError) -> Fault {
+    match error {
+        BodyError::TooLarge { limit } => Fault::client(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "RequestBodyTooLarge",
+            format!("Request body is longer than {limit} bytes."),
+        ),
+        BodyError::Stalled => {
+            Fault::client(StatusCode::REQUEST_TIMEOUT, "ClientConnectionFailure", "Request body did not arrive in time.")
+        }
+        error @ BodyError::Broken(_) => {
+            Fault::client(StatusCode::BAD_REQUEST, "ClientConnectionFailure", "Request body is broken.").cause(error)
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! What runs: a step, as compiled from one policy, and where it was written.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use http::Response;
+
+use super::exchange::{Context, Exchange, Message};
+use super::next::Next;
+use super::{Fault, Origin};
+use crate::body::Body;
+use crate::expression::Needs;
+
+/// A boxed future that stays on its worker but may be sent, as tower's services want it.
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// What follows a step.
+#[derive(Debug)]
+pub enum Flow {
+    /// The next step.
+    Next,
+    /// Nothing: this is the answer. Answering early is not an error.
+    Respond(Box<Response<Body>>),
+}
+
+/// A step that inspects or edits the message and returns.
+pub trait Apply: Send + Sync {
+    /// Runs the step.
+    fn apply(&self, cx: &mut Context<'_>) -> Result<Flow, Fault>;
+}
+
+/// A step that must await.
+pub trait ApplyAsync: Send + Sync {
+    /// Runs the step.
+    fn apply<'a>(&'a self, call: Call<'a>) -> BoxFuture<'a, Result<Flow, Fault>>;
+}
+
+/// What an asynchronous step sees. It takes the state's lock for short moments only, never across an await.
+#[derive(Debug)]
+pub struct Call<'a> {
+    /// The exchange.
+    pub exchange: &'a Arc<Exchange>,
+    /// The message of the section.
+    pub message: Message<'a>,
+}
+
+impl Call<'_> {
+    /// Looks at the exchange, or changes it, at once.
+    pub fn with<T>(&mut self, look: impl FnOnce(&mut Context<'_>) -> T) -> T {
+        let mut state = self.exchange.state.lock();
+        look(&mut Context { exchange: self.exchange, state: &mut state, message: self.message.reborrow() })
+    }
+}
+
+/// A tower layer, its type forgotten: wraps everything that comes after it.
+pub type BoxedLayer = Arc<dyn Fn(Next) -> Next + Send + Sync>;
+
+/// A policy, compiled. `Arc`, because a step of a broad scope runs in the pipeline of every operation below it.
+#[derive(Clone)]
+pub enum Step {
+    /// Inspects or edits the message and returns.
+    Sync(Arc<dyn Apply>),
+    /// Must await.
+    Async(Arc<dyn ApplyAsync>),
+    /// Delays, skips, repeats or times everything after it.
+    Layer(BoxedLayer),
+}
+
+impl Step {
+    /// A synchronous step.
+    pub fn sync(step: impl Apply + 'static) -> Self {
+        Self::Sync(Arc::new(step))
+    }
+
+    /// An asynchronous step.
+    pub fn asynchronous(step: impl ApplyAsync + 'static) -> Self {
+        Self::Async(Arc::new(step))
+    }
+
+    /// A layer.
+    pub fn layer(layer: impl Fn(Next) -> Next + Send + Sync + 'static) -> Self {
+        Self::Layer(Arc::new(layer))
+    }
+}
+
+/// A step and what the pipeline knows of it.
+#[derive(Clone)]
+pub struct Placed {
+    /// The step.
+    pub step: Step,
+    /// Where it was written.
+    pub origin: Arc<Origin>,
+    /// What its expressions read.
+    pub needs: Needs,
+}
+
+impl std::fmt::Debug for Placed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Placed").field("origin", &self.origin).field("needs", &self.needs).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,137 @@
+//! The policy catalogue: one file for each policy, and the list of them all.
+
+mod choose;
+mod rewrite_uri;
+mod set_header;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator};
+use serde::de::DeserializeOwned;
+
+use crate::compile::{CompileCx, CompileError};
+use crate::config::RawPolicy;
+use crate::pipeline::Step;
+
+/// A policy as written in TOML. One implementor for each file in `src/policy/`.
+pub trait Policy: DeserializeOwned + JsonSchema {
+    /// The name that stands in `policy = "…"`.
+    const NAME: &'static str;
+    /// Where it may be written.
+    const SECTIONS: Sections;
+    /// Checks the values and builds the step. Errors name the field, never the policy.
+    fn compile(self, cx: &mut CompileCx<'_, '_>) -> Result<Step, CompileError>;
+}
+
+/// A section of a scope.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Section {
+    /// Before the backend is chosen and called.
+    Inbound,
+    /// Around the call of the backend.
+    Backend,
+    /// On the answer's way back.
+    Outbound,
+    /// After something failed.
+    OnError,
+}
+
+impl Section {
+    /// All sections, in the order they run.
+    pub const ALL: [Self; 4] = [Self::Inbound, Self::Backend, Self::Outbound, Self::OnError];
+
+    /// The name of the section in TOML.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Inbound => "inbound",
+            Self::Backend => "backend",
+            Self::Outbound => "outbound",
+            Self::OnError => "on-error",
+        }
+    }
+
+    /// Whether the message of the section is the response.
+    pub fn is_response(self) -> bool {
+        matches!(self, Self::Outbound | Self::OnError)
+    }
+}
+
+/// A set of sections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sections(u8);
+
+impl Sections {
+    /// Inbound only.
+    pub const INBOUND: Self = Self(1);
+    /// Backend only.
+    pub const BACKEND: Self = Self(2);
+    /// Outbound only.
+    pub const OUTBOUND: Self = Self(4);
+    /// On-error only.
+    pub const ON_ERROR: Self = Self(8);
+    /// Where the message is the request.
+    pub const REQUEST: Self = Self(1 | 2);
+    /// Where the message is the response.
+    pub const RESPONSE: Self = Self(4 | 8);
+    /// Everywhere.
+    pub const ALL: Self = Self(15);
+
+    /// Both sets together.
+    #[must_use]
+    pub const fn or(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    /// Whether a section is in the set.
+    pub const fn contains(self, section: Section) -> bool {
+        self.0 & (1 << section as u8) != 0
+    }
+
+    /// The sections of the set.
+    pub fn iter(self) -> impl Iterator<Item = Section> {
+        Section::ALL.into_iter().filter(move |section| self.contains(*section))
+    }
+}
+
+/// Builds a step from a policy as written; mistakes go to the context's diagnostics.
+pub type CompileFn = for<'i> fn(&RawPolicy<'i>, &mut CompileCx<'_, 'i>) -> Option<Step>;
+
+/// One registry entry, made from the type: nothing is stated twice.
+pub struct Kind {
+    /// The policy's name.
+    pub name: &'static str,
+    /// Where it may be written.
+    pub sections: Sections,
+    /// Its JSON Schema, with the doc comments of its fields.
+    pub schema: fn(&mut SchemaGenerator) -> Schema,
+    /// Its compiler.
+    pub compile: CompileFn,
+}
+
+impl Kind {
+    /// The entry of a policy type.
+    pub const fn of<P: Policy>() -> Self {
+        Self { name: P::NAME, sections: P::SECTIONS, schema: P::json_schema, compile: compile::<P> }
+    }
+
+    /// The kind with this name.
+    pub fn find(name: &str) -> Option<&'static Self> {
+        KINDS.binary_search_by(|kind| kind.name.cmp(name)).ok().map(|at| &KINDS[at])
+    }
+}
+
+fn compile<'i, P: Policy>(raw: &RawPolicy<'i>, cx: &mut CompileCx<'_, 'i>) -> Option<Step> {
+    let spec = cx.read::<P>(raw)?;
+    match spec.compile(cx) {
+        Ok(step) => Some(step),
+        Err(error) => {
+            cx.report(error, raw);
+            None
+        }
+    }
+}
+
+/// Every policy, sorted by name. `base` is no policy: it marks where the broader scope's steps go.
+pub const KINDS: &[Kind] = &[
+    Kind::of::<choose::Choose>(),
+    Kind::of::<rewrite_uri::RewriteUri>(),
+    Kind::of::<set_header::SetHeader>(),
+];
