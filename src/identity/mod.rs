@@ -1,0 +1,28 @@
+//! Who calls: subscriptions and their keys, and JSON Web Tokens and the keys that verify them.
+//!
+//! ```text
+//! presented key ──► KeyRing::lookup ──► Subscription::authorize
+//! bearer token  ──► TokenVerifier ──► algorithm, key (KeySet or RemoteKeys), signature, claims ──► Verified
+//! ```
+//!
+//! Nothing here answers a request: refusals are typed errors that name the check, what was expected and what was
+//! found, and never hold a key or a token.
+
+pub mod algorithm;
+mod claims;
+mod fetch;
+pub mod key_set;
+pub mod remote_keys;
+pub mod subscription;
+mod token_cache;
+pub mod token_error;
+pub mod token_verifier;
+
+pub use algorithm::{Algorithm, AlgorithmSet};
+pub use claims::{Match, RequiredClaim};
+pub use fetch::FetchError;
+pub use key_set::{KeyError, KeySet, VerificationKey};
+pub use remote_keys::{KeyLocation, RemoteKeyRegistry, RemoteKeys, RemoteKeysError, RemoteKeysOptions};
+pub use subscription::{KeyDigest, KeyRing, Refusal, Scope, State, Subscription};
+pub use token_error::TokenError;
+pub use token_verifier::{Outcome, TokenRules, TokenVerifier, Verified, VerifierError};
