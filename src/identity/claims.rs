@@ -91,9 +91,7 @@ pub(super) fn check_audience(claims: &Value, allowed: &[Arc<str>]) -> Result<(),
     let found: Vec<&str> = match claims.get("aud") {
         None => Vec::new(),
         Some(Value::String(audience)) => vec![audience],
-        Some(Value::Array(audiences)) => {
-            audiences.iter().map(Value::as_str).collect::<Option<_>>().ok_or(malformed)?
-        }
+        Some(Value::Array(audiences)) => audiences.iter().map(Value::as_str).collect::<Option<_>>().ok_or(malformed)?,
         Some(_) => return Err(malformed),
     };
     if found.iter().any(|audience| allowed.iter().any(|name| **name == **audience)) {

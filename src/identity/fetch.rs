@@ -158,7 +158,8 @@ pub(super) async fn fetch(
 }
 
 async fn get(client: &Client, url: &str, limit: usize) -> Result<Vec<u8>, FetchError> {
-    let transport = |source: reqwest::Error| FetchError::Transport { url: url.to_owned(), source: source.without_url() };
+    let transport =
+        |source: reqwest::Error| FetchError::Transport { url: url.to_owned(), source: source.without_url() };
     let too_large = || FetchError::TooLarge { url: url.to_owned(), limit };
     let request = client.get(url).header(reqwest::header::ACCEPT, "application/json, application/jwk-set+json");
     let mut response = request.send().await.map_err(transport)?;

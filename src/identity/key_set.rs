@@ -103,7 +103,7 @@ pub struct VerificationKey {
 
 enum Verifier {
     Public(ParsedPublicKey),
-    Secret(hmac::Key),
+    Secret(Box<hmac::Key>),
 }
 
 const RSA: [(Algorithm, &RsaParameters); 6] = [
@@ -135,7 +135,7 @@ impl VerificationKey {
         ]
         .into_iter()
         .filter(|(_, _, length)| secret.len() >= *length)
-        .map(|(algorithm, hash, _)| (algorithm, Verifier::Secret(hmac::Key::new(hash, secret))))
+        .map(|(algorithm, hash, _)| (algorithm, Verifier::Secret(Box::new(hmac::Key::new(hash, secret)))))
         .collect();
         Ok(Self::new(verifiers))
     }
@@ -149,10 +149,8 @@ impl VerificationKey {
     pub fn from_rsa_components(modulus: &str, exponent: &str) -> Result<Self, KeyError> {
         let invalid = KeyError::Invalid { kind: "RSA" };
         let strip = |bytes: Vec<u8>| bytes.into_iter().skip_while(|byte| *byte == 0).collect::<Vec<u8>>();
-        let components = RsaPublicKeyComponents {
-            n: strip(any_base64(modulus, "n")?),
-            e: strip(any_base64(exponent, "e")?),
-        };
+        let components =
+            RsaPublicKeyComponents { n: strip(any_base64(modulus, "n")?), e: strip(any_base64(exponent, "e")?) };
         // Before the arithmetic: building an absurdly large key is work that a key set must not be able to ask for.
         if !(256..=1024).contains(&components.n.len()) || components.n[0] == 0 {
             return Err(KeyError::RsaSize);
@@ -202,10 +200,8 @@ impl VerificationKey {
             "RSA" => Self::from_rsa_components(member("n")?, member("e")?)?,
             "EC" => {
                 let curve = member("crv")?;
-                let (_, algorithm, parameters, size) = CURVES
-                    .into_iter()
-                    .find(|(name, ..)| *name == curve)
-                    .ok_or_else(|| KeyError::Curve(clip(curve)))?;
+                let (_, algorithm, parameters, size) =
+                    CURVES.into_iter().find(|(name, ..)| *name == curve).ok_or_else(|| KeyError::Curve(clip(curve)))?;
                 let (x, y) = (any_base64(member("x")?, "x")?, any_base64(member("y")?, "y")?);
                 // RFC 7518 §6.2.1.2: both coordinates have the full length of the curve's field.
                 if x.len() != size || y.len() != size {
@@ -248,9 +244,9 @@ impl VerificationKey {
         let algorithms = RSA.map(|(algorithm, parameters)| (algorithm, parameters as &dyn VerificationAlgorithm));
         let key = Self::public("RSA, EC or Ed25519", &algorithms, der)?;
         // Parsing does not look at the size; each verification would, and then fail for no reason one can see.
-        let bits = RsaParameters::public_modulus_len(der)
-            .ok()
-            .or_else(|| Some(u32::try_from(PublicEncryptingKey::from_der(der).ok()?.key_size_bits()).unwrap_or(u32::MAX)));
+        let bits = RsaParameters::public_modulus_len(der).ok().or_else(|| {
+            Some(u32::try_from(PublicEncryptingKey::from_der(der).ok()?.key_size_bits()).unwrap_or(u32::MAX))
+        });
         match bits {
             Some(2048..=8192) => Ok(key),
             _ => Err(KeyError::RsaSize),
@@ -331,8 +327,7 @@ impl KeySet {
     /// Reads a JSON Web Key Set (RFC 7517 §5). Keys that cannot be used are left out and returned beside the set with
     /// the reason, as §5 asks; a set without any usable key is an error. Symmetric keys are never taken from a set.
     pub fn from_jwks(document: &[u8], limit: usize) -> Result<(Self, Vec<KeyError>), KeyError> {
-        let document: Value =
-            serde_json::from_slice(document).map_err(|error| KeyError::Json(error.to_string()))?;
+        let document: Value = serde_json::from_slice(document).map_err(|error| KeyError::Json(error.to_string()))?;
         let keys = document.get("keys").and_then(Value::as_array).ok_or(KeyError::NotASet)?;
         if keys.len() > limit {
             return Err(KeyError::TooManyKeys { found: keys.len(), limit });

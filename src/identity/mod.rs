@@ -14,13 +14,15 @@ mod fetch;
 pub mod key_set;
 pub mod remote_keys;
 pub mod subscription;
+#[cfg(test)]
+mod test_support;
 mod token_cache;
 pub mod token_error;
 pub mod token_verifier;
 
 pub use algorithm::{Algorithm, AlgorithmSet};
 pub use claims::{Match, RequiredClaim};
-pub use fetch::FetchError;
+pub use fetch::{FetchError, UrlError};
 pub use key_set::{KeyError, KeySet, VerificationKey};
 pub use remote_keys::{KeyLocation, RemoteKeyRegistry, RemoteKeys, RemoteKeysError, RemoteKeysOptions};
 pub use subscription::{KeyDigest, KeyRing, Refusal, Scope, State, Subscription};

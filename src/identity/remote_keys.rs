@@ -9,6 +9,7 @@
 //!   failure: tokens made up by callers cannot turn the gateway against the issuer.
 //! * What was fetched serves until `stale_max` after its fetch; then there are no keys.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
@@ -17,7 +18,7 @@ use hashbrown::HashMap;
 use parking_lot::Mutex;
 use reqwest::Client;
 use tokio::runtime::Handle;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::task::AbortHandle;
 
 use super::fetch::{self, FetchError, Fetched, UrlError};
@@ -133,8 +134,11 @@ pub struct RemoteKeys {
     control: Handle,
     client: Client,
     current: ArcSwapOption<Snapshot>,
+    fetches: AtomicU64,
     state: Mutex<State>,
     timer: OnceLock<AbortHandle>,
+    /// Told after each fetch, because the result changes when the next one is due.
+    wake: Arc<Notify>,
 }
 
 #[derive(Default)]
@@ -190,8 +194,10 @@ impl RemoteKeys {
             control,
             client,
             current: ArcSwapOption::empty(),
+            fetches: AtomicU64::new(0),
             state: Mutex::default(),
             timer: OnceLock::new(),
+            wake: Arc::default(),
         }))
     }
 
@@ -209,6 +215,11 @@ impl RemoteKeys {
     pub fn current(&self) -> Option<Arc<Snapshot>> {
         let now = self.clock.now();
         self.current.load().as_ref().filter(|snapshot| self.in_force(snapshot, now)).map(Arc::clone)
+    }
+
+    /// How many fetches succeeded: tells whether keys came in while one was looking.
+    pub(super) fn fetches(&self) -> u64 {
+        self.fetches.load(Ordering::Acquire)
     }
 
     /// Whether the keys of `generation` are in force.
@@ -274,6 +285,7 @@ impl RemoteKeys {
         self.control.spawn(async move {
             let result = fetch::fetch(&keys.client, &keys.location, &keys.options).await;
             keys.finish(result);
+            keys.wake.notify_one();
             sender.send_replace(true);
         });
         Refresh(receiver)
@@ -308,17 +320,27 @@ impl RemoteKeys {
             (None, before) => before.as_ref().map_or(0, |before| before.generation) + 1,
         };
         if same.is_none() {
-            tracing::info!(url, keys = fetched.keys.len(), issuer = fetched.issuer.as_deref(), "verification keys changed");
+            tracing::info!(
+                url,
+                keys = fetched.keys.len(),
+                issuer = fetched.issuer.as_deref(),
+                "verification keys changed"
+            );
             if let Some(first) = fetched.skipped.first() {
                 tracing::warn!(url, skipped = fetched.skipped.len(), %first, "the key set has keys that cannot be used");
             }
             if let Some(issuer) = fetched.issuer.as_deref().filter(|issuer| issuer.contains('{')) {
-                tracing::warn!(url, issuer, "the issuer is a template, which no token matches: list the issuers to accept");
+                tracing::warn!(
+                    url,
+                    issuer,
+                    "the issuer is a template, which no token matches: list the issuers to accept"
+                );
             }
         }
         let Fetched { keys, issuer, content, .. } = fetched;
         let snapshot = Snapshot { keys, issuer, generation, fetched: self.clock.now(), content };
         self.current.store(Some(Arc::new(snapshot)));
+        self.fetches.fetch_add(1, Ordering::Release);
     }
 
     /// How long to wait after a failure.
@@ -360,8 +382,9 @@ async fn keep_fresh(keys: Weak<RemoteKeys>) {
             drop(strong);
             refresh.done().await;
         } else {
+            let wake = Arc::clone(&strong.wake);
             drop(strong);
-            tokio::time::sleep(wait).await;
+            let _ = tokio::time::timeout(wait, wake.notified()).await;
         }
     }
 }

@@ -11,6 +11,10 @@ use super::token_verifier::Verified;
 
 const SHARDS: usize = 16;
 
+/// How much token text each entry allows for on average: long tokens leave room for fewer, so that the memory is bounded
+/// in bytes as well.
+const BYTES_FOR_ENTRY: usize = 2 * 1024;
+
 /// Which fetched key set verified a token: the source's place in the verifier, and the generation of its keys.
 pub(super) type KeyOrigin = Option<(usize, u64)>;
 
@@ -18,6 +22,8 @@ pub(super) type KeyOrigin = Option<(usize, u64)>;
 pub(super) struct Cached {
     pub(super) verified: Arc<Verified>,
     pub(super) origin: KeyOrigin,
+    /// The length of the token.
+    pub(super) bytes: usize,
 }
 
 #[derive(Default)]
@@ -25,6 +31,8 @@ struct Shard {
     entries: HashMap<KeyDigest, Cached, foldhash::fast::RandomState>,
     /// The order of arrival: the oldest makes room. A hit changes nothing, so that readers never exclude each other.
     order: VecDeque<KeyDigest>,
+    /// The length of all tokens together.
+    bytes: usize,
 }
 
 /// Bounded, and grown only as tokens come. Entries are not trusted by themselves: whoever reads one checks its lifetime
@@ -53,14 +61,17 @@ impl TokenCache {
 
     pub(super) fn insert(&self, token: KeyDigest, cached: Cached) {
         let mut shard = self.shard(&token).write();
+        let shard = &mut *shard;
+        let bytes = cached.bytes;
         if shard.entries.insert(token, cached).is_some() {
             return;
         }
         shard.order.push_back(token);
-        if shard.order.len() > self.capacity_of_shard
-            && let Some(oldest) = shard.order.pop_front()
-        {
-            shard.entries.remove(&oldest);
+        shard.bytes += bytes;
+        let limit = self.capacity_of_shard * BYTES_FOR_ENTRY;
+        while shard.order.len() > self.capacity_of_shard || (shard.bytes > limit && shard.order.len() > 1) {
+            let Some(oldest) = shard.order.pop_front() else { break };
+            shard.bytes -= shard.entries.remove(&oldest).map_or(0, |oldest| oldest.bytes);
         }
     }
 

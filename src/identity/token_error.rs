@@ -48,7 +48,7 @@ pub enum TokenError {
     #[error("the token's header has `crit`, and no critical extension is supported")]
     CriticalHeader,
     /// No key has the token's `kid`.
-    #[error("no key matches `kid` {}", found.as_deref().unwrap_or("(none)"))]
+    #[error("no key matches {}", kid(.found))]
     KeyNotFound {
         /// The token's `kid`.
         found: Option<String>,
@@ -196,6 +196,10 @@ impl TokenError {
             _ => Blame::Client,
         }
     }
+}
+
+fn kid(found: &Option<String>) -> String {
+    found.as_ref().map_or_else(|| "a token without `kid`".to_owned(), |found| format!("`kid` `{found}`"))
 }
 
 fn reason_of(cause: &Option<Arc<FetchError>>) -> String {
