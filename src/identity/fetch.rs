@@ -97,17 +97,23 @@ pub(super) fn checked_url(text: &str, allow_http: bool) -> Result<Url, UrlError>
         return Err(UrlError::Credentials);
     }
     let host = url.host_str().ok_or_else(|| UrlError::Syntax(clip(text)))?;
-    let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
-    let local = host == "localhost" || address.is_ok_and(|address| address.is_loopback());
     match url.scheme() {
         "https" => Ok(url),
-        "http" if local || allow_http => Ok(url),
+        "http" if is_this_machine(host) || allow_http => Ok(url),
         _ => Err(UrlError::Scheme(clip(text))),
     }
 }
 
-pub(super) fn client(options: &RemoteKeysOptions) -> Result<Client, reqwest::Error> {
-    Client::builder()
+fn is_this_machine(host: &str) -> bool {
+    let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+    host == "localhost" || address.is_ok_and(|address| address.is_loopback())
+}
+
+pub(super) fn client(url: &Url, options: &RemoteKeysOptions) -> Result<Client, reqwest::Error> {
+    let builder = Client::builder();
+    // The proxy of the environment leads out of the network; it cannot lead back to this machine.
+    let builder = if url.host_str().is_some_and(is_this_machine) { builder.no_proxy() } else { builder };
+    builder
         .user_agent(concat!("sluicegate/", env!("CARGO_PKG_VERSION")))
         .redirect(Policy::none())
         .referer(false)

@@ -11,6 +11,7 @@
 pub mod algorithm;
 mod claims;
 mod fetch;
+mod key_registry;
 pub mod key_set;
 pub mod remote_keys;
 pub mod subscription;
@@ -18,13 +19,16 @@ pub mod subscription;
 mod test_support;
 mod token_cache;
 pub mod token_error;
+mod token_rules;
 pub mod token_verifier;
 
 pub use algorithm::{Algorithm, AlgorithmSet};
 pub use claims::{Match, RequiredClaim};
 pub use fetch::{FetchError, UrlError};
+pub use key_registry::RemoteKeyRegistry;
 pub use key_set::{KeyError, KeySet, VerificationKey};
-pub use remote_keys::{KeyLocation, RemoteKeyRegistry, RemoteKeys, RemoteKeysError, RemoteKeysOptions};
+pub use remote_keys::{KeyLocation, RemoteKeys, RemoteKeysError, RemoteKeysOptions};
 pub use subscription::{KeyDigest, KeyRing, Refusal, Scope, State, Subscription};
 pub use token_error::TokenError;
-pub use token_verifier::{Outcome, TokenRules, TokenVerifier, Verified, VerifierError};
+pub use token_rules::{TokenRules, VerifierError};
+pub use token_verifier::{KeyRefresh, Outcome, TokenVerifier, Verified};

@@ -14,7 +14,6 @@ use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
-use hashbrown::HashMap;
 use parking_lot::Mutex;
 use reqwest::Client;
 use tokio::runtime::Handle;
@@ -167,7 +166,11 @@ impl Refresh {
 impl RemoteKeys {
     /// Checks what [`RemoteKeys::new`] would be given, without a network or a runtime.
     pub fn check(location: &KeyLocation, options: &RemoteKeysOptions) -> Result<(), RemoteKeysError> {
-        fetch::checked_url(location.url(), options.allow_http)?;
+        Self::checked(location, options).map(|_| ())
+    }
+
+    fn checked(location: &KeyLocation, options: &RemoteKeysOptions) -> Result<reqwest::Url, RemoteKeysError> {
+        let url = fetch::checked_url(location.url(), options.allow_http)?;
         if options.refresh < Duration::from_secs(1) {
             return Err(RemoteKeysError::RefreshTooShort);
         }
@@ -175,7 +178,7 @@ impl RemoteKeys {
             let (stale_max, refresh) = (options.stale_max, options.refresh);
             return Err(RemoteKeysError::StaleBeforeRefresh { stale_max, refresh });
         }
-        Ok(())
+        Ok(url)
     }
 
     /// A source that has fetched nothing yet. Fetches run on `control`, which must outlive it.
@@ -185,8 +188,8 @@ impl RemoteKeys {
         clock: Clock,
         control: Handle,
     ) -> Result<Arc<Self>, RemoteKeysError> {
-        Self::check(&location, &options)?;
-        let client = fetch::client(&options).map_err(RemoteKeysError::Client)?;
+        let url = Self::checked(&location, &options)?;
+        let client = fetch::client(&url, &options).map_err(RemoteKeysError::Client)?;
         Ok(Arc::new(Self {
             location,
             options,
@@ -400,36 +403,6 @@ impl Drop for RemoteKeys {
 impl std::fmt::Debug for RemoteKeys {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "RemoteKeys({})", self.location.url())
-    }
-}
-
-/// The sources in use, so that policies share one source for one location, and a reload keeps the keys it has.
-#[derive(Debug, Default)]
-pub struct RemoteKeyRegistry(Mutex<HashMap<(KeyLocation, RemoteKeysOptions), Weak<RemoteKeys>>>);
-
-impl RemoteKeyRegistry {
-    /// The source for a location, started; the one in use when there is one with the same options.
-    pub fn get(
-        &self,
-        location: KeyLocation,
-        options: RemoteKeysOptions,
-        clock: &Clock,
-        control: &Handle,
-    ) -> Result<Arc<RemoteKeys>, RemoteKeysError> {
-        let mut sources = self.0.lock();
-        sources.retain(|_, source| source.strong_count() > 0);
-        if let Some(source) = sources.get(&(location.clone(), options.clone())).and_then(Weak::upgrade) {
-            return Ok(source);
-        }
-        let source = RemoteKeys::new(location.clone(), options.clone(), clock.clone(), control.clone())?;
-        source.start();
-        sources.insert((location, options), Arc::downgrade(&source));
-        Ok(source)
-    }
-
-    /// Every source in use, for readiness and the admin listener.
-    pub fn all(&self) -> Vec<Arc<RemoteKeys>> {
-        self.0.lock().values().filter_map(Weak::upgrade).collect()
     }
 }
 

@@ -6,8 +6,9 @@ use jsonwebtoken::Algorithm as Signing;
 use serde_json::json;
 
 use super::super::test_support::{Answer, Issuer, Signer};
-use super::super::token_verifier::{Outcome, TokenRules, TokenVerifier};
+
 use super::*;
+use crate::identity::{Outcome, RemoteKeyRegistry, TokenError, TokenRules, TokenVerifier, Verified, VerifierError};
 
 fn minutes(count: u64) -> Duration {
     Duration::from_secs(60 * count)
@@ -38,7 +39,7 @@ fn b() -> Signer {
     Signer::rsa_b(Signing::RS256)
 }
 
-fn reason(result: Result<Arc<super::super::Verified>, super::super::TokenError>) -> &'static str {
+fn reason(result: Result<Arc<Verified>, TokenError>) -> &'static str {
     result.map_or_else(|error| error.reason(), |_| "ok")
 }
 
@@ -360,7 +361,7 @@ async fn discovery_names_the_issuer_and_speaks_for_its_own_keys_only() {
     let mixed = sources().into_iter().chain([plain]).collect();
     let rules = TokenRules { audiences: vec!["api".into()], ..TokenRules::default() };
     let error = TokenVerifier::new(rules, KeySet::default(), mixed).unwrap_err();
-    assert_eq!(error, super::super::VerifierError::NoIssuer);
+    assert_eq!(error, VerifierError::NoIssuer);
 }
 
 #[tokio::test]
@@ -372,7 +373,7 @@ async fn a_symmetric_token_never_reaches_fetched_keys() {
     let public = super::super::test_support::fixture!("rsa-a.pub.pem").as_bytes();
     let token = Signer::secret(public, Signing::HS256).token(Some("a"), &json!({ "aud": "api" }));
     let Outcome::Done(result) = verifier.try_verify(&token, clock.wall()) else { panic!("it would wait") };
-    assert!(matches!(result, Err(super::super::TokenError::AlgorithmNotAllowed { .. })));
+    assert!(matches!(result, Err(TokenError::AlgorithmNotAllowed { .. })));
     assert_eq!(issuer.hits.load(Ordering::SeqCst), 0);
 }
 

@@ -1,6 +1,6 @@
 //! What is accepted and what is refused, check by check, and what is remembered.
 
-use std::time::UNIX_EPOCH;
+use std::time::{Duration, UNIX_EPOCH};
 
 use jsonwebtoken::Algorithm as Signing;
 use serde_json::json;

@@ -1,7 +1,7 @@
 //! Lifetime, issuer, audience and required claims: each edge on both sides.
 
-use super::super::super::claims::Match;
 use super::*;
+use crate::identity::{Match, RequiredClaim};
 
 #[test]
 fn claims_decide() {
