@@ -2,5 +2,9 @@
 
 pub mod body;
 pub mod clock;
+pub mod compile;
 pub mod config;
+pub mod gateway;
+pub mod identity;
 pub mod pipeline;
+pub mod policy;

@@ -68,6 +68,13 @@ pub struct ScopeId {
     pub variables: Option<Vec<String>>,
 }
 
+impl ScopeId {
+    /// A scope without a template.
+    pub fn new(kind: &'static str, id: &str) -> Self {
+        Self { kind, id: id.to_owned(), variables: None }
+    }
+}
+
 /// An item of a compiled section.
 #[derive(Clone, Debug)]
 pub enum Item {

@@ -14,9 +14,10 @@ pub use cx::{CompileCx, CompileError, Item, ScopeId, has_layer};
 pub use world::{Issuer, Shared, World};
 
 use crate::config::folder::{self, ApiDocument, Document, Entry, NamedText, ProductDocument};
-use crate::config::source::{FileId, Sources};
-use crate::config::{Diagnostic, Diagnostics, RawPolicy};
-use crate::gateway::{Api, Gateway, Operation, Product};
+use crate::config::source::{FileId, Location, Sources};
+use crate::config::diagnostic::suggest;
+use crate::config::{At, Diagnostic, Diagnostics};
+use crate::gateway::{Api, Backend, Gateway, Operation, Product};
 use crate::pipeline::Pipeline;
 use scope::{Fragments, ScopeItems, Setting};
 
@@ -122,7 +123,7 @@ fn build(
     let mut names: HashMap<&str, &ApiDocument<'_>> = HashMap::new();
     for api in &document.apis {
         if let Some(first) = names.insert(api.spec.name.as_str(), api) {
-            let at = crate::config::source::Location { file: first.file, span: first.spec.name.span.clone() };
+            let at = Location { file: first.file, span: first.spec.name.span.clone() };
             diagnostics.push(
                 Diagnostic::error("duplicate-api", api.file, api.spec.name.span.clone(), format!("two APIs are named `{}`", api.spec.name.value))
                     .related(at, "first defined here")
@@ -139,7 +140,7 @@ fn build(
         operations,
         unmatched: scope::pipeline(&[&global]),
         keys: world.keys.clone(),
-        products: products.into_iter().map(|(product, _)| product).collect(),
+        products: products.into_iter().map(|one| one.product).collect(),
         backends: world.backends.values().cloned().collect(),
         settings: settings?,
         clock: shared.clock.clone(),
@@ -182,7 +183,7 @@ fn products<'i>(
     file: FileId,
     setting: &Setting<'_, 'i>,
     diagnostics: &mut Diagnostics,
-) -> Vec<(Arc<Product>, ScopeItems)> {
+) -> Vec<CompiledProduct> {
     let mut open: HashMap<&str, &Entry<ProductDocument<'_>>> = HashMap::new();
     let mut products = Vec::new();
     for entry in &document.products {
@@ -193,7 +194,7 @@ fn products<'i>(
             for api in &spec.apis {
                 if let Some(first) = open.insert(api.as_str(), entry) {
                     let text = format!("API `{}` is in two products that need no key", api.value);
-                    let at = crate::config::source::Location { file, span: first.name.span() };
+                    let at = Location { file, span: first.name.span() };
                     diagnostics.push(
                         Diagnostic::error("two-open-products", file, api.span.clone(), text)
                             .related(at, "the other one")
@@ -205,17 +206,29 @@ fn products<'i>(
         let scope = ScopeId::new("product", &format!("product:{name}"));
         let inherit = spec.inherit.unwrap_or(true);
         let items = ScopeItems::compile(&entry.spec.scope, inherit, &scope, file, setting, diagnostics);
-        products.push((Arc::new(Product { name: name.as_str().into(), subscription_required }), items));
+        products.push(CompiledProduct {
+            product: Arc::new(Product { name: name.as_str().into(), subscription_required }),
+            apis: spec.apis.iter().map(|api| api.value.clone()).collect(),
+            items,
+        });
     }
     products
 }
 
-/// One operation's place in the router.
-pub(crate) struct Route {
+/// A product with its own steps.
+struct CompiledProduct {
+    product: Arc<Product>,
+    /// The names of its APIs.
+    apis: Vec<String>,
+    items: ScopeItems,
+}
+
+/// One operation's place in the router. APIs have the numbers that they have in the document.
+struct Route {
     api: usize,
     operation: usize,
-    /// The place of both in the document.
-    document: (usize, usize),
+    /// Its place among the API's operations in the document.
+    place: usize,
     method: Option<http::Method>,
     template: crate::routing::Template,
 }
@@ -224,29 +237,52 @@ pub(crate) struct Route {
 struct Assembly<'a, 'i> {
     setting: Setting<'a, 'i>,
     global: ScopeItems,
-    products: Vec<(Arc<Product>, ScopeItems)>,
+    products: Vec<CompiledProduct>,
     apis: Vec<Arc<Api>>,
     operations: Vec<Arc<Operation>>,
     routes: Vec<Route>,
 }
 
+/// The pipeline outside any product, and those of the products.
+type Pipelines = (Arc<Pipeline>, Box<[(Arc<str>, Arc<Pipeline>)]>);
+
 impl<'i> Assembly<'_, 'i> {
+    fn pipelines(&self, products: &[Arc<Product>], api: &ScopeItems, operation: Option<&ScopeItems>) -> Pipelines {
+        let under = |product: Option<&ScopeItems>| {
+            let scopes: Vec<&ScopeItems> = [Some(&self.global), product, Some(api), operation].into_iter().flatten().collect();
+            Arc::new(scope::pipeline(&scopes))
+        };
+        let mine = self.products.iter().filter(|one| products.iter().any(|product| Arc::ptr_eq(product, &one.product)));
+        (under(None), mine.map(|one| (one.product.name.clone(), under(Some(&one.items)))).collect())
+    }
+
+    /// A backend by name; a name that is not known is reported.
+    fn backend(&self, name: Option<&At<String>>, file: FileId, diagnostics: &mut Diagnostics) -> Option<Arc<Backend>> {
+        let name = name?;
+        let backends = &self.setting.world.backends;
+        if let Some(backend) = backends.get(name.as_str()) {
+            return Some(backend.clone());
+        }
+        // A backend that is defined and wrong has been reported already.
+        if !self.setting.world.broken_backends.contains(name.as_str()) {
+            diagnostics.push(
+                Diagnostic::error("unknown-backend", file, name.span.clone(), format!("unknown backend `{}`", name.value))
+                    .hint("define it under `[backends]` in gateway.toml")
+                    .maybe_hint(suggest(name, backends.keys().map(String::as_str))),
+            );
+        }
+        None
+    }
+
     fn api(&mut self, document: &ApiDocument<'i>, diagnostics: &mut Diagnostics) {
         let spec = &document.spec;
         let world = self.setting.world;
         let metrics = &world.shared.metrics;
-        let (number, index) = (self.apis.len(), self.apis.len());
-        let (Some(key_header), backend) = (
-            settings::header_name(spec.key_header.as_ref(), "ocp-apim-subscription-key", document.file, diagnostics),
-            self.backend(spec.backend.as_ref(), document.file, diagnostics),
-        ) else {
-            return;
-        };
-        let in_product = |product: &&(Arc<Product>, ScopeItems)| {
-            let named = self.setting_products(document);
-            named.iter().any(|name| **name == *product.0.name)
-        };
-        let products: Vec<Arc<Product>> = self.products.iter().filter(in_product).map(|(product, _)| product.clone()).collect();
+        let number = self.apis.len();
+        let key_header = settings::header_name(spec.key_header.as_ref(), "ocp-apim-subscription-key", document.file, diagnostics);
+        let backend = self.backend(spec.backend.as_ref(), document.file, diagnostics);
+        let holds = |product: &&CompiledProduct| product.apis.iter().any(|name| **name == *spec.name.value);
+        let products: Vec<Arc<Product>> = self.products.iter().filter(holds).map(|one| one.product.clone()).collect();
         let open_product = products.iter().find(|product| !product.subscription_required).cloned();
         let required = spec.subscription_required.unwrap_or(!products.is_empty());
         let api_metrics = metrics.api(&spec.name);
@@ -272,11 +308,11 @@ impl<'i> Assembly<'_, 'i> {
                     .hint("`[[operation]]` with a name and `match = \"GET /{id}\"`; `match = \"* /*\"` takes everything"),
             );
         }
-        let mut names: HashMap<&str, &crate::config::At<String>> = HashMap::new();
+        let mut names: HashMap<&str, &At<String>> = HashMap::new();
         for (place, operation) in document.operations.iter().enumerate() {
             let spec = &operation.spec;
             if let Some(first) = names.insert(spec.name.as_str(), &spec.name) {
-                let at = crate::config::source::Location { file: document.file, span: first.span.clone() };
+                let at = Location { file: document.file, span: first.span.clone() };
                 diagnostics.push(
                     Diagnostic::error("duplicate-operation", document.file, spec.name.span.clone(), format!("two operations are named `{}`", spec.name.value))
                         .related(at, "first defined here"),
@@ -293,7 +329,7 @@ impl<'i> Assembly<'_, 'i> {
             self.routes.push(Route {
                 api: number,
                 operation: self.operations.len(),
-                document: (index, place),
+                place,
                 method: method.clone(),
                 template: template.clone(),
             });

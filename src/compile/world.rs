@@ -1,6 +1,6 @@
 //! The named things of a configuration, built: backends, issuers, subscriptions; and what outlives a reload.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -71,6 +71,8 @@ pub struct World {
     pub folder: Option<PathBuf>,
     /// The backends.
     pub backends: BTreeMap<String, Arc<Backend>>,
+    /// The names of backends that are defined, and wrong.
+    pub broken_backends: HashSet<String>,
     /// The issuers.
     pub issuers: BTreeMap<String, Issuer>,
     /// The keys of subscriptions.
@@ -84,6 +86,7 @@ impl World {
             shared: shared.clone(),
             folder: folder.map(Path::to_owned),
             backends: BTreeMap::new(),
+            broken_backends: HashSet::new(),
             issuers: BTreeMap::new(),
             keys: Arc::new(KeyRing::default()),
         };
@@ -93,6 +96,7 @@ impl World {
             match found {
                 Ok(backend) => drop(world.backends.insert(entry.name.get_ref().clone(), Arc::new(backend))),
                 Err(error) => {
+                    world.broken_backends.insert(entry.name.get_ref().clone());
                     let span = error.span.unwrap_or_else(|| entry.name.span());
                     diagnostics.push(Diagnostic::error(error.code, file, span, error.message).maybe_hint(error.hint));
                 }

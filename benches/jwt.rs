@@ -1,0 +1,92 @@
+//! What identity costs: a token seen before, a token verified, a subscription key found among few and many.
+
+use std::hint::black_box;
+
+use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
+use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
+use serde_json::json;
+use sluicegate::clock::Clock;
+use sluicegate::identity::subscription::SubscriptionKey;
+use sluicegate::identity::{
+    KeyDigest, KeyRing, KeySet, Scope, State, Subscription, TokenRules, TokenVerifier, VerificationKey,
+};
+
+macro_rules! fixture {
+    ($name:literal) => {
+        include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/keys/", $name))
+    };
+}
+
+fn verifier(cache_entries: usize) -> TokenVerifier {
+    let rules = TokenRules {
+        audiences: vec!["api://orders".into()],
+        issuers: vec!["https://issuer.test/v2.0".into()],
+        cache_entries,
+        ..TokenRules::default()
+    };
+    let key = |text: &str, id: &str| VerificationKey::from_pem(text).expect("a fixture").with_id(id);
+    let keys = vec![key(fixture!("rsa-a.pub.pem"), "rsa"), key(fixture!("p256.pub.pem"), "p256")];
+    TokenVerifier::new(rules, KeySet::new(keys), Vec::new()).expect("rules and keys that fit")
+}
+
+/// The size of an access token of Entra ID: about 1.5 KiB.
+fn token(algorithm: Algorithm, kid: &str, key: &EncodingKey) -> String {
+    let claims = json!({
+        "aud": "api://orders", "iss": "https://issuer.test/v2.0", "exp": 1_767_229_200_u64, "nbf": 1_767_225_000_u64,
+        "scp": "access_as_user", "sub": "s".repeat(43), "oid": "0".repeat(36), "tid": "1".repeat(36),
+        "roles": ["Orders.Read", "Orders.Write"], "padding": "p".repeat(450),
+    });
+    let header = Header { kid: Some(kid.to_owned()), ..Header::new(algorithm) };
+    encode(&header, &claims, key).expect("a fixture")
+}
+
+fn tokens(criterion: &mut Criterion) {
+    let now = Clock::manual().wall();
+    let rsa = EncodingKey::from_rsa_pem(fixture!("rsa-a.pem").as_bytes()).expect("a fixture");
+    let p256 = EncodingKey::from_ec_pem(fixture!("p256.pem").as_bytes()).expect("a fixture");
+    let rs256 = token(Algorithm::RS256, "rsa", &rsa);
+    let es256 = token(Algorithm::ES256, "p256", &p256);
+    let (remembering, forgetful) = (verifier(10_000), verifier(0));
+    remembering.verify(&rs256, now).expect("a good token");
+    let mut group = criterion.benchmark_group("token");
+    group.bench_function("remembered", |b| b.iter(|| remembering.verify(black_box(&rs256), now).is_ok()));
+    group.bench_function("RS256", |b| b.iter(|| forgetful.verify(black_box(&rs256), now).is_ok()));
+    group.bench_function("ES256", |b| b.iter(|| forgetful.verify(black_box(&es256), now).is_ok()));
+    group.finish();
+}
+
+fn ring(count: usize) -> KeyRing {
+    KeyRing::new((0..count).map(|number| Subscription {
+        id: number.to_string().into(),
+        consumer: None,
+        scope: Scope::All,
+        state: State::Active,
+        expires: None,
+        keys: vec![SubscriptionKey { digest: KeyDigest::of(key(number).as_bytes()), last_four: None }],
+    }))
+    .expect("distinct keys")
+}
+
+fn key(number: usize) -> String {
+    format!("subscription-key-{number:015}")
+}
+
+fn subscription_keys(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("subscription key");
+    for count in [10, 1_000_000] {
+        let ring = ring(count);
+        let mut number = 0;
+        // Another key each time, so that a large ring is not measured with one entry in the processor's cache.
+        let mut next = move || {
+            number = (number + 7_919) % count;
+            key(number)
+        };
+        group.bench_function(format!("one of {count}"), |b| {
+            b.iter_batched(&mut next, |key| ring.lookup(key.as_bytes()).is_some(), BatchSize::SmallInput);
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, tokens, subscription_keys);
+criterion_main!(benches);

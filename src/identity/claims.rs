@@ -1,0 +1,166 @@
+//! What a token claims, checked: lifetime, issuer, audience, and the claims that configuration requires.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use serde_json::Value;
+
+use super::token_error::TokenError;
+
+/// How many of a required claim's values the token must hold.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Match {
+    /// Every one.
+    #[default]
+    All,
+    /// At least one.
+    Any,
+}
+
+/// A claim that a token must hold.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct RequiredClaim {
+    /// The name of the claim.
+    pub name: Arc<str>,
+    /// The values to find; with none, the claim need only be present.
+    pub values: Vec<Arc<str>>,
+    /// How many of them.
+    pub matching: Match,
+    /// Splits the claim's text into values (`scp` is separated by spaces).
+    pub separator: Option<Arc<str>>,
+}
+
+/// `exp` and `nbf`, as far as the token has them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Lifetime {
+    pub(super) expires: Option<SystemTime>,
+    pub(super) starts: Option<SystemTime>,
+}
+
+impl Lifetime {
+    pub(super) fn read(claims: &Value) -> Result<Self, TokenError> {
+        Ok(Self { expires: numeric_date(claims, "exp")?, starts: numeric_date(claims, "nbf")? })
+    }
+
+    /// RFC 7519 §4.1.4: the time must be *before* `exp`; §4.1.5: at or after `nbf`.
+    pub(super) fn check(self, now: SystemTime, skew: Duration) -> Result<(), TokenError> {
+        if let Some(expires) = self.expires
+            && expires.checked_add(skew).is_some_and(|end| now >= end)
+        {
+            return Err(TokenError::Expired { expired: expires, now, skew });
+        }
+        if let Some(from) = self.starts
+            && now.checked_add(skew).is_some_and(|now| now < from)
+        {
+            return Err(TokenError::NotYetValid { from, now, skew });
+        }
+        Ok(())
+    }
+}
+
+/// RFC 7519 §2: seconds since 1970, not necessarily whole.
+fn numeric_date(claims: &Value, claim: &'static str) -> Result<Option<SystemTime>, TokenError> {
+    let Some(value) = claims.get(claim) else { return Ok(None) };
+    value
+        .as_f64()
+        .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
+        .and_then(|since| UNIX_EPOCH.checked_add(since))
+        .map(Some)
+        .ok_or(TokenError::ClaimMalformed { claim, expected: "a number of seconds since 1970" })
+}
+
+pub(super) fn check_issuer(claims: &Value, configured: &[Arc<str>], of_key: Option<&str>) -> Result<(), TokenError> {
+    let issuer = match claims.get("iss") {
+        None => None,
+        Some(Value::String(issuer)) => Some(issuer.as_str()),
+        Some(_) => return Err(TokenError::ClaimMalformed { claim: "iss", expected: "a string" }),
+    };
+    let mut allowed = configured.iter().map(|issuer| &**issuer).chain(of_key).peekable();
+    if allowed.peek().is_none() || issuer.is_some_and(|issuer| allowed.any(|name| name == issuer)) {
+        return Ok(());
+    }
+    Err(TokenError::IssuerNotAllowed {
+        expected: list(configured.iter().map(|issuer| &**issuer).chain(of_key)),
+        found: list(issuer),
+    })
+}
+
+pub(super) fn check_audience(claims: &Value, allowed: &[Arc<str>]) -> Result<(), TokenError> {
+    let malformed = TokenError::ClaimMalformed { claim: "aud", expected: "a string or an array of strings" };
+    let found: Vec<&str> = match claims.get("aud") {
+        None => Vec::new(),
+        Some(Value::String(audience)) => vec![audience],
+        Some(Value::Array(audiences)) => audiences.iter().map(Value::as_str).collect::<Option<_>>().ok_or(malformed)?,
+        Some(_) => return Err(malformed),
+    };
+    if found.iter().any(|audience| allowed.iter().any(|name| **name == **audience)) {
+        return Ok(());
+    }
+    Err(TokenError::AudienceNotAllowed { expected: list(allowed.iter().map(|name| &**name)), found: list(found) })
+}
+
+pub(super) fn check_required(claims: &Value, required: &[RequiredClaim]) -> Result<(), TokenError> {
+    let value_of = |claim: &RequiredClaim| claims.get(&*claim.name).filter(|value| !value.is_null());
+    let missing: Vec<&str> =
+        required.iter().filter(|claim| value_of(claim).is_none()).map(|claim| &*claim.name).collect();
+    if !missing.is_empty() {
+        return Err(TokenError::ClaimNotFound { names: missing.join(", ") });
+    }
+    for claim in required {
+        let found = value_of(claim).map(|value| values(value, claim.separator.as_deref())).unwrap_or_default();
+        let mut wanted = claim.values.iter().map(|value| found.iter().any(|found| **found == **value));
+        let satisfied = match claim.matching {
+            _ if claim.values.is_empty() => true,
+            Match::All => wanted.all(|held| held),
+            Match::Any => wanted.any(|held| held),
+        };
+        if !satisfied {
+            let quantity = if claim.matching == Match::All { "all" } else { "one" };
+            return Err(TokenError::ClaimValueNotAllowed {
+                claim: Arc::clone(&claim.name),
+                expected: format!("{quantity} of {}", list(claim.values.iter().map(|value| &**value))),
+                found: list(found.iter().map(|found| &**found)),
+            });
+        }
+    }
+    Ok(())
+}
+
+/// The values of a claim: the elements of an array, the parts of a separated text, or the one value.
+fn values<'a>(claim: &'a Value, separator: Option<&str>) -> Vec<Cow<'a, str>> {
+    match claim {
+        Value::Array(items) => items.iter().map(text).collect(),
+        Value::String(joined) => match separator.filter(|separator| !separator.is_empty()) {
+            Some(separator) => joined.split(separator).filter(|part| !part.is_empty()).map(Cow::Borrowed).collect(),
+            None => vec![Cow::Borrowed(joined)],
+        },
+        other => vec![text(other)],
+    }
+}
+
+fn text(value: &Value) -> Cow<'_, str> {
+    match value {
+        Value::String(text) => Cow::Borrowed(text),
+        other => Cow::Owned(other.to_string()),
+    }
+}
+
+/// Names in a message: at most eight of them, none longer than 200 characters.
+fn list<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
+    let mut names = names.into_iter();
+    let mut shown: Vec<String> = names
+        .by_ref()
+        .take(8)
+        .map(|name| {
+            let short: String = name.chars().take(200).flat_map(char::escape_debug).collect();
+            format!("`{short}`")
+        })
+        .collect();
+    match names.count() {
+        0 if shown.is_empty() => return "(none)".to_owned(),
+        0 => {}
+        more => shown.push(format!("and {more} more")),
+    }
+    shown.join(", ")
+}

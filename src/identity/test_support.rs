@@ -1,0 +1,189 @@
+//! What the tests here share: keys, tokens, and an issuer on a loopback socket that behaves as badly as told.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use jsonwebtoken::jwk::Jwk;
+use jsonwebtoken::{Algorithm as Signing, EncodingKey};
+use parking_lot::Mutex;
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+
+macro_rules! fixture {
+    ($name:literal) => {
+        include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/keys/", $name))
+    };
+}
+pub(super) use fixture;
+
+pub(super) const SECRET: &[u8] = b"0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+
+/// A key to sign with: a library of its own, so that signing and verifying do not share mistakes.
+pub(super) struct Signer {
+    key: EncodingKey,
+    algorithm: Signing,
+}
+
+impl Signer {
+    pub(super) fn rsa_a(algorithm: Signing) -> Self {
+        Self { key: EncodingKey::from_rsa_pem(fixture!("rsa-a.pem").as_bytes()).unwrap(), algorithm }
+    }
+
+    pub(super) fn rsa_b(algorithm: Signing) -> Self {
+        Self { key: EncodingKey::from_rsa_pem(fixture!("rsa-b.pem").as_bytes()).unwrap(), algorithm }
+    }
+
+    pub(super) fn p256() -> Self {
+        let key = EncodingKey::from_ec_pem(fixture!("p256.pem").as_bytes()).unwrap();
+        Self { key, algorithm: Signing::ES256 }
+    }
+
+    pub(super) fn p384() -> Self {
+        let key = EncodingKey::from_ec_pem(fixture!("p384.pem").as_bytes()).unwrap();
+        Self { key, algorithm: Signing::ES384 }
+    }
+
+    pub(super) fn ed25519() -> Self {
+        let key = EncodingKey::from_ed_pem(fixture!("ed25519.pem").as_bytes()).unwrap();
+        Self { key, algorithm: Signing::EdDSA }
+    }
+
+    pub(super) fn secret(secret: &[u8], algorithm: Signing) -> Self {
+        Self { key: EncodingKey::from_secret(secret), algorithm }
+    }
+
+    /// Signs texts as they are, so that a test can write what no library would.
+    pub(super) fn sign(&self, header: &str, payload: &str) -> String {
+        let signed = format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(payload));
+        let signature = jsonwebtoken::crypto::sign(signed.as_bytes(), &self.key, self.algorithm).unwrap();
+        format!("{signed}.{signature}")
+    }
+
+    pub(super) fn token(&self, kid: Option<&str>, claims: &Value) -> String {
+        let mut header = json!({ "alg": format!("{:?}", self.algorithm), "typ": "JWT" });
+        if let Some(kid) = kid {
+            header["kid"] = json!(kid);
+        }
+        self.sign(&header.to_string(), &claims.to_string())
+    }
+
+    /// The public half as an issuer publishes it.
+    pub(super) fn jwk(&self, kid: Option<&str>) -> Value {
+        let mut jwk = serde_json::to_value(Jwk::from_encoding_key(&self.key, self.algorithm).unwrap()).unwrap();
+        jwk.as_object_mut().unwrap().remove("alg");
+        jwk["use"] = json!("sig");
+        if let Some(kid) = kid {
+            jwk["kid"] = json!(kid);
+        }
+        jwk
+    }
+}
+
+/// How the issuer answers one path.
+#[derive(Clone)]
+pub(super) enum Answer {
+    Json(Value),
+    Bytes(Vec<u8>),
+    Status(u16),
+    Redirect(String),
+    /// A chunked body without end.
+    Endless,
+    /// `content-length` announces this many bytes.
+    Announce(u64),
+    /// The head, and then nothing.
+    Stall,
+    /// The connection is closed at once.
+    Close,
+}
+
+/// An HTTP/1.1 server that answers from a table and counts what it was asked.
+pub(super) struct Issuer {
+    pub(super) address: SocketAddr,
+    pub(super) hits: AtomicUsize,
+    answers: Mutex<Vec<(String, Answer)>>,
+    /// Each answer takes a permit, so that a test can hold one back.
+    pub(super) gate: Semaphore,
+    /// Gains a permit with each request.
+    pub(super) asked: Semaphore,
+}
+
+impl Issuer {
+    pub(super) async fn start() -> Arc<Self> {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let issuer = Arc::new(Self {
+            address: listener.local_addr().unwrap(),
+            hits: AtomicUsize::new(0),
+            answers: Mutex::default(),
+            gate: Semaphore::new(1_000),
+            asked: Semaphore::new(0),
+        });
+        let serving = Arc::clone(&issuer);
+        tokio::spawn(async move {
+            loop {
+                let (socket, _) = listener.accept().await.unwrap();
+                tokio::spawn(Arc::clone(&serving).serve(socket));
+            }
+        });
+        issuer
+    }
+
+    pub(super) fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address)
+    }
+
+    pub(super) fn hits(&self) -> usize {
+        self.hits.load(Ordering::SeqCst)
+    }
+
+    pub(super) fn answer(&self, path: &str, answer: Answer) {
+        let mut answers = self.answers.lock();
+        answers.retain(|(known, _)| known != path);
+        answers.push((path.to_owned(), answer));
+    }
+
+    pub(super) fn publish(&self, keys: &[Value]) {
+        self.answer("/keys", Answer::Json(json!({ "keys": keys })));
+    }
+
+    async fn serve(self: Arc<Self>, mut socket: tokio::net::TcpStream) {
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            match socket.read_u8().await {
+                Ok(byte) => head.push(byte),
+                Err(_) => return,
+            }
+        }
+        self.hits.fetch_add(1, Ordering::SeqCst);
+        self.asked.add_permits(1);
+        self.gate.acquire().await.unwrap().forget();
+        let path = String::from_utf8(head).unwrap().split(' ').nth(1).unwrap().to_owned();
+        let answer = self.answers.lock().iter().find(|(known, _)| *known == path).map(|(_, answer)| answer.clone());
+        let plain = |status: &str, body: &[u8]| {
+            let head = format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", body.len());
+            [head.as_bytes(), body].concat()
+        };
+        let bytes = match answer.unwrap_or(Answer::Status(404)) {
+            Answer::Json(value) => plain("200 OK", value.to_string().as_bytes()),
+            Answer::Bytes(body) => plain("200 OK", &body),
+            Answer::Status(status) => plain(&format!("{status} Told So"), b"{\"keys\":[]}"),
+            Answer::Redirect(to) => {
+                format!("HTTP/1.1 302 Found\r\nlocation: {to}\r\ncontent-length: 0\r\n\r\n").into_bytes()
+            }
+            Answer::Announce(length) => format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\n\r\n").into_bytes(),
+            Answer::Endless => b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n".to_vec(),
+            Answer::Stall => b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{".to_vec(),
+            Answer::Close => return,
+        };
+        let endless = bytes.ends_with(b"chunked\r\n\r\n");
+        let _ = socket.write_all(&bytes).await;
+        let chunk = [b"8000\r\n".as_slice(), &[b' '; 0x8000], b"\r\n"].concat();
+        while endless && socket.write_all(&chunk).await.is_ok() {}
+        // Until the client closes: an answer that stalls must not end early.
+        let _ = socket.read(&mut [0; 64]).await;
+    }
+}

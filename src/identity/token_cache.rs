@@ -1,0 +1,81 @@
+//! Tokens that were verified before, so that a repeated one costs a hash and not a signature.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use hashbrown::HashMap;
+use parking_lot::RwLock;
+
+use super::subscription::KeyDigest;
+use super::token_verifier::Verified;
+
+const SHARDS: usize = 16;
+
+/// How much token text each entry allows for on average: long tokens leave room for fewer, so that the memory is bounded
+/// in bytes as well.
+const BYTES_FOR_ENTRY: usize = 2 * 1024;
+
+/// Which fetched key set verified a token: the source's place in the verifier, and the generation of its keys.
+pub(super) type KeyOrigin = Option<(usize, u64)>;
+
+#[derive(Clone)]
+pub(super) struct Cached {
+    pub(super) verified: Arc<Verified>,
+    pub(super) origin: KeyOrigin,
+    /// The length of the token.
+    pub(super) bytes: usize,
+}
+
+#[derive(Default)]
+struct Shard {
+    entries: HashMap<KeyDigest, Cached, foldhash::fast::RandomState>,
+    /// The order of arrival: the oldest makes room. A hit changes nothing, so that readers never exclude each other.
+    order: VecDeque<KeyDigest>,
+    /// The length of all tokens together.
+    bytes: usize,
+}
+
+/// Bounded, and grown only as tokens come. Entries are not trusted by themselves: whoever reads one checks its lifetime
+/// and that the keys of its origin are still in force.
+pub(super) struct TokenCache {
+    shards: [RwLock<Shard>; SHARDS],
+    capacity_of_shard: usize,
+}
+
+impl TokenCache {
+    pub(super) fn new(capacity: usize) -> Self {
+        Self { shards: Default::default(), capacity_of_shard: capacity.div_ceil(SHARDS) }
+    }
+
+    pub(super) fn is_enabled(&self) -> bool {
+        self.capacity_of_shard > 0
+    }
+
+    fn shard(&self, token: &KeyDigest) -> &RwLock<Shard> {
+        &self.shards[usize::from(token.first_byte()) % SHARDS]
+    }
+
+    pub(super) fn get(&self, token: &KeyDigest) -> Option<Cached> {
+        self.shard(token).read().entries.get(token).cloned()
+    }
+
+    pub(super) fn insert(&self, token: KeyDigest, cached: Cached) {
+        let mut shard = self.shard(&token).write();
+        let shard = &mut *shard;
+        let bytes = cached.bytes;
+        if shard.entries.insert(token, cached).is_some() {
+            return;
+        }
+        shard.order.push_back(token);
+        shard.bytes += bytes;
+        let limit = self.capacity_of_shard * BYTES_FOR_ENTRY;
+        while shard.order.len() > self.capacity_of_shard || (shard.bytes > limit && shard.order.len() > 1) {
+            let Some(oldest) = shard.order.pop_front() else { break };
+            shard.bytes -= shard.entries.remove(&oldest).map_or(0, |oldest| oldest.bytes);
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.shards.iter().map(|shard| shard.read().entries.len()).sum()
+    }
+}

@@ -1,0 +1,67 @@
+//! What a token must satisfy, as the configuration says.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::algorithm::AlgorithmSet;
+use super::claims::RequiredClaim;
+
+/// What a token must satisfy.
+#[derive(Clone, Debug)]
+pub struct TokenRules {
+    /// The accepted values of `aud`. At least one is required: without it a token for any other API would do
+    /// (RFC 8725 §3.9).
+    pub audiences: Vec<Arc<str>>,
+    /// The accepted values of `iss`, besides the issuer of the discovery document whose key verifies the token. With none
+    /// at all, `iss` is not checked.
+    pub issuers: Vec<Arc<str>>,
+    /// The accepted algorithms, as far as the keys can serve them. Default: all.
+    pub algorithms: AlgorithmSet,
+    /// The allowance for clocks that differ, in `exp` and `nbf`. Default: none.
+    pub clock_skew: Duration,
+    /// Whether `exp` must be present. Default: yes.
+    pub require_expiration: bool,
+    /// Claims that must be present or hold certain values.
+    pub required_claims: Vec<RequiredClaim>,
+    /// How many verified tokens are remembered, with 2 KiB of token text for each on average; 0 for none.
+    /// Default: 10,000.
+    pub cache_entries: usize,
+}
+
+impl Default for TokenRules {
+    fn default() -> Self {
+        Self {
+            audiences: Vec::new(),
+            issuers: Vec::new(),
+            algorithms: AlgorithmSet::ALL,
+            clock_skew: Duration::ZERO,
+            require_expiration: true,
+            required_claims: Vec::new(),
+            cache_entries: 10_000,
+        }
+    }
+}
+
+/// Rules and keys that together could accept a token they should not, or no token at all.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum VerifierError {
+    /// No audience.
+    #[error("at least one audience is required: without it a token issued for any other API would be accepted")]
+    NoAudience,
+    /// No key.
+    #[error("at least one key, key set URL or discovery URL is required")]
+    NoKey,
+    /// No algorithm in common.
+    #[error("none of the allowed algorithms ({allowed}) can be verified with the configured keys ({possible})")]
+    NoAlgorithm {
+        /// What the rules allow.
+        allowed: AlgorithmSet,
+        /// What the keys can do.
+        possible: AlgorithmSet,
+    },
+    /// A discovery document speaks for its own keys only.
+    #[error(
+        "issuers must be listed when keys come from elsewhere besides discovery: those keys have no issuer of their own"
+    )]
+    NoIssuer,
+}
