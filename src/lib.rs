@@ -3,3 +3,5 @@
 pub mod body;
 pub mod clock;
 pub mod pipeline;
+pub mod sample;
+pub mod telemetry;
