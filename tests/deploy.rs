@@ -1,5 +1,7 @@
 //! The files in `deploy/`: each parses, names only metrics that exist, and agrees with the gateway on ports and paths.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic, and so may what it calls")]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -3,22 +3,31 @@
 //! Labels are names from the configuration or one of a fixed list. A raw path, a key or a consumer is never a label, and
 //! every list of names is bounded ([`Bounds`]): what comes after the bound is counted under `other`.
 
-use std::collections::HashSet;
-use std::sync::{Arc, OnceLock};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
 
-use http::{Method, StatusCode};
+use arc_swap::ArcSwap;
+use foldhash::fast::RandomState;
+use http::StatusCode;
 use parking_lot::Mutex;
 use prometheus::core::Collector;
 use prometheus::{
-    Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry, TextEncoder,
+    Gauge, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry, TextEncoder,
 };
 
 use crate::clock::Clock;
+use exchange::Exchanges;
+use upstream::Upstreams;
 
+mod exchange;
 mod process;
 #[cfg(test)]
 mod tests;
+mod upstream;
+
+pub use exchange::{ApiMetrics, OperationMetrics, Record};
+pub use upstream::{BackendMetrics, Outcome, Retry};
 
 /// Upper bounds of the duration histograms, in seconds: from a cached answer to the 120 s a connector waits.
 pub const BUCKETS: &[f64] =
@@ -33,27 +42,10 @@ const OTHER: &str = "other";
 const UNMATCHED: &str = "unmatched";
 
 const CLASSES: [&str; 6] = ["1xx", "2xx", "3xx", "4xx", "5xx", OTHER];
-const METHODS: [&str; 10] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT", OTHER];
-
 fn class_index(status: StatusCode) -> usize {
     match status.as_u16() / 100 {
         class @ 1..=5 => usize::from(class) - 1,
         _ => CLASSES.len() - 1,
-    }
-}
-
-fn method_index(method: &Method) -> usize {
-    match *method {
-        Method::GET => 0,
-        Method::HEAD => 1,
-        Method::POST => 2,
-        Method::PUT => 3,
-        Method::PATCH => 4,
-        Method::DELETE => 5,
-        Method::OPTIONS => 6,
-        Method::TRACE => 7,
-        Method::CONNECT => 8,
-        _ => METHODS.len() - 1,
     }
 }
 
@@ -105,6 +97,41 @@ impl Names {
     }
 }
 
+/// Counters whose labels are literals that are not known beforehand. A flood of refused requests comes through here, so
+/// counting takes no lock and copies nothing once the literals were seen.
+struct Literals<const N: usize> {
+    family: IntCounterVec,
+    known: ArcSwap<HashMap<[&'static str; N], IntCounter, RandomState>>,
+    max: usize,
+}
+
+impl<const N: usize> Literals<N> {
+    fn new(family: IntCounterVec, max: usize) -> Self {
+        Self { family, known: ArcSwap::default(), max }
+    }
+
+    fn inc(&self, names: [&'static str; N]) {
+        match self.known.load().get(&names) {
+            Some(counter) => counter.inc(),
+            None => self.learn(names),
+        }
+    }
+
+    #[cold]
+    fn learn(&self, names: [&'static str; N]) {
+        if self.known.load().len() >= self.max {
+            return self.family.with_label_values(&[OTHER; N]).inc();
+        }
+        let counter = self.family.with_label_values(&names);
+        counter.inc();
+        self.known.rcu(|known| {
+            let mut known = HashMap::clone(known);
+            known.insert(names, counter.clone());
+            known
+        });
+    }
+}
+
 /// Every metric of the gateway, in a registry of its own.
 pub struct Metrics {
     registry: Registry,
@@ -115,10 +142,8 @@ pub struct Metrics {
     limit_decisions: IntCounterVec,
     limit_shadow_refused: IntCounterVec,
     limits: Names,
-    policy_errors: IntCounterVec,
-    error_pairs: Names,
-    auth_failures: IntCounterVec,
-    auth_reasons: Names,
+    policy_errors: Literals<2>,
+    auth_failures: Literals<1>,
     reloads: IntCounterVec,
     reload_success: IntGauge,
     reload_timestamp: Gauge,
@@ -132,26 +157,6 @@ pub struct Metrics {
     pub connections_refused: IntCounter,
     /// Access-log lines dropped because the sink was gone or too slow.
     pub access_log_dropped: IntCounter,
-}
-
-/// What all operations share.
-struct Exchanges {
-    requests: IntCounterVec,
-    durations: HistogramVec,
-    request_bytes: IntCounterVec,
-    response_bytes: IntCounterVec,
-    client_aborts: IntCounter,
-    upstream_truncated: IntCounter,
-    apis: Names,
-    operations: Names,
-}
-
-/// What all backends share.
-struct Upstreams {
-    requests: IntCounterVec,
-    durations: HistogramVec,
-    retries: IntCounterVec,
-    backends: Names,
 }
 
 /// Collects the families while they are made, so that each is registered and named once.
@@ -273,18 +278,22 @@ impl Metrics {
                 &["policy"],
             ),
             limits: Names::new(bounds.policies),
-            policy_errors: families.counters(
-                "policy_errors_total",
-                "Errors raised by policies and by the parts of the gateway that stand in for one.",
-                &["policy", "reason"],
+            policy_errors: Literals::new(
+                families.counters(
+                    "policy_errors_total",
+                    "Errors raised by policies and by the parts of the gateway that stand in for one.",
+                    &["policy", "reason"],
+                ),
+                bounds.policies,
             ),
-            error_pairs: Names::new(bounds.policies),
-            auth_failures: families.counters(
-                "auth_failures_total",
-                "Requests whose key, token or other credential was not accepted.",
-                &["reason"],
+            auth_failures: Literals::new(
+                families.counters(
+                    "auth_failures_total",
+                    "Requests whose key, token or other credential was not accepted.",
+                    &["reason"],
+                ),
+                bounds.policies,
             ),
-            auth_reasons: Names::new(bounds.policies),
             reloads: families.counters(
                 "config_reload_total",
                 "Loads of the configuration, the first included, by result: success or failure.",
@@ -340,12 +349,7 @@ impl Metrics {
 
     /// The handle of a backend. Resolve it once, when the configuration is compiled.
     pub fn backend(&self, name: &str) -> BackendMetrics {
-        BackendMetrics {
-            name: self.upstreams.backends.label(name).into(),
-            upstreams: Arc::clone(&self.upstreams),
-            attempts: Default::default(),
-            retries: Default::default(),
-        }
+        BackendMetrics::new(&self.upstreams, name)
     }
 
     /// The handle of a limit, by the policy's `id` or place. Resolve it once, when the configuration is compiled.
@@ -362,13 +366,12 @@ impl Metrics {
 
     /// Counts an error of a policy. Both names are literals in the program, which bounds the labels.
     pub fn policy_error(&self, policy: &'static str, reason: &'static str) {
-        let pair = if self.error_pairs.admit(&[policy, reason].join("\0")) { [policy, reason] } else { [OTHER; 2] };
-        self.policy_errors.with_label_values(&pair).inc();
+        self.policy_errors.inc([policy, reason]);
     }
 
     /// Counts a refused credential.
     pub fn auth_failure(&self, reason: &'static str) {
-        self.auth_failures.with_label_values(&[self.auth_reasons.label(reason)]).inc();
+        self.auth_failures.inc([reason]);
     }
 
     /// A configuration was loaded and is in force.
@@ -388,181 +391,6 @@ impl Metrics {
 impl std::fmt::Debug for Metrics {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Metrics").field("families", &self.names.len()).finish_non_exhaustive()
-    }
-}
-
-/// The counters of one API.
-pub struct ApiMetrics {
-    name: Box<str>,
-    request_bytes: IntCounter,
-    response_bytes: IntCounter,
-}
-
-impl ApiMetrics {
-    fn new(exchanges: &Exchanges, name: &str) -> Self {
-        Self {
-            name: name.into(),
-            request_bytes: exchanges.request_bytes.with_label_values(&[name]),
-            response_bytes: exchanges.response_bytes.with_label_values(&[name]),
-        }
-    }
-}
-
-/// What one exchange adds to the metrics.
-#[derive(Clone, Copy, Debug)]
-pub struct Record<'a> {
-    /// The method of the request, as received.
-    pub method: &'a Method,
-    /// The status of the answer.
-    pub status: StatusCode,
-    /// From the request's head to the last byte of the answer.
-    pub duration: Duration,
-    /// Bytes of the request's body that were read.
-    pub request_bytes: u64,
-    /// Bytes of the answer's body that were sent.
-    pub response_bytes: u64,
-    /// The client went away before the answer was complete.
-    pub client_aborted: bool,
-    /// The backend broke off its answer after its head was sent on.
-    pub upstream_truncated: bool,
-}
-
-/// The series of one operation: names until it is called, then one counter and one histogram for each method and
-/// status class seen.
-pub struct OperationMetrics {
-    exchanges: Arc<Exchanges>,
-    api: Arc<ApiMetrics>,
-    name: Box<str>,
-    // A pointer, because most of 100,000 operations are never called and the table below is over a kilobyte.
-    table: OnceLock<Box<Table>>,
-}
-
-struct Table {
-    label: Box<str>,
-    cells: [[OnceLock<Cell>; CLASSES.len()]; METHODS.len()],
-}
-
-struct Cell {
-    requests: IntCounter,
-    durations: Histogram,
-}
-
-impl OperationMetrics {
-    fn new(exchanges: &Arc<Exchanges>, api: &Arc<ApiMetrics>, name: &str) -> Self {
-        Self { exchanges: Arc::clone(exchanges), api: Arc::clone(api), name: name.into(), table: OnceLock::new() }
-    }
-
-    /// Counts one exchange.
-    pub fn record(&self, record: &Record<'_>) {
-        let cell = self.cell(method_index(record.method), class_index(record.status));
-        cell.requests.inc();
-        cell.durations.observe(record.duration.as_secs_f64());
-        // Most requests have no body, and an addition of nothing still costs the cache line.
-        if record.request_bytes > 0 {
-            self.api.request_bytes.inc_by(record.request_bytes);
-        }
-        if record.response_bytes > 0 {
-            self.api.response_bytes.inc_by(record.response_bytes);
-        }
-        if record.client_aborted {
-            self.exchanges.client_aborts.inc();
-        }
-        if record.upstream_truncated {
-            self.exchanges.upstream_truncated.inc();
-        }
-    }
-
-    fn cell(&self, method: usize, class: usize) -> &Cell {
-        let table = self.table.get_or_init(|| {
-            let own = self.exchanges.operations.admit(&[&*self.api.name, &*self.name].join("\0"));
-            let label = if own { &*self.name } else { OTHER };
-            Box::new(Table { label: label.into(), cells: Default::default() })
-        });
-        table.cells[method][class].get_or_init(|| {
-            let labels = [&*self.api.name, &*table.label, CLASSES[class], METHODS[method]];
-            Cell {
-                requests: self.exchanges.requests.with_label_values(&labels),
-                durations: self.exchanges.durations.with_label_values(&labels),
-            }
-        })
-    }
-}
-
-impl std::fmt::Debug for OperationMetrics {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "OperationMetrics({}/{})", self.api.name, self.name)
-    }
-}
-
-/// How an attempt to reach a backend ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// The backend answered.
-    Answered(StatusCode),
-    /// No connection came about: name resolution, refusal, TLS.
-    ConnectError,
-    /// The time for connecting or for the first byte ran out.
-    Timeout,
-    /// The connection broke before the head of an answer.
-    Reset,
-}
-
-const OUTCOMES: [&str; CLASSES.len() + 3] =
-    [CLASSES[0], CLASSES[1], CLASSES[2], CLASSES[3], CLASSES[4], CLASSES[5], "connect_error", "timeout", "reset"];
-
-impl Outcome {
-    fn index(self) -> usize {
-        match self {
-            Self::Answered(status) => class_index(status),
-            Self::ConnectError => CLASSES.len(),
-            Self::Timeout => CLASSES.len() + 1,
-            Self::Reset => CLASSES.len() + 2,
-        }
-    }
-}
-
-/// What became of a wish to retry.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Retry {
-    /// Another attempt was sent.
-    Attempt,
-    /// The retry budget was spent.
-    BudgetRefused,
-}
-
-const RETRIES: [&str; 2] = ["attempt", "budget_refused"];
-
-/// The series of one backend.
-pub struct BackendMetrics {
-    upstreams: Arc<Upstreams>,
-    name: Box<str>,
-    attempts: [OnceLock<Cell>; OUTCOMES.len()],
-    retries: [OnceLock<IntCounter>; RETRIES.len()],
-}
-
-impl BackendMetrics {
-    /// Counts one attempt; `duration` runs from its start to the answer's head or to its failure.
-    pub fn attempt(&self, outcome: Outcome, duration: Duration) {
-        let index = outcome.index();
-        let cell = self.attempts[index].get_or_init(|| Cell {
-            requests: self.upstreams.requests.with_label_values(&[&*self.name, OUTCOMES[index]]),
-            durations: self.upstreams.durations.with_label_values(&[&*self.name, OUTCOMES[index]]),
-        });
-        cell.requests.inc();
-        cell.durations.observe(duration.as_secs_f64());
-    }
-
-    /// Counts one retry, or one that the budget refused.
-    pub fn retry(&self, retry: Retry) {
-        let index = retry as usize;
-        let counters = &self.upstreams.retries;
-        self.retries[index].get_or_init(|| counters.with_label_values(&[&*self.name, RETRIES[index]])).inc();
-    }
-}
-
-impl std::fmt::Debug for BackendMetrics {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "BackendMetrics({})", self.name)
     }
 }
 

@@ -43,23 +43,23 @@ pub(super) fn json(out: &mut Vec<u8>, line: &Line<'_>, time: &[u8], log: &Access
     out.extend_from_slice(b"{\"time\":\"");
     out.extend_from_slice(time);
     out.push(b'"');
-    string(out, ",\"request_id\":", line.request_id);
-    optional(out, ",\"trace_id\":", line.trace_id);
+    string(out, ",\"request_id\":\"", line.request_id);
+    optional(out, ",\"trace_id\":\"", line.trace_id);
     out.extend_from_slice(b",\"client\":\"");
     address(out, line.client);
     out.extend_from_slice(b"\",\"protocol\":\"");
     out.extend_from_slice(protocol(line.protocol).as_bytes());
     out.push(b'"');
-    string(out, ",\"method\":", line.method.as_str());
-    optional(out, ",\"host\":", line.host);
-    string(out, ",\"path\":", line.path);
+    string(out, ",\"method\":\"", line.method.as_str());
+    optional(out, ",\"host\":\"", line.host);
+    string(out, ",\"path\":\"", line.path);
     if let (Some(text), Query::Redacted) = (line.query, log.query) {
         out.extend_from_slice(b",\"query\":\"");
         query(out, text, log);
         out.push(b'"');
     }
-    optional(out, ",\"api\":", line.api);
-    optional(out, ",\"operation\":", line.operation);
+    optional(out, ",\"api\":\"", line.api);
+    optional(out, ",\"operation\":\"", line.operation);
     number(out, ",\"status\":", line.status.as_u16());
     number(out, ",\"bytes_in\":", line.bytes_in);
     number(out, ",\"bytes_out\":", line.bytes_out);
@@ -68,8 +68,8 @@ pub(super) fn json(out: &mut Vec<u8>, line: &Line<'_>, time: &[u8], log: &Access
     if let Some(upstream) = &line.upstream {
         json_upstream(out, upstream);
     }
-    optional(out, ",\"subscription\":", line.subscription);
-    optional(out, ",\"consumer\":", line.consumer);
+    optional(out, ",\"subscription\":\"", line.subscription);
+    optional(out, ",\"consumer\":\"", line.consumer);
     if let Some(failure) = &line.error {
         json_failure(out, failure);
     }
@@ -88,8 +88,8 @@ pub(super) fn json(out: &mut Vec<u8>, line: &Line<'_>, time: &[u8], log: &Access
 }
 
 fn json_upstream(out: &mut Vec<u8>, upstream: &Upstream<'_>) {
-    string(out, ",\"upstream\":{\"backend\":", upstream.backend);
-    string(out, ",\"endpoint\":", upstream.endpoint);
+    string(out, ",\"upstream\":{\"backend\":\"", upstream.backend);
+    string(out, ",\"endpoint\":\"", upstream.endpoint);
     if let Some(status) = upstream.status {
         number(out, ",\"status\":", status.as_u16());
     }
@@ -100,13 +100,13 @@ fn json_upstream(out: &mut Vec<u8>, upstream: &Upstream<'_>) {
 }
 
 fn json_failure(out: &mut Vec<u8>, failure: &Failure<'_>) {
-    string(out, ",\"error\":{\"source\":", failure.source);
-    string(out, ",\"reason\":", failure.reason);
+    string(out, ",\"error\":{\"source\":\"", failure.source);
+    string(out, ",\"reason\":\"", failure.reason);
     for (key, value) in [
-        (",\"policy\":", failure.policy),
-        (",\"section\":", failure.section),
-        (",\"scope\":", failure.scope),
-        (",\"message\":", failure.message),
+        (",\"policy\":\"", failure.policy),
+        (",\"section\":\"", failure.section),
+        (",\"scope\":\"", failure.scope),
+        (",\"message\":\"", failure.message),
     ] {
         if !value.is_empty() {
             string(out, key, value);
@@ -185,10 +185,9 @@ pub(super) fn human(out: &mut Vec<u8>, line: &Line<'_>, time: &[u8], log: &Acces
     out.push(b'\n');
 }
 
-/// A key as it stands, then the value in quotes.
+/// A key with the opening quote of its value, then the value and the closing quote.
 fn string(out: &mut Vec<u8>, key: &str, value: &str) {
     out.extend_from_slice(key.as_bytes());
-    out.push(b'"');
     text(out, value, LONGEST);
     out.push(b'"');
 }
@@ -283,21 +282,44 @@ fn cut(value: &str, longest: usize) -> (&str, bool) {
 
 /// Copies UTF-8 with what JSON must escape escaped.
 fn escaped(out: &mut Vec<u8>, bytes: &[u8]) {
-    const HEX: &[u8; 16] = b"0123456789abcdef";
     let mut from = 0;
-    for (at, &byte) in bytes.iter().enumerate() {
-        let escape = ESCAPES[usize::from(byte)];
-        if escape == PLAIN {
-            continue;
-        }
+    while let Some(at) = next_escape(bytes, from) {
         out.extend_from_slice(&bytes[from..at]);
+        escape(out, bytes[at]);
         from = at + 1;
-        if escape == UNICODE {
-            out.extend_from_slice(b"\\u00");
-            out.extend_from_slice(&[HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]);
-        } else {
-            out.extend_from_slice(&[b'\\', escape]);
-        }
     }
     out.extend_from_slice(&bytes[from..]);
+}
+
+/// Where the next byte that must be escaped is.
+fn next_escape(bytes: &[u8], from: usize) -> Option<usize> {
+    let mut at = from;
+    while let Some(word) = bytes[at..].first_chunk::<8>() {
+        if needs_escape(u64::from_le_bytes(*word)) {
+            break;
+        }
+        at += 8;
+    }
+    bytes[at..].iter().position(|byte| ESCAPES[usize::from(*byte)] != PLAIN).map(|found| at + found)
+}
+
+/// Whether any of eight bytes must be escaped: below a space, a quote, a backslash or a delete. The tests for "a byte is
+/// less than" and "a byte is" are those of <https://graphics.stanford.edu/~seander/bithacks.html#HasLessInWord>.
+fn needs_escape(word: u64) -> bool {
+    const ONES: u64 = u64::from_le_bytes([0x01; 8]);
+    const HIGH: u64 = u64::from_le_bytes([0x80; 8]);
+    let less = |word: u64, than: u64| word.wrapping_sub(ONES * than) & !word & HIGH;
+    let is = |byte: u8| less(word ^ (ONES * u64::from(byte)), 1);
+    less(word, 0x20) | is(b'"') | is(b'\\') | is(0x7f) != 0
+}
+
+fn escape(out: &mut Vec<u8>, byte: u8) {
+    const HEX: &[u8; 16] = b"0123456789abcdef";
+    match ESCAPES[usize::from(byte)] {
+        UNICODE => {
+            out.extend_from_slice(b"\\u00");
+            out.extend_from_slice(&[HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]);
+        }
+        letter => out.extend_from_slice(&[b'\\', letter]),
+    }
 }

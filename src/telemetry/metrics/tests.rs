@@ -1,5 +1,9 @@
 //! What the metrics say, and that what they say stays bounded.
 
+use std::time::Duration;
+
+use http::Method;
+
 use super::*;
 
 fn record(method: &Method, status: u16) -> Record<'_> {
