@@ -323,7 +323,8 @@ impl Metrics {
         &self.names
     }
 
-    /// The text exposition format, for `/metrics`.
+    /// The text exposition format, for `/metrics`. At the bound of operations this is tens of megabytes and takes half a
+    /// second, so it belongs on a thread that serves no traffic.
     pub fn render(&self) -> String {
         let mut text = String::new();
         if let Err(error) = TextEncoder::new().encode_utf8(&self.registry.gather(), &mut text) {

@@ -4,6 +4,7 @@ use std::io::IsTerminal;
 
 use tracing::Subscriber;
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::fmt::MakeWriter;
 
 /// How lines of a log look.
@@ -26,7 +27,7 @@ pub enum ProcessLogError {
         level: String,
         /// What the parser says.
         #[source]
-        source: tracing_subscriber::filter::ParseError,
+        source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// A log was set up before.
     #[error("the log is already set up")]
@@ -49,15 +50,24 @@ pub fn subscriber<W>(
 where
     W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
 {
-    let filter = EnvFilter::builder()
-        .parse(level)
-        .map_err(|source| ProcessLogError::Level { level: level.to_owned(), source })?;
+    let filter = filter(level).map_err(|source| ProcessLogError::Level { level: level.to_owned(), source })?;
     let builder =
         tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer).with_ansi(colour).with_target(true);
     Ok(match format {
         Format::Human => Box::new(builder.finish()),
         Format::Json => Box::new(builder.json().flatten_event(true).finish()),
     })
+}
+
+fn filter(level: &str) -> Result<EnvFilter, Box<dyn std::error::Error + Send + Sync>> {
+    // To the filter a lone word that is no level is a target, all of whose events are shown: `wran` would silence the log.
+    for directive in level.split(',').filter(|directive| !directive.contains(['=', '['])) {
+        if directive.trim().is_empty() {
+            return Err("a level is missing".into());
+        }
+        directive.trim().parse::<LevelFilter>()?;
+    }
+    Ok(EnvFilter::builder().parse(level)?)
 }
 
 #[cfg(test)]
@@ -119,7 +129,9 @@ mod tests {
 
     #[test]
     fn a_bad_level_is_an_error() {
-        let error = subscriber(Format::Human, "sluicegate=loud", false, std::io::stderr).err().unwrap();
-        assert_eq!(error.to_string(), "`sluicegate=loud` is not a log level");
+        for level in ["wran", "", "info,hyper", "sluicegate=loud"] {
+            let error = subscriber(Format::Human, level, false, std::io::stderr).err();
+            assert_eq!(error.map(|error| error.to_string()), Some(format!("`{level}` is not a log level")));
+        }
     }
 }

@@ -42,6 +42,8 @@ pub struct ApiMetrics {
     name: Box<str>,
     request_bytes: IntCounter,
     response_bytes: IntCounter,
+    /// Shared by all operations beyond the bound.
+    other: OnceLock<Arc<Table>>,
 }
 
 impl ApiMetrics {
@@ -50,6 +52,7 @@ impl ApiMetrics {
             name: name.into(),
             request_bytes: exchanges.request_bytes.with_label_values(&[name]),
             response_bytes: exchanges.response_bytes.with_label_values(&[name]),
+            other: OnceLock::new(),
         }
     }
 }
@@ -80,7 +83,7 @@ pub struct OperationMetrics {
     api: Arc<ApiMetrics>,
     name: Box<str>,
     // A pointer, because most of 100,000 operations are never called and the table below is over a kilobyte.
-    table: OnceLock<Box<Table>>,
+    table: OnceLock<Arc<Table>>,
 }
 
 struct Table {
@@ -92,6 +95,12 @@ struct Table {
 pub(super) struct Cell {
     pub(super) requests: IntCounter,
     pub(super) durations: Histogram,
+}
+
+impl Table {
+    fn new(label: &str) -> Self {
+        Self { label: label.into(), cells: Default::default() }
+    }
 }
 
 impl OperationMetrics {
@@ -121,9 +130,11 @@ impl OperationMetrics {
 
     fn cell(&self, method: usize, class: usize) -> &Cell {
         let table = self.table.get_or_init(|| {
-            let own = self.exchanges.operations.admit(&[&*self.api.name, &*self.name].join("\0"));
-            let label = if own { &*self.name } else { OTHER };
-            Box::new(Table { label: label.into(), cells: Default::default() })
+            if self.exchanges.operations.admit(&[&*self.api.name, &*self.name].join("\0")) {
+                Arc::new(Table::new(&self.name))
+            } else {
+                Arc::clone(self.api.other.get_or_init(|| Arc::new(Table::new(OTHER))))
+            }
         });
         table.cells[method][class].get_or_init(|| {
             let labels = [&*self.api.name, &*table.label, CLASSES[class], METHODS[method]];

@@ -65,6 +65,11 @@ fn an_operation_that_was_never_called_has_no_series() {
 }
 
 #[test]
+fn a_handle_is_small_because_there_are_many() {
+    assert!(size_of::<OperationMetrics>() <= 48);
+}
+
+#[test]
 fn labels_beyond_the_bound_are_counted_as_other_and_known_ones_survive_a_reload() {
     let bounds = Bounds { apis: 1, operations: 2, backends: 1, policies: 1 };
     let metrics = Metrics::bounded(&Clock::manual(), bounds);
