@@ -32,6 +32,10 @@ const HEADERS: &[&str] = &[
     "x-vault-token",
 ];
 
+/// Headers that hold a URL, whose query may hold a secret: a signed download link, an address to poll.
+const URL_HEADERS: &[&str] =
+    &["azure-asyncoperation", "content-location", "location", "operation-location", "referer", "x-original-url"];
+
 /// Query parameters whose whole name says secret, in normal form: lower case, without `-`, `_` and `.`.
 const PARAMETERS: &[&str] =
     &["accesskey", "assertion", "auth", "code", "jwt", "key", "pass", "passwd", "pwd", "sas", "samlresponse", "sig"];
@@ -99,10 +103,14 @@ impl Redactor {
         listed(PARAMETERS) || (ends(ENDINGS) && !ends(PAGING)) || self.parameters.iter().any(|known| **known == *name)
     }
 
-    /// A header's value as it may be shown. Of a credential only a well-known scheme is left: `Bearer ***`.
+    /// A header's value as it may be shown. Of a credential only a well-known scheme is left: `Bearer ***`. In a URL the
+    /// secrets of its query are masked.
     pub fn header<'v>(&self, name: &HeaderName, value: &'v HeaderValue) -> Cow<'v, str> {
         if !self.is_secret_header(name) {
-            return String::from_utf8_lossy(value.as_bytes());
+            return match value.to_str() {
+                Ok(url) if URL_HEADERS.contains(&name.as_str()) => self.url(url),
+                _ => String::from_utf8_lossy(value.as_bytes()),
+            };
         }
         let scheme = value.to_str().ok().and_then(|text| text.split_once(' ')).map(|(scheme, _)| scheme);
         match scheme {
@@ -269,6 +277,8 @@ mod tests {
             ("x-api-key", "abc", "***"),
             ("x-functions-key", "abc", "***"),
             ("x-own", "abc", "***"),
+            ("location", "https://files.example/a?sig=abc&se=1", "https://files.example/a?sig=***&se=1"),
+            ("x-other", "https://files.example/a?sig=abc", "https://files.example/a?sig=abc"),
         ] {
             let shown = redactor.header(&HeaderName::from_static(name), &HeaderValue::from_static(value)).into_owned();
             assert_eq!(shown, want, "{name}: {value}");
