@@ -1,0 +1,428 @@
+//! Prometheus metrics: the families, and handles that cost a few atomic additions for each exchange.
+//!
+//! Labels are names from the configuration or one of a fixed list. A raw path, a key or a consumer is never a label, and
+//! every list of names is bounded ([`Bounds`]): what comes after the bound is counted under `other`.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use arc_swap::ArcSwap;
+use foldhash::fast::RandomState;
+use http::StatusCode;
+use parking_lot::Mutex;
+use prometheus::core::Collector;
+use prometheus::{
+    Gauge, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry, TextEncoder,
+};
+
+use crate::clock::Clock;
+use exchange::Exchanges;
+use upstream::Upstreams;
+
+mod exchange;
+mod process;
+#[cfg(test)]
+mod tests;
+mod upstream;
+
+pub use exchange::{ApiMetrics, OperationMetrics, Record};
+pub use upstream::{BackendMetrics, Outcome, Retry};
+
+/// Upper bounds of the duration histograms, in seconds: from a cached answer to the 120 s a connector waits.
+pub const BUCKETS: &[f64] =
+    &[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0];
+
+/// The content type of [`Metrics::render`].
+pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// The label of everything beyond a bound.
+const OTHER: &str = "other";
+/// The `api` and `operation` of a request that matched no operation.
+const UNMATCHED: &str = "unmatched";
+
+const CLASSES: [&str; 6] = ["1xx", "2xx", "3xx", "4xx", "5xx", OTHER];
+fn class_index(status: StatusCode) -> usize {
+    match status.as_u16() / 100 {
+        class @ 1..=5 => usize::from(class) - 1,
+        _ => CLASSES.len() - 1,
+    }
+}
+
+/// How many different names each label may take before the rest is counted as `other`.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    /// APIs, over the life of the process.
+    pub apis: usize,
+    /// Operations that were called at least once, over the life of the process.
+    pub operations: usize,
+    /// Backends.
+    pub backends: usize,
+    /// Policy ids in the limit metrics, and pairs of policy and reason in the error metrics.
+    pub policies: usize,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self { apis: 2_000, operations: 10_000, backends: 1_000, policies: 2_000 }
+    }
+}
+
+/// A label's names so far. Names stay for the life of the process, so that a reload continues the same series.
+struct Names {
+    seen: Mutex<HashSet<Box<str>>>,
+    max: usize,
+}
+
+impl Names {
+    fn new(max: usize) -> Self {
+        Self { seen: Mutex::default(), max }
+    }
+
+    /// Whether `name` may be a label of its own.
+    fn admit(&self, name: &str) -> bool {
+        let mut seen = self.seen.lock();
+        if seen.contains(name) {
+            return true;
+        }
+        let room = seen.len() < self.max;
+        if room {
+            seen.insert(name.into());
+        }
+        room
+    }
+
+    fn label<'n>(&self, name: &'n str) -> &'n str {
+        if self.admit(name) { name } else { OTHER }
+    }
+}
+
+/// Counters whose labels are literals that are not known beforehand. A flood of refused requests comes through here, so
+/// counting takes no lock and copies nothing once the literals were seen.
+struct Literals<const N: usize> {
+    family: IntCounterVec,
+    known: ArcSwap<HashMap<[&'static str; N], IntCounter, RandomState>>,
+    max: usize,
+}
+
+impl<const N: usize> Literals<N> {
+    fn new(family: IntCounterVec, max: usize) -> Self {
+        Self { family, known: ArcSwap::default(), max }
+    }
+
+    fn inc(&self, names: [&'static str; N]) {
+        match self.known.load().get(&names) {
+            Some(counter) => counter.inc(),
+            None => self.learn(names),
+        }
+    }
+
+    #[cold]
+    fn learn(&self, names: [&'static str; N]) {
+        if self.known.load().len() >= self.max {
+            return self.family.with_label_values(&[OTHER; N]).inc();
+        }
+        let counter = self.family.with_label_values(&names);
+        counter.inc();
+        self.known.rcu(|known| {
+            let mut known = HashMap::clone(known);
+            known.insert(names, counter.clone());
+            known
+        });
+    }
+}
+
+/// Every metric of the gateway, in a registry of its own.
+pub struct Metrics {
+    registry: Registry,
+    names: Vec<String>,
+    exchanges: Arc<Exchanges>,
+    upstreams: Arc<Upstreams>,
+    unmatched: OperationMetrics,
+    limit_decisions: IntCounterVec,
+    limit_shadow_refused: IntCounterVec,
+    limits: Names,
+    policy_errors: Literals<2>,
+    auth_failures: Literals<1>,
+    reloads: IntCounterVec,
+    reload_success: IntGauge,
+    reload_timestamp: Gauge,
+    /// Exchanges between the request's head and the last byte of the answer; see [`Held`].
+    pub in_flight: IntGauge,
+    /// Client connections that are open now; see [`Held`].
+    pub connections_open: IntGauge,
+    /// Client connections accepted.
+    pub connections_accepted: IntCounter,
+    /// Client connections refused, because of a limit or while draining.
+    pub connections_refused: IntCounter,
+    /// Access-log lines dropped because the sink was gone or too slow.
+    pub access_log_dropped: IntCounter,
+}
+
+/// Collects the families while they are made, so that each is registered and named once.
+struct Families {
+    registry: Registry,
+    names: Vec<String>,
+}
+
+impl Families {
+    fn add<C: Collector + Clone + 'static>(&mut self, family: prometheus::Result<C>) -> C {
+        let family = family.expect("names and labels are literals in this file, and a test builds them all");
+        self.names.extend(family.desc().iter().map(|desc| desc.fq_name.clone()));
+        self.registry.register(Box::new(family.clone())).expect("each name is registered once, and a test builds all");
+        family
+    }
+
+    fn counter(&mut self, name: &str, help: &str) -> IntCounter {
+        self.add(IntCounter::with_opts(options(name, help)))
+    }
+
+    fn counters(&mut self, name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
+        self.add(IntCounterVec::new(options(name, help), labels))
+    }
+
+    fn gauge(&mut self, name: &str, help: &str) -> IntGauge {
+        self.add(IntGauge::with_opts(options(name, help)))
+    }
+
+    fn histograms(&mut self, name: &str, help: &str, labels: &[&str]) -> HistogramVec {
+        let options = HistogramOpts { common_opts: options(name, help), buckets: BUCKETS.to_vec() };
+        self.add(HistogramVec::new(options, labels))
+    }
+}
+
+fn options(name: &str, help: &str) -> Opts {
+    Opts::new(name, help).namespace("sluicegate")
+}
+
+fn seconds(at: SystemTime) -> f64 {
+    at.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64()
+}
+
+impl Metrics {
+    /// All families at zero. The process is taken to start now.
+    pub fn new(clock: &Clock) -> Self {
+        Self::bounded(clock, Bounds::default())
+    }
+
+    /// As [`Metrics::new`], with other bounds on the number of label values.
+    pub fn bounded(clock: &Clock, bounds: Bounds) -> Self {
+        let mut families = Families { registry: Registry::new(), names: Vec::new() };
+        let exchanges = Arc::new(Exchanges {
+            requests: families.counters(
+                "requests_total",
+                "Requests answered, by API, operation, status class and method.",
+                &["api", "operation", "status", "method"],
+            ),
+            durations: families.histograms(
+                "request_duration_seconds",
+                "Time from the request's head to the last byte of the answer.",
+                &["api", "operation", "status", "method"],
+            ),
+            request_bytes: families.counters(
+                "request_body_bytes_total",
+                "Bytes of request bodies received from clients.",
+                &["api"],
+            ),
+            response_bytes: families.counters(
+                "response_body_bytes_total",
+                "Bytes of response bodies sent to clients.",
+                &["api"],
+            ),
+            client_aborts: families
+                .counter("client_aborts_total", "Exchanges whose client went away before the answer was complete."),
+            upstream_truncated: families
+                .counter("upstream_truncated_total", "Answers that a backend broke off after their head was sent on."),
+            apis: Names::new(bounds.apis),
+            operations: Names::new(bounds.operations),
+        });
+        let upstreams = Arc::new(Upstreams {
+            requests: families.counters(
+                "upstream_requests_total",
+                "Attempts to reach a backend, by outcome: a status class, connect_error, timeout or reset.",
+                &["backend", "outcome"],
+            ),
+            durations: families.histograms(
+                "upstream_duration_seconds",
+                "Time from the start of an attempt to the head of the backend's answer, or to its failure.",
+                &["backend", "outcome"],
+            ),
+            retries: families.counters(
+                "retries_total",
+                "Retries sent (attempt) and retries that the budget refused (budget_refused).",
+                &["backend", "reason"],
+            ),
+            backends: Names::new(bounds.backends),
+        });
+        let build = families.add(prometheus::IntGaugeVec::new(
+            options("build_info", "Always 1; the label tells the version."),
+            &["version"],
+        ));
+        build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
+        let api = Arc::new(ApiMetrics::new(&exchanges, UNMATCHED));
+        let process = process::Process::new(seconds(clock.wall()));
+        families.names.extend(process.desc().iter().map(|desc| desc.fq_name.clone()));
+        families.registry.register(Box::new(process)).expect("no other family has a name of the process's");
+        Self {
+            unmatched: OperationMetrics::new(&exchanges, &api, UNMATCHED),
+            exchanges,
+            upstreams,
+            limit_decisions: families.counters(
+                "limit_decisions_total",
+                "Decisions of rate, quota and concurrency limits: admitted, refused, or overflow (too many keys).",
+                &["policy", "decision"],
+            ),
+            limit_shadow_refused: families.counters(
+                "limit_shadow_refused_total",
+                "Requests that a limit in shadow mode would have refused.",
+                &["policy"],
+            ),
+            limits: Names::new(bounds.policies),
+            policy_errors: Literals::new(
+                families.counters(
+                    "policy_errors_total",
+                    "Errors raised by policies and by the parts of the gateway that stand in for one.",
+                    &["policy", "reason"],
+                ),
+                bounds.policies,
+            ),
+            auth_failures: Literals::new(
+                families.counters(
+                    "auth_failures_total",
+                    "Requests whose key, token or other credential was not accepted.",
+                    &["reason"],
+                ),
+                bounds.policies,
+            ),
+            reloads: families.counters(
+                "config_reload_total",
+                "Loads of the configuration, the first included, by result: success or failure.",
+                &["result"],
+            ),
+            reload_success: families
+                .gauge("config_last_reload_success", "Whether the last load of the configuration succeeded."),
+            reload_timestamp: families.add(Gauge::with_opts(options(
+                "config_last_reload_timestamp_seconds",
+                "When the configuration in force was loaded, in seconds since 1970.",
+            ))),
+            in_flight: families.gauge("in_flight_requests", "Exchanges in progress."),
+            connections_open: families.gauge("connections_open", "Client connections that are open."),
+            connections_accepted: families.counter("connections_accepted_total", "Client connections accepted."),
+            connections_refused: families.counter("connections_refused_total", "Client connections refused."),
+            access_log_dropped: families.counter(
+                "access_log_dropped_lines_total",
+                "Access-log lines dropped because the sink was gone or too slow.",
+            ),
+            registry: families.registry,
+            names: families.names,
+        }
+    }
+
+    /// The full name of every family, those without a series yet included.
+    pub fn names(&self) -> &[String] {
+        &self.names
+    }
+
+    /// The text exposition format, for `/metrics`. At the bound of operations this is tens of megabytes and takes half a
+    /// second, so it belongs on a thread that serves no traffic.
+    pub fn render(&self) -> String {
+        let mut text = String::new();
+        if let Err(error) = TextEncoder::new().encode_utf8(&self.registry.gather(), &mut text) {
+            tracing::error!(%error, "metrics cannot be rendered");
+        }
+        text
+    }
+
+    /// The handle of an API. Resolve it once, when the configuration is compiled.
+    pub fn api(&self, name: &str) -> Arc<ApiMetrics> {
+        Arc::new(ApiMetrics::new(&self.exchanges, self.exchanges.apis.label(name)))
+    }
+
+    /// The handle of an operation. Resolve it once; its series come into being when it is first called.
+    pub fn operation(&self, api: &Arc<ApiMetrics>, name: &str) -> OperationMetrics {
+        OperationMetrics::new(&self.exchanges, api, name)
+    }
+
+    /// The handle for requests that match no operation.
+    pub fn unmatched(&self) -> &OperationMetrics {
+        &self.unmatched
+    }
+
+    /// The handle of a backend. Resolve it once, when the configuration is compiled.
+    pub fn backend(&self, name: &str) -> BackendMetrics {
+        BackendMetrics::new(&self.upstreams, name)
+    }
+
+    /// The handle of a limit, by the policy's `id` or place. Resolve it once, when the configuration is compiled.
+    pub fn limit(&self, policy: &str) -> LimitMetrics {
+        let policy = self.limits.label(policy);
+        let decision = |decision| self.limit_decisions.with_label_values(&[policy, decision]);
+        LimitMetrics {
+            admitted: decision("admitted"),
+            refused: decision("refused"),
+            overflow: decision("overflow"),
+            shadow_refused: self.limit_shadow_refused.with_label_values(&[policy]),
+        }
+    }
+
+    /// Counts an error of a policy. Both names are literals in the program, which bounds the labels.
+    pub fn policy_error(&self, policy: &'static str, reason: &'static str) {
+        self.policy_errors.inc([policy, reason]);
+    }
+
+    /// Counts a refused credential.
+    pub fn auth_failure(&self, reason: &'static str) {
+        self.auth_failures.inc([reason]);
+    }
+
+    /// A configuration was loaded and is in force.
+    pub fn config_loaded(&self, at: SystemTime) {
+        self.reloads.with_label_values(&["success"]).inc();
+        self.reload_success.set(1);
+        self.reload_timestamp.set(seconds(at));
+    }
+
+    /// A configuration could not be loaded; the one before it stays in force.
+    pub fn config_failed(&self) {
+        self.reloads.with_label_values(&["failure"]).inc();
+        self.reload_success.set(0);
+    }
+}
+
+impl std::fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Metrics").field("families", &self.names.len()).finish_non_exhaustive()
+    }
+}
+
+/// The counters of one limit.
+#[derive(Clone, Debug)]
+pub struct LimitMetrics {
+    /// Requests let through.
+    pub admitted: IntCounter,
+    /// Requests refused.
+    pub refused: IntCounter,
+    /// Requests decided by `on-overflow`, because the limit holds as many keys as it may.
+    pub overflow: IntCounter,
+    /// Requests that would have been refused, were the limit not in shadow mode.
+    pub shadow_refused: IntCounter,
+}
+
+/// One unit of a gauge, given back when this is dropped, so that a cancelled exchange or connection is not counted for
+/// ever.
+#[derive(Debug)]
+pub struct Held(IntGauge);
+
+impl Held {
+    /// Adds one to `gauge` until the answer is dropped.
+    pub fn new(gauge: &IntGauge) -> Self {
+        gauge.inc();
+        Self(gauge.clone())
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
