@@ -1,0 +1,1 @@
+//! What expressions mean, from their text to their values.
