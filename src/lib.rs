@@ -3,3 +3,4 @@
 pub mod body;
 pub mod clock;
 pub mod pipeline;
+pub mod routing;
