@@ -1,11 +1,18 @@
 //! The body of a message: nothing, bytes in memory, or a stream.
 
+use std::fmt;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
+
+use crate::backend::Answer;
+use crate::server::deadline::Deadline;
 
 /// Why a body could not be read to its end.
 #[derive(Debug, thiserror::Error)]
@@ -34,6 +41,12 @@ pub enum Body {
     Full(Bytes),
     /// As it comes from a connection.
     Incoming(Incoming),
+    /// A client's, as it comes, with a limit on its length and on its pauses.
+    Client(Box<ClientBody>),
+    /// A backend's, as it comes.
+    Upstream(Answer),
+    /// Another one whose end somebody wants to know.
+    Observed(Box<Observed>),
 }
 
 impl Body {
@@ -43,8 +56,72 @@ impl Body {
         match self {
             Self::Empty => Some(&NONE),
             Self::Full(bytes) => Some(bytes),
-            Self::Incoming(_) => None,
+            Self::Observed(observed) => observed.body.bytes(),
+            Self::Incoming(_) | Self::Client(_) | Self::Upstream(_) => None,
         }
+    }
+
+    /// A second body of the same bytes, when they are all in memory. It is not observed.
+    pub fn try_clone(&self) -> Option<Self> {
+        self.bytes().cloned().map(Self::from)
+    }
+
+    /// Reads the body to its end into memory.
+    ///
+    /// # Errors
+    /// [`BodyError::TooLarge`] as soon as it is known to be longer than `limit`, and what the stream itself reports.
+    pub async fn buffer(self, limit: u64) -> Result<Bytes, BodyError> {
+        let mut body = match self {
+            Self::Empty => return Ok(Bytes::new()),
+            Self::Full(bytes) if bytes.len() as u64 <= limit => return Ok(bytes),
+            body => body,
+        };
+        let hint = body.size_hint();
+        if hint.lower() > limit {
+            return Err(BodyError::TooLarge { limit });
+        }
+        let mut first = Bytes::new();
+        let mut rest = BytesMut::new();
+        while let Some(frame) = std::future::poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
+            let Ok(data) = frame?.into_data() else { continue };
+            if (first.len() + rest.len() + data.len()) as u64 > limit {
+                return Err(BodyError::TooLarge { limit });
+            }
+            // Short bodies come in one piece and are handed on without a copy.
+            if first.is_empty() && rest.is_empty() {
+                first = data;
+                continue;
+            }
+            if rest.is_empty() {
+                // The announced length is worth believing only up to a point.
+                let announced = usize::try_from(hint.exact().unwrap_or(0)).unwrap_or(0).min(1 << 20);
+                rest.reserve(announced.max(first.len() + data.len()));
+                rest.extend_from_slice(&std::mem::take(&mut first));
+            }
+            rest.extend_from_slice(&data);
+        }
+        Ok(if rest.is_empty() { first } else { rest.freeze() })
+    }
+
+    /// How far a client's body has been read, also after it was moved away.
+    pub(crate) fn progress(&self) -> Option<Arc<Progress>> {
+        match self {
+            Self::Client(client) => Some(client.progress.clone()),
+            Self::Observed(observed) => observed.body.progress(),
+            Self::Empty | Self::Full(_) | Self::Incoming(_) | Self::Upstream(_) => None,
+        }
+    }
+
+    /// The same body, which tells `finish` once how it ended.
+    #[must_use]
+    pub fn observe(self, finish: Arc<dyn Finish>) -> Self {
+        let mut body = self;
+        if let Self::Upstream(answer) = &mut body
+            && answer.observe(&finish)
+        {
+            return body;
+        }
+        Self::Observed(Box::new(Observed { body, tally: Tally::new(finish) }))
     }
 }
 
@@ -70,6 +147,9 @@ impl HttpBody for Body {
             Self::Incoming(incoming) => {
                 Pin::new(incoming).poll_frame(cx).map_err(|error| BodyError::Broken(error.into()))
             }
+            Self::Client(client) => Pin::new(&mut **client).poll_frame(cx),
+            Self::Upstream(answer) => Pin::new(answer).poll_frame(cx),
+            Self::Observed(observed) => Pin::new(&mut **observed).poll_frame(cx),
         }
     }
 
@@ -78,6 +158,9 @@ impl HttpBody for Body {
             Self::Empty => true,
             Self::Full(bytes) => bytes.is_empty(),
             Self::Incoming(incoming) => incoming.is_end_stream(),
+            Self::Client(client) => client.incoming.is_end_stream(),
+            Self::Upstream(answer) => answer.is_end_stream(),
+            Self::Observed(observed) => observed.body.is_end_stream(),
         }
     }
 
@@ -86,6 +169,226 @@ impl HttpBody for Body {
             Self::Empty => SizeHint::with_exact(0),
             Self::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Self::Incoming(incoming) => incoming.size_hint(),
+            Self::Client(client) => client.incoming.size_hint(),
+            Self::Upstream(answer) => answer.size_hint(),
+            Self::Observed(observed) => observed.body.size_hint(),
         }
+    }
+}
+
+// === the client's body ===
+
+/// A client's body as it comes. Trailers are dropped, as RFC 9110 §6.5.1 allows: nothing downstream can check them.
+#[derive(Debug)]
+pub struct ClientBody {
+    incoming: Incoming,
+    left: u64,
+    limit: u64,
+    idle: Duration,
+    deadline: Option<Deadline>,
+    waiting: bool,
+    progress: Arc<Progress>,
+}
+
+/// How far a client's body has been read, seen from elsewhere.
+#[derive(Debug, Default)]
+pub(crate) struct Progress {
+    bytes: AtomicU64,
+    ended: AtomicBool,
+}
+
+impl Progress {
+    /// The bytes read so far.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    /// Whether that was all of it.
+    pub(crate) fn ended(&self) -> bool {
+        self.ended.load(Ordering::Relaxed)
+    }
+}
+
+impl ClientBody {
+    pub(crate) fn new(incoming: Incoming, limit: Option<u64>, idle: Duration) -> Self {
+        let limit = limit.unwrap_or(u64::MAX);
+        let progress = Arc::default();
+        Self { incoming, left: limit, limit, idle, deadline: None, waiting: false, progress }
+    }
+
+    fn stalled(&mut self, cx: &Context<'_>) -> bool {
+        let deadline = self.deadline.get_or_insert_with(|| Deadline::after(self.idle));
+        if !self.waiting {
+            self.waiting = true;
+            deadline.reset(self.idle);
+        }
+        deadline.poll_expired(cx)
+    }
+}
+
+impl HttpBody for ClientBody {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let this = self.get_mut();
+        let Poll::Ready(frame) = Pin::new(&mut this.incoming).poll_frame(cx) else {
+            return if this.stalled(cx) { Poll::Ready(Some(Err(BodyError::Stalled))) } else { Poll::Pending };
+        };
+        this.waiting = false;
+        let frame = match frame {
+            Some(Ok(frame)) if frame.is_data() => frame,
+            Some(Err(error)) => return Poll::Ready(Some(Err(BodyError::Broken(error.into())))),
+            Some(Ok(_)) | None => {
+                this.progress.ended.store(true, Ordering::Relaxed);
+                return Poll::Ready(None);
+            }
+        };
+        let length = frame.data_ref().map_or(0, |data| data.len() as u64);
+        if length > this.left {
+            this.left = 0;
+            return Poll::Ready(Some(Err(BodyError::TooLarge { limit: this.limit })));
+        }
+        this.left -= length;
+        this.progress.bytes.fetch_add(length, Ordering::Relaxed);
+        if this.incoming.is_end_stream() {
+            this.progress.ended.store(true, Ordering::Relaxed);
+        }
+        Poll::Ready(Some(Ok(frame)))
+    }
+}
+
+// === the end of a body ===
+
+/// How a body ended.
+#[derive(Debug)]
+pub struct End<'a> {
+    /// The bytes that were passed on.
+    pub bytes: u64,
+    /// Whether that was all of it.
+    pub complete: bool,
+    /// What broke it, when something did. A body that is neither complete nor broken was dropped by its reader.
+    pub error: Option<&'a BodyError>,
+}
+
+/// Is told how a body ended: for the access log and the metrics.
+pub trait Finish: Send + Sync {
+    /// Called once, when the body has been passed on, has broken, or is dropped.
+    fn finish(&self, end: End<'_>);
+}
+
+/// Counts a body and reports its end once.
+pub(crate) struct Tally {
+    finish: Option<Arc<dyn Finish>>,
+    bytes: u64,
+}
+
+impl Tally {
+    pub(crate) fn new(finish: Arc<dyn Finish>) -> Self {
+        Self { finish: Some(finish), bytes: 0 }
+    }
+
+    pub(crate) fn data(&mut self, bytes: usize) {
+        self.bytes += bytes as u64;
+    }
+
+    pub(crate) fn end(&mut self, complete: bool, error: Option<&BodyError>) {
+        if let Some(finish) = self.finish.take() {
+            finish.finish(End { bytes: self.bytes, complete, error });
+        }
+    }
+}
+
+impl fmt::Debug for Tally {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tally").field("bytes", &self.bytes).finish_non_exhaustive()
+    }
+}
+
+/// A body whose end somebody wants to know.
+#[derive(Debug)]
+pub struct Observed {
+    body: Body,
+    tally: Tally,
+}
+
+impl HttpBody for Observed {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let this = self.get_mut();
+        let frame = ready!(Pin::new(&mut this.body).poll_frame(cx));
+        match &frame {
+            Some(Ok(frame)) => {
+                this.tally.data(frame.data_ref().map_or(0, Bytes::len));
+                // A server does not poll again once the announced length has been passed on.
+                if this.body.is_end_stream() {
+                    this.tally.end(true, None);
+                }
+            }
+            Some(Err(error)) => this.tally.end(false, Some(error)),
+            None => this.tally.end(true, None),
+        }
+        Poll::Ready(frame)
+    }
+}
+
+impl Drop for Observed {
+    fn drop(&mut self) {
+        self.tally.end(self.body.is_end_stream(), None);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Log(Mutex<Vec<(u64, bool, bool)>>);
+
+    impl Finish for Log {
+        fn finish(&self, end: End<'_>) {
+            self.0.lock().unwrap().push((end.bytes, end.complete, end.error.is_some()));
+        }
+    }
+
+    #[tokio::test]
+    async fn buffers_up_to_the_limit() {
+        for (limit, want) in [(3, true), (2, false)] {
+            let got = Body::from(Bytes::from_static(b"abc")).buffer(limit).await;
+            assert_eq!(got.is_ok(), want, "{limit}");
+            if let Err(error) = got {
+                assert!(matches!(error, BodyError::TooLarge { limit: 2 }), "{error:?}");
+            }
+        }
+        assert_eq!(Body::Empty.buffer(0).await.unwrap(), Bytes::new());
+    }
+
+    #[tokio::test]
+    async fn tells_the_end_once() {
+        for (name, body, read, want) in [
+            ("read", Body::Full(Bytes::from_static(b"abc")), true, (3, true, false)),
+            ("dropped unread", Body::Full(Bytes::from_static(b"abc")), false, (0, false, false)),
+            ("empty and never polled", Body::Empty, false, (0, true, false)),
+        ] {
+            let log = Arc::new(Log::default());
+            let body = body.observe(log.clone());
+            if read {
+                body.buffer(10).await.unwrap();
+            } else {
+                drop(body);
+            }
+            assert_eq!(*log.0.lock().unwrap(), [want], "{name}");
+        }
+    }
+
+    #[test]
+    fn only_bytes_in_memory_can_be_had_twice() {
+        let body = Body::Full(Bytes::from_static(b"abc"));
+        assert_eq!(body.try_clone().and_then(|it| it.bytes().cloned()), Some(Bytes::from_static(b"abc")));
+        assert!(Body::Empty.try_clone().is_some());
     }
 }

@@ -1,10 +1,16 @@
 //! Sluicegate: a reverse-proxy API gateway that applies connector-style policies.
 
+pub mod backend;
 pub mod body;
 pub mod clock;
 pub mod compile;
 pub mod config;
+pub mod expression;
 pub mod gateway;
 pub mod identity;
 pub mod pipeline;
 pub mod policy;
+pub mod routing;
+pub mod sample;
+pub mod server;
+pub mod telemetry;

@@ -1,0 +1,189 @@
+//! Backends: where they are, the connections to them, and one exchange with them.
+//!
+//! Each worker keeps its own connections to each endpoint, straight on hyper's connections; see [`forward`].
+
+mod answer;
+mod connect;
+mod forward;
+mod pool;
+mod tunnel;
+mod wire;
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use http::uri::Scheme;
+use http::{HeaderValue, Uri};
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
+
+pub use self::answer::Answer;
+pub use self::forward::{Deadlines, HostOverride, forward};
+pub(crate) use self::pool::{clear, sweep};
+
+use crate::server::tls::{TlsError, client_config};
+
+/// How connections to an endpoint are made and kept.
+#[derive(Clone, Debug)]
+pub struct EndpointSettings {
+    /// The most idle connections of one worker; the oldest is closed beyond.
+    pub max_idle: usize,
+    /// How long a connection may wait for its next request.
+    pub idle_timeout: Duration,
+    /// The most connections of one worker. When all are in use, up to as many requests wait for one, for the connect
+    /// timeout; then, and beyond, the answer is `503`.
+    pub max_connections: usize,
+    /// Whether the client's `Host` is passed on; the endpoint's own otherwise.
+    pub preserve_host: bool,
+    /// The certificate authorities in a PEM file to check the endpoint by; the system's otherwise.
+    pub authorities: Option<PathBuf>,
+}
+
+impl Default for EndpointSettings {
+    fn default() -> Self {
+        Self {
+            max_idle: 256,
+            idle_timeout: Duration::from_secs(55),
+            max_connections: 1024,
+            preserve_host: false,
+            authorities: None,
+        }
+    }
+}
+
+/// Why a URL is no endpoint.
+#[derive(Debug, thiserror::Error)]
+pub enum EndpointError {
+    /// It has another scheme, or none.
+    #[error("expected `http` or `https`")]
+    Scheme,
+    /// It has no host, or one that cannot be looked up.
+    #[error("expected a host")]
+    Host,
+    /// It has a user name or a password.
+    #[error("expected no user name and password")]
+    UserInformation,
+    /// It has a query.
+    #[error("expected no query")]
+    Query,
+    /// TLS could not be set up.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+}
+
+/// One place where a backend can be reached.
+#[derive(Debug)]
+pub struct Endpoint {
+    /// Unlike any other endpoint's, before and after a reload.
+    id: u64,
+    https: bool,
+    /// Without the brackets of an IPv6 address.
+    host: Box<str>,
+    port: u16,
+    /// Known when the host is an address.
+    address: Option<SocketAddr>,
+    base_path: Box<str>,
+    host_value: HeaderValue,
+    tls: Option<(Arc<ClientConfig>, ServerName<'static>)>,
+    settings: EndpointSettings,
+}
+
+impl Endpoint {
+    /// An endpoint at a URL; its path is put before the path of each request.
+    ///
+    /// # Errors
+    /// When the URL is not one of a backend, or TLS cannot be set up.
+    pub fn new(url: &Uri, settings: EndpointSettings) -> Result<Self, EndpointError> {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        let https = match url.scheme() {
+            Some(scheme) if *scheme == Scheme::HTTP => false,
+            Some(scheme) if *scheme == Scheme::HTTPS => true,
+            _ => return Err(EndpointError::Scheme),
+        };
+        let authority = url.authority().ok_or(EndpointError::Host)?;
+        if authority.as_str().contains('@') {
+            return Err(EndpointError::UserInformation);
+        }
+        if url.query().is_some() {
+            return Err(EndpointError::Query);
+        }
+        let bare = authority.host().trim_start_matches('[').trim_end_matches(']');
+        if bare.is_empty() {
+            return Err(EndpointError::Host);
+        }
+        let port = authority.port_u16().unwrap_or(if https { 443 } else { 80 });
+        let tls = if https {
+            let name = ServerName::try_from(bare.to_owned()).map_err(|_| EndpointError::Host)?;
+            Some((client_config(settings.authorities.as_deref())?, name))
+        } else {
+            None
+        };
+        Ok(Self {
+            id: NEXT.fetch_add(1, Ordering::Relaxed),
+            https,
+            host: bare.into(),
+            port,
+            address: bare.parse::<IpAddr>().ok().map(|ip| SocketAddr::new(ip, port)),
+            base_path: url.path().trim_end_matches('/').into(),
+            host_value: HeaderValue::from_str(authority.as_str()).map_err(|_| EndpointError::Host)?,
+            tls,
+            settings,
+        })
+    }
+
+    /// A number that no other endpoint of this process has.
+    pub fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// `http` or `https`.
+    pub fn scheme(&self) -> &'static str {
+        if self.https { "https" } else { "http" }
+    }
+
+    /// The host, an IPv6 address without its brackets.
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// The port.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// The path before the path of each request, without a slash at its end; empty for none.
+    pub fn base_path(&self) -> &str {
+        &self.base_path
+    }
+
+    /// How connections are made and kept.
+    pub fn settings(&self) -> &EndpointSettings {
+        &self.settings
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_endpoint_is_a_plain_url() {
+        for (url, want) in [
+            ("http://a.example", Some(("a.example", 80, ""))),
+            ("http://a.example:81/", Some(("a.example", 81, ""))),
+            ("http://127.0.0.1:81/v1/", Some(("127.0.0.1", 81, "/v1"))),
+            ("http://[::1]:81/v1", Some(("::1", 81, "/v1"))),
+            ("ftp://a.example", None),
+            ("/v1", None),
+            ("http://u:p@a.example", None),
+            ("http://a.example/?x=1", None),
+        ] {
+            let endpoint = Endpoint::new(&url.parse().unwrap(), EndpointSettings::default()).ok();
+            let got = endpoint.as_ref().map(|it| (it.host(), it.port(), it.base_path()));
+            assert_eq!(got, want, "{url}");
+        }
+    }
+}
