@@ -3,7 +3,6 @@
 pub mod backend;
 pub mod handle;
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -32,7 +31,7 @@ pub struct Gateway {
     /// The pipeline of requests that match nothing: its on-error is the global one.
     pub unmatched: Pipeline,
     /// The subscriptions' keys.
-    pub keys: KeyRing,
+    pub keys: Arc<KeyRing>,
     /// The products.
     pub products: Vec<Arc<Product>>,
     /// The backends, sorted by name.
@@ -50,10 +49,6 @@ pub struct Gateway {
 /// Settings that the request path reads.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// The public address. A change needs a restart.
-    pub listen: SocketAddr,
-    /// The admin address. A change needs a restart.
-    pub admin: Option<SocketAddr>,
     /// The form of error bodies.
     pub error_format: ErrorFormat,
     /// Bytes of a body that a policy may hold.
@@ -62,8 +57,6 @@ pub struct Settings {
     pub request_id_header: HeaderName,
     /// Whose forwarding headers are believed, and which are sent.
     pub forwarding: TrustedProxies,
-    /// Whether the access log holds the query.
-    pub log_query: bool,
     /// How long readiness is false before the listener closes.
     pub drain_delay: Duration,
     /// How long requests in flight may take to finish.

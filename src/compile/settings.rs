@@ -1,0 +1,157 @@
+//! The settings of the process, checked; and the configuration in force as a person may see it.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use http::HeaderName;
+
+use crate::config::folder::Document;
+use crate::config::source::{FileId, Sources};
+use crate::config::spec::{self, ErrorFormat};
+use crate::config::{At, Diagnostic, Diagnostics, Period, Size};
+use crate::forwarded::{ForwardingHeaders, TrustedProxies};
+use crate::gateway::Settings;
+use crate::pipeline::rescue;
+use crate::server;
+
+/// What only the start of the process reads; a change needs a restart.
+#[derive(Debug, Default, Clone)]
+pub struct Process {
+    /// Listeners, limits and time-outs.
+    pub server: server::Settings,
+    /// Certificate and key of the public listener.
+    pub tls: Option<(PathBuf, PathBuf)>,
+    /// The admin address.
+    pub admin: Option<SocketAddr>,
+    /// The access log.
+    pub access_log: spec::AccessLogFormat,
+    /// Where the access log goes: `stdout`, `stderr` or a path.
+    pub access_log_path: Option<String>,
+    /// Whether the access log holds the query.
+    pub log_query: bool,
+    /// The least severe message of the process log.
+    pub log_level: spec::LogLevel,
+    /// The form of the process log.
+    pub log_format: spec::LogFormat,
+}
+
+fn or(period: Option<Period>, default: Duration) -> Duration {
+    period.map_or(default, |period| period.0)
+}
+
+fn bytes(size: Option<Size>, default: usize) -> usize {
+    size.map_or(default, |size| usize::try_from(size.0).unwrap_or(usize::MAX))
+}
+
+fn address(text: Option<&At<String>>, default: &str, file: Option<FileId>, diagnostics: &mut Diagnostics) -> Option<SocketAddr> {
+    let written = text.map_or(default, |text| text.as_str());
+    match (written.parse(), text, file) {
+        (Ok(address), ..) => Some(address),
+        (Err(_), Some(text), Some(file)) => {
+            diagnostics.push(
+                Diagnostic::error("bad-address", file, text.span.clone(), format!("`{written}` is not an address to listen on"))
+                    .hint("an IP address and a port, for example `127.0.0.1:8080`, `0.0.0.0:8080` or `[::]:8080`"),
+            );
+            None
+        }
+        _ => None,
+    }
+}
+
+/// The settings that only the start of the process reads.
+pub fn process(document: &Document<'_>, folder: Option<&Path>, diagnostics: &mut Diagnostics) -> Process {
+    let (server, file) = (&document.server, document.gateway);
+    let default = server::Settings::default();
+    let listen = address(server.listen.as_ref(), "127.0.0.1:8080", file, diagnostics);
+    let admin = match &server.admin {
+        Some(text) if text.value == "off" => None,
+        text => address(text.as_ref(), "127.0.0.1:9090", file, diagnostics),
+    };
+    let relative = |path: &At<String>| folder.map_or_else(|| PathBuf::from(&path.value), |folder| folder.join(&path.value));
+    let body = server.limits.body_size.map_or(100 << 20, |size| size.0);
+    Process {
+        server: server::Settings {
+            listen: listen.into_iter().collect(),
+            workers: server.workers.map_or(0, std::num::NonZeroUsize::get),
+            limits: server::admission::Limits { target: bytes(server.limits.uri_length, 16 << 10), body: Some(body) },
+            head_size: bytes(server.limits.head_size, default.head_size),
+            head_fields: server.limits.header_count.map_or(default.head_fields, std::num::NonZeroUsize::get),
+            keep_alive: or(server.timeouts.keep_alive, default.keep_alive),
+            head_timeout: or(server.timeouts.head, default.head_timeout),
+            body_timeout: or(server.timeouts.body, Duration::from_secs(30)),
+            send_timeout: or(server.timeouts.send, default.send_timeout),
+            max_connections: server.limits.connections.map_or(default.max_connections, std::num::NonZeroUsize::get),
+            ..default
+        },
+        tls: server.tls.as_ref().map(|tls| (relative(&tls.certificate), relative(&tls.key))),
+        admin,
+        access_log: document.telemetry.access_log,
+        access_log_path: document.telemetry.access_log_path.as_ref().map(|path| path.value.clone()),
+        log_query: document.telemetry.access_log_query.unwrap_or(true),
+        log_level: document.telemetry.log_level,
+        log_format: document.telemetry.log_format,
+    }
+}
+
+/// The settings that requests read.
+pub fn settings(document: &Document<'_>, diagnostics: &mut Diagnostics) -> Option<Settings> {
+    let file = document.gateway?;
+    let server = &document.server;
+    let mut proxies = Vec::new();
+    for text in &server.trusted_proxies {
+        match crate::forwarded::parse_range(text) {
+            Ok(range) => proxies.push(range),
+            Err(_) => diagnostics.push(
+                Diagnostic::error("bad-range", file, text.span.clone(), format!("`{}` is not an address range", text.value))
+                    .hint("an address, or CIDR such as `10.0.0.0/8` or `fd00::/8`"),
+            ),
+        }
+    }
+    let headers = match server.forwarded_headers {
+        spec::ForwardedHeaders::XForwarded => ForwardingHeaders::XForwarded,
+        spec::ForwardedHeaders::Forwarded => ForwardingHeaders::Forwarded,
+        spec::ForwardedHeaders::Both => ForwardingHeaders::Both,
+        spec::ForwardedHeaders::None => ForwardingHeaders::None,
+    };
+    Some(Settings {
+        error_format: match document.errors.format {
+            ErrorFormat::Apim => rescue::ErrorFormat::Apim,
+            ErrorFormat::Connector => rescue::ErrorFormat::Connector,
+            ErrorFormat::Problem => rescue::ErrorFormat::Problem,
+        },
+        buffer_size: server.limits.buffer_size.map_or(8 << 20, |size| size.0),
+        request_id_header: header_name(server.request_id_header.as_ref(), "x-request-id", file, diagnostics),
+        forwarding: TrustedProxies::new(proxies, headers),
+        drain_delay: or(server.drain.delay, Duration::ZERO),
+        drain_deadline: or(server.drain.deadline, Duration::from_secs(30)),
+    })
+}
+
+/// The name of a header from the configuration, or the default.
+pub fn header_name(text: Option<&At<String>>, default: &'static str, file: FileId, diagnostics: &mut Diagnostics) -> HeaderName {
+    let fallback = HeaderName::from_static(default);
+    let Some(text) = text else { return fallback };
+    HeaderName::from_bytes(text.as_bytes()).unwrap_or_else(|_| {
+        diagnostics.push(
+            Diagnostic::error("bad-value", file, text.span.clone(), format!("`{}` cannot be the name of a header", text.value))
+                .hint("letters, digits and `-` (RFC 9110 §5.1)"),
+        );
+        fallback
+    })
+}
+
+/// Key, value and place of everything that is configured. Named values stay as they are written (`{{name}}`), so that no
+/// secret shows; what looks like one is masked.
+pub fn view(document: &Document<'_>, sources: &Sources) -> Vec<(String, String, String)> {
+    document
+        .settings
+        .iter()
+        .map(|(key, value, place)| {
+            let last = key.rsplit('.').next().unwrap_or_default();
+            let secret = matches!(last, "secret" | "password" | "key-value") || value.starts_with("sha256:");
+            let shown = if secret && !value.contains("{{") { "***".to_owned() } else { value.clone() };
+            (key.clone(), shown, sources.place(place))
+        })
+        .collect()
+}

@@ -1,0 +1,82 @@
+//! The end of every pipeline: the backend is chosen, called, and its answer noted.
+
+use std::sync::Arc;
+
+use http::{Request, Response, StatusCode};
+
+use super::chain::Tail;
+use super::exchange::{Exchange, ForwardOptions};
+use super::{Blame, Fault};
+use crate::backend;
+use crate::body::Body;
+use crate::gateway::Backend;
+use crate::telemetry::metrics::Outcome;
+
+/// Sends the request to the backend: the one that a policy chose, else the operation's.
+#[derive(Clone, Copy, Debug)]
+pub struct Forward {
+    /// Whether outbound or on-error read the request.
+    pub keep_head: bool,
+}
+
+impl Tail for Forward {
+    async fn run(&self, exchange: &Arc<Exchange>, request: Request<Body>) -> Result<Response<Body>, Fault> {
+        let (backend, options) = {
+            let mut state = exchange.state.lock();
+            if self.keep_head {
+                state.save_head(&request);
+            }
+            let chosen = state.backend.clone();
+            let backend = chosen.or_else(|| exchange.operation.as_ref().and_then(|operation| operation.backend.clone()));
+            state.upstream.attempts += 1;
+            (backend, state.forward.clone())
+        };
+        let Some(backend) = backend else {
+            return Err(Fault::internal("BackendNotConfigured", "the operation has no backend and no policy chose one"));
+        };
+        let response = send(exchange, &backend, request, &options).await?;
+        if options.fail_on_error_status && response.status().as_u16() >= 400 {
+            let status = response.status();
+            let message = format!("the backend answered {status}, and forward-request takes that for an error");
+            return Err(Fault::upstream(status, "BackendErrorStatus", message).public("The backend answered with an error."));
+        }
+        Ok(response)
+    }
+}
+
+/// One call of a backend, with its time and outcome noted.
+async fn send(
+    exchange: &Arc<Exchange>,
+    backend: &Arc<Backend>,
+    request: Request<Body>,
+    options: &ForwardOptions,
+) -> Result<Response<Body>, Fault> {
+    let Some(target) = backend.pick() else {
+        return Err(Fault::internal("BackendNotConfigured", format!("backend `{}` has no endpoint", backend.name)));
+    };
+    let clock = &exchange.gateway.clock;
+    let started = clock.now();
+    let mut deadlines = backend.deadlines;
+    if let Some(timeout) = options.timeout {
+        deadlines.first_byte = timeout;
+    }
+    let result = backend::forward(&target.endpoint, request, &deadlines).await;
+    let duration = clock.now().since(started);
+    let outcome = match &result {
+        Ok(response) => Some(Outcome::Answered(response.status())),
+        Err(fault) if fault.blame != Blame::Upstream => None,
+        Err(fault) if fault.status == StatusCode::GATEWAY_TIMEOUT => Some(Outcome::Timeout),
+        Err(fault) if fault.unsent => Some(Outcome::ConnectError),
+        Err(_) => Some(Outcome::Reset),
+    };
+    if let Some(outcome) = outcome {
+        backend.metrics.attempt(outcome, duration);
+    }
+    let mut state = exchange.state.lock();
+    state.upstream.backend = Some(backend.clone());
+    state.upstream.endpoint = Some(target.label.clone());
+    state.upstream.status = result.as_ref().ok().map(Response::status);
+    state.upstream.duration = duration;
+    drop(state);
+    result
+}
