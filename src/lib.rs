@@ -2,4 +2,6 @@
 
 pub mod body;
 pub mod clock;
+pub mod layer;
+pub mod limit;
 pub mod pipeline;
