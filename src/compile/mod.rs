@@ -18,6 +18,7 @@ use crate::config::source::{FileId, Location, Sources};
 use crate::config::diagnostic::suggest;
 use crate::config::{At, Diagnostic, Diagnostics};
 use crate::gateway::{Api, Backend, Gateway, Operation, Product};
+use crate::limit;
 use crate::pipeline::Pipeline;
 use scope::{Fragments, ScopeItems, Setting};
 
@@ -59,6 +60,8 @@ pub struct Loaded {
     pub diagnostics: Diagnostics,
     /// What can run; none when there is an error.
     pub gateway: Option<Gateway>,
+    /// The limits of `gateway`; to be committed when it goes into force.
+    pub limits: Option<limit::Plan>,
     /// What only the start of the process reads.
     pub process: settings::Process,
     /// The configuration in force as the admin listener shows it: key, value with secrets masked, file and line.
@@ -76,7 +79,7 @@ pub fn load(origin: &Origin, shared: &Arc<Shared>) -> Loaded {
                 Diagnostic::global("unreadable", format!("the folder `{path}` cannot be read: {error}"))
                     .hint("give the path of a folder that holds gateway.toml"),
             );
-            Loaded { sources: Sources::default(), diagnostics, gateway: None, process: settings::Process::default(), view: Vec::new() }
+            Loaded { sources: Sources::default(), diagnostics, gateway: None, limits: None, process: settings::Process::default(), view: Vec::new() }
         }
     }
 }
@@ -96,11 +99,11 @@ pub fn compile(files: Vec<NamedText>, folder: Option<&Path>, shared: &Arc<Shared
         );
     }
     let process = settings::process(&document, folder, &mut diagnostics);
-    let gateway = build(&document, &sources, folder, shared, &mut diagnostics);
+    let built = build(&document, &sources, folder, shared, &mut diagnostics);
     diagnostics.sort();
     let view = settings::view(&document, &sources);
-    let gateway = gateway.filter(|_| diagnostics.errors() == 0);
-    Loaded { diagnostics, gateway, process, view, sources }
+    let (gateway, limits) = built.filter(|_| diagnostics.errors() == 0).unzip();
+    Loaded { diagnostics, gateway, limits, process, view, sources }
 }
 
 fn build(
@@ -109,7 +112,7 @@ fn build(
     folder: Option<&Path>,
     shared: &Arc<Shared>,
     diagnostics: &mut Diagnostics,
-) -> Option<Gateway> {
+) -> Option<(Gateway, limit::Plan)> {
     let file = document.gateway?;
     let world = World::build(document, folder, shared, diagnostics);
     let settings = settings::settings(document, diagnostics);
@@ -134,7 +137,7 @@ fn build(
     }
     let Assembly { global, products, apis, operations, routes, .. } = assembly;
     let router = routes::build(&routes, document, sources, diagnostics);
-    Some(Gateway {
+    let gateway = Gateway {
         router,
         apis,
         operations,
@@ -146,7 +149,8 @@ fn build(
         clock: shared.clock.clone(),
         metrics: shared.metrics.clone(),
         access_log: None,
-    })
+    };
+    Some((gateway, world.limits))
 }
 
 /// A fragment that nobody includes is compiled all the same, so that its mistakes are found; in inbound, where most

@@ -31,6 +31,8 @@ pub struct Shared {
     pub metrics: Arc<Metrics>,
     /// The counters of limits.
     pub limits: limit::Registry,
+    /// Whether nothing may be fetched: the configuration is only checked.
+    pub offline: bool,
     /// Key sets that were fetched.
     pub remote_keys: RemoteKeyRegistry,
     /// The endpoints of backends, with their pools and breakers.
@@ -41,11 +43,13 @@ impl Shared {
     /// Nothing counted and nothing fetched yet.
     pub fn new(clock: Clock, control: Handle) -> Self {
         let metrics = Arc::new(Metrics::new(&clock));
+        let limits = limit::Registry::new(clock.clone());
         Self {
             clock,
             control,
             metrics,
-            limits: limit::Registry::default(),
+            limits,
+            offline: false,
             remote_keys: RemoteKeyRegistry::default(),
             endpoints: crate::gateway::backend::Registry::default(),
         }
@@ -77,6 +81,8 @@ pub struct World {
     pub issuers: BTreeMap<String, Issuer>,
     /// The keys of subscriptions.
     pub keys: Arc<KeyRing>,
+    /// The limits of this configuration, put in force with it.
+    pub limits: limit::Plan,
 }
 
 impl World {
@@ -89,6 +95,7 @@ impl World {
             broken_backends: HashSet::new(),
             issuers: BTreeMap::new(),
             keys: Arc::new(KeyRing::default()),
+            limits: shared.limits.plan(),
         };
         let Some(file) = document.gateway else { return world };
         for entry in &document.backends {
@@ -172,10 +179,11 @@ impl World {
             stale_max: or(&spec.stale_max, default.stale_max),
             ..default
         };
-        self.shared
-            .remote_keys
-            .get(location, options, &self.shared.clock, &self.shared.control)
-            .map_err(|error| error.to_string())
+        let Shared { clock, control, .. } = &*self.shared;
+        if self.shared.offline {
+            return RemoteKeys::new(location, options, clock.clone(), control.clone()).map_err(|error| error.to_string());
+        }
+        self.shared.remote_keys.get(location, options, clock, control).map_err(|error| error.to_string())
     }
 
     /// The keys of a file: a JSON key set, or PEM.

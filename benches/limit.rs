@@ -1,0 +1,62 @@
+//! What one decision of a rate limit costs, with one key and with a million. The bar is 150 ns, whatever the number.
+
+use std::hint::black_box;
+use std::num::{NonZeroU32, NonZeroUsize};
+use std::time::Duration;
+
+use criterion::{Criterion, criterion_group, criterion_main};
+use sluicegate::clock::Clock;
+use sluicegate::limit::{Algorithm, ConcurrencyLimit, Limiter, Overflow, Settings};
+
+const KEYS: usize = 1_000_000;
+
+fn limiter(algorithm: Algorithm, calls: NonZeroU32, period: Duration) -> Limiter {
+    let max_keys = NonZeroUsize::MIN.saturating_add(KEYS);
+    Limiter::new(Settings { algorithm, calls, period, max_keys, on_overflow: Overflow::Reject }, Clock::system())
+}
+
+fn decisions(criterion: &mut Criterion) {
+    let hundred = NonZeroU32::MIN.saturating_add(99);
+    let million = NonZeroU32::MIN.saturating_add(999_999);
+    let minute = Duration::from_secs(60);
+    let names: Vec<String> = (0..KEYS).map(|key| format!("subscription-{key:08}")).collect();
+    for (name, algorithm, roomy) in [
+        ("sliding window", Algorithm::SlidingWindow, Algorithm::SlidingWindow),
+        ("token bucket", Algorithm::TokenBucket { burst: hundred }, Algorithm::TokenBucket { burst: million }),
+    ] {
+        let mut group = criterion.benchmark_group(name);
+        let rejecting = limiter(algorithm, hundred, minute);
+        group.bench_function("1 key, mostly rejected", |bencher| {
+            bencher.iter(|| rejecting.decide(black_box("subscription-00000001"), 1));
+        });
+        // A short period, so that requests leave the window as fast as others come.
+        let plenty = limiter(roomy, million, Duration::from_millis(1));
+        group.bench_function("1 key, all admitted", |bencher| {
+            bencher.iter(|| plenty.decide(black_box("subscription-00000001"), 1));
+        });
+        let crowded = limiter(algorithm, hundred, minute);
+        for name in &names {
+            crowded.decide(name, 1);
+        }
+        let mut next = 0;
+        group.bench_function("1,000,000 keys in random order", |bencher| {
+            bencher.iter(|| {
+                // A full-period walk in an order that caches cannot foresee.
+                next = (next + 611_953) % KEYS;
+                crowded.decide(black_box(&names[next]), 1)
+            });
+        });
+        group.finish();
+    }
+    let limit = ConcurrencyLimit::new(hundred);
+    criterion.bench_function("concurrency permit", |bencher| {
+        bencher.iter(|| limit.try_acquire(black_box("subscription-00000001")));
+    });
+}
+
+criterion_group! {
+    name = benches;
+    config = Criterion::default().warm_up_time(Duration::from_millis(500)).measurement_time(Duration::from_secs(2));
+    targets = decisions
+}
+criterion_main!(benches);

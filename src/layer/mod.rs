@@ -1,0 +1,11 @@
+//! Plain tower middleware: it delays, repeats, times or refuses whatever service it wraps, and knows no policy.
+//!
+//! Each layer takes plain parameters and small decision traits. The inner service must be cheap to clone.
+
+pub mod concurrency;
+pub mod retry;
+pub mod timeout;
+
+pub use concurrency::{Concurrency, ConcurrencyLayer, PermitBody};
+pub use retry::{Retry, RetryLayer};
+pub use timeout::{Deadline, Timeout, TimeoutLayer};

@@ -1,0 +1,270 @@
+//! The key store: a sharded, bounded table from key text to the state of one limit.
+
+use std::hash::BuildHasher;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use aws_lc_rs::digest;
+use foldhash::fast::RandomState;
+use hashbrown::HashTable;
+use parking_lot::Mutex;
+
+use super::Decision;
+use crate::clock::Clock;
+
+/// A power of two, well above the number of cores.
+const SHARDS: usize = 64;
+
+/// How many held keys are looked at whenever one is added, so that a table with turnover stays small by itself.
+const CHECKED_PER_INSERT: usize = 4;
+
+/// Longer keys are kept as a digest, so that a key's memory is bounded.
+const LONGEST_KEY: usize = 256;
+
+/// Shards above this size are not searched for room again for a while, so that a flood of new keys cannot make each
+/// request read the whole table.
+const SEARCH_FREELY_BELOW: usize = 1024;
+
+/// That while, for each key held in the shard.
+const SEARCH_PAUSE: Duration = Duration::from_micros(10);
+
+/// One algorithm with its parameters. There is one for each shard, used under the shard's lock.
+pub(super) trait Meter: Send {
+    /// What is kept for each key.
+    type State: Send;
+    /// The state of a key that has made no request.
+    fn fresh(&self) -> Self::State;
+    /// Decides, and counts when admitted.
+    fn take(&self, state: &mut Self::State, cost: u32, now: u64) -> Decision;
+    /// When the key is as good as [`fresh`](Self::fresh) if nothing more is counted.
+    fn full_at(&self, state: &Self::State) -> u64;
+}
+
+/// What became of a request.
+pub(super) enum Outcome {
+    /// The key was looked at.
+    Decided(Decision),
+    /// There is no room for a new key until at least then.
+    Overflow {
+        /// The time until some key may be back to full.
+        wait: Duration,
+    },
+    /// The keys have moved to another limiter.
+    Moved,
+}
+
+/// The states of all keys of one limit.
+#[derive(Debug)]
+pub(super) struct Keys<M: Meter> {
+    shards: Box<[Shard<M>]>,
+    hasher: RandomState,
+    held: AtomicUsize,
+    bound: usize,
+}
+
+// Whole cache lines, so that neighbouring shards do not slow each other down.
+#[repr(align(64))]
+struct Shard<M: Meter> {
+    table: Mutex<Table<M>>,
+    /// No key of the shard is known to be back to full before then: a bound for the search for room.
+    search_at: AtomicU64,
+}
+
+struct Table<M: Meter> {
+    meter: M,
+    entries: HashTable<Entry<M::State>>,
+    /// Where the next look for keys to drop begins.
+    cursor: usize,
+    moved: bool,
+}
+
+struct Entry<S> {
+    key: Box<[u8]>,
+    state: S,
+}
+
+impl<M: Meter> std::fmt::Debug for Shard<M> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // Keys may be secrets; they are never printed.
+        f.debug_struct("Shard").finish_non_exhaustive()
+    }
+}
+
+impl<M: Meter> Keys<M> {
+    pub(super) fn new(bound: usize, meter: impl Fn() -> M) -> Self {
+        let shard = |_| Shard {
+            table: Mutex::new(Table { meter: meter(), entries: HashTable::new(), cursor: 0, moved: false }),
+            search_at: AtomicU64::new(u64::MAX),
+        };
+        Self {
+            shards: (0..SHARDS).map(shard).collect(),
+            hasher: RandomState::default(),
+            held: AtomicUsize::new(0),
+            bound,
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.held.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn decide(&self, key: &str, cost: u32, clock: &Clock) -> Outcome {
+        if key.len() <= LONGEST_KEY {
+            return self.decide_bytes(key.as_bytes(), cost, clock);
+        }
+        // 0xFF occurs in no UTF-8 text, so that a digest is never taken for a key.
+        let mut digested = [0xFF; 1 + digest::SHA256_OUTPUT_LEN];
+        digested[1..].copy_from_slice(digest::digest(&digest::SHA256, key.as_bytes()).as_ref());
+        self.decide_bytes(&digested, cost, clock)
+    }
+
+    fn decide_bytes(&self, key: &[u8], cost: u32, clock: &Clock) -> Outcome {
+        let hash = self.hasher.hash_one(key);
+        let shard = self.shard(hash);
+        let mut reserved = false;
+        loop {
+            let mut guard = shard.table.lock();
+            let table = &mut *guard;
+            if table.moved {
+                self.release(usize::from(reserved));
+                return Outcome::Moved;
+            }
+            // Read under the lock, so that the times of one key never go back.
+            let now = clock.now().0;
+            if let Some(entry) = table.entries.find_mut(hash, |entry| *entry.key == *key) {
+                self.release(usize::from(reserved));
+                return Outcome::Decided(table.meter.take(&mut entry.state, cost, now));
+            }
+            let mut state = table.meter.fresh();
+            if cost == 0 || reserved || self.reserve() {
+                let decision = table.meter.take(&mut state, cost, now);
+                if !decision.admitted || cost == 0 {
+                    // Nothing was counted, so there is nothing to keep.
+                    self.release(usize::from(cost != 0));
+                    return Outcome::Decided(decision);
+                }
+                self.release(table.drop_some(now));
+                let full_at = table.meter.full_at(&state);
+                table.insert(&self.hasher, hash, key.into(), state);
+                shard.search_at.fetch_min(full_at, Ordering::Relaxed);
+                return Outcome::Decided(decision);
+            }
+            // The search locks other shards, so this one is let go first; the key may have come in meanwhile.
+            drop(guard);
+            if !self.make_room(now) {
+                return Outcome::Overflow { wait: Duration::from_nanos(self.search_at().saturating_sub(now)) };
+            }
+            reserved = true;
+        }
+    }
+
+    fn shard(&self, hash: u64) -> &Shard<M> {
+        // hashbrown takes its bucket from the lowest bits and its tag from the seven highest.
+        &self.shards[(hash >> 48) as usize & (SHARDS - 1)]
+    }
+
+    fn reserve(&self) -> bool {
+        let more = |held| (held < self.bound).then_some(held + 1);
+        self.held.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_ok()
+    }
+
+    fn release(&self, count: usize) {
+        if count > 0 {
+            self.held.fetch_sub(count, Ordering::Relaxed);
+        }
+    }
+
+    /// Drops keys that are back to full until there is room for one more, and reserves it.
+    fn make_room(&self, now: u64) -> bool {
+        for shard in &self.shards {
+            if shard.search_at.load(Ordering::Relaxed) <= now {
+                let mut table = shard.table.lock();
+                let (dropped, next) = table.drop_full(now);
+                shard.search_at.store(next, Ordering::Relaxed);
+                drop(table);
+                self.release(dropped);
+                if self.reserve() {
+                    return true;
+                }
+            }
+        }
+        self.reserve()
+    }
+
+    /// The earliest time at which a search may find room.
+    fn search_at(&self) -> u64 {
+        self.shards.iter().map(|shard| shard.search_at.load(Ordering::Relaxed)).min().unwrap_or(u64::MAX)
+    }
+
+    /// Takes every key out, for good: from then on decisions answer [`Outcome::Moved`].
+    pub(super) fn drain(&self, mut adopt: impl FnMut(&M, Box<[u8]>, M::State)) {
+        for shard in &self.shards {
+            let mut table = shard.table.lock();
+            let table = &mut *table;
+            table.moved = true;
+            let entries = std::mem::take(&mut table.entries);
+            self.release(entries.len());
+            for entry in entries {
+                adopt(&table.meter, entry.key, entry.state);
+            }
+        }
+    }
+
+    /// Takes in a key from another limiter, unless it is back to full. The bound does not apply: to drop such a key
+    /// would refill it. It is held again once those keys are back to full.
+    pub(super) fn adopt(&self, key: Box<[u8]>, now: u64, state: impl FnOnce(&M) -> M::State) {
+        let hash = self.hasher.hash_one(&*key);
+        let shard = self.shard(hash);
+        let mut table = shard.table.lock();
+        let state = state(&table.meter);
+        let full_at = table.meter.full_at(&state);
+        if full_at > now && table.entries.find(hash, |entry| entry.key == key).is_none() {
+            table.insert(&self.hasher, hash, key, state);
+            self.held.fetch_add(1, Ordering::Relaxed);
+            shard.search_at.fetch_min(full_at, Ordering::Relaxed);
+        }
+    }
+}
+
+impl<M: Meter> Table<M> {
+    fn insert(&mut self, hasher: &RandomState, hash: u64, key: Box<[u8]>, state: M::State) {
+        self.entries.insert_unique(hash, Entry { key, state }, |entry| hasher.hash_one(&*entry.key));
+    }
+
+    /// Looks at the next few buckets and drops the keys there that are back to full.
+    fn drop_some(&mut self, now: u64) -> usize {
+        let mut dropped = 0;
+        for _ in 0..CHECKED_PER_INSERT.min(self.entries.num_buckets()) {
+            self.cursor = (self.cursor + 1) % self.entries.num_buckets();
+            if let Some(entry) = self.entries.get_bucket(self.cursor)
+                && self.meter.full_at(&entry.state) <= now
+                && let Ok(found) = self.entries.get_bucket_entry(self.cursor)
+            {
+                found.remove();
+                dropped += 1;
+            }
+        }
+        dropped
+    }
+
+    /// Drops all keys that are back to full; says how many, and when to look again.
+    fn drop_full(&mut self, now: u64) -> (usize, u64) {
+        let before = self.entries.len();
+        let mut next = u64::MAX;
+        let meter = &self.meter;
+        self.entries.retain(|entry| {
+            let full_at = meter.full_at(&entry.state);
+            let keep = full_at > now;
+            if keep {
+                next = next.min(full_at);
+            }
+            keep
+        });
+        let kept = self.entries.len();
+        if kept > SEARCH_FREELY_BELOW {
+            let pause = SEARCH_PAUSE.as_nanos() as u64 * kept as u64;
+            next = next.max(now.saturating_add(pause));
+        }
+        (before - kept, next)
+    }
+}

@@ -1,0 +1,105 @@
+//! The limits of the running configuration, so that a reload finds the state of those it keeps.
+
+use std::num::NonZeroU32;
+use std::sync::Arc;
+
+use hashbrown::HashMap;
+use parking_lot::Mutex;
+
+use super::{ConcurrencyLimit, Limiter, Settings};
+use crate::clock::Clock;
+
+/// All limits in force. Clones share them.
+#[derive(Clone, Debug)]
+pub struct Registry {
+    clock: Clock,
+    current: Arc<Mutex<Limits>>,
+}
+
+/// A limit is known by its policy's place in the configuration and by what it says.
+#[derive(Clone, Debug, Default)]
+struct Limits {
+    rates: HashMap<(String, Settings), Arc<Limiter>>,
+    concurrency: HashMap<(String, NonZeroU32), ConcurrencyLimit>,
+}
+
+/// The limits of a configuration that is being built. Nothing in force changes until [`Plan::commit`]; a plan that is
+/// dropped leaves no trace.
+#[derive(Debug)]
+pub struct Plan {
+    registry: Registry,
+    old: Limits,
+    new: Mutex<Limits>,
+}
+
+impl Registry {
+    /// A registry without limits.
+    pub fn new(clock: Clock) -> Self {
+        Self { clock, current: Arc::default() }
+    }
+
+    /// Begins the limits of a new configuration.
+    pub fn plan(&self) -> Plan {
+        Plan { registry: self.clone(), old: self.current.lock().clone(), new: Mutex::default() }
+    }
+
+    /// How many rate limits are in force.
+    pub fn len(&self) -> usize {
+        self.current.lock().rates.len()
+    }
+
+    /// Whether no rate limit is in force.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+impl Plan {
+    /// The limit of the policy `id`: the one in force when it says the same, else a new one that takes over the state of
+    /// the one in force on [`Plan::commit`]. The `id` must stay the same from one load to the next.
+    pub fn limiter(&self, id: &str, settings: Settings) -> Arc<Limiter> {
+        let name = (id.to_owned(), settings);
+        let mut new = self.new.lock();
+        if let Some(limiter) = new.rates.get(&name) {
+            return Arc::clone(limiter);
+        }
+        let limiter = match self.old.rates.get(&name) {
+            Some(limiter) => Arc::clone(limiter),
+            None => Arc::new(Limiter::new(name.1.clone(), self.registry.clock.clone())),
+        };
+        new.rates.insert(name, Arc::clone(&limiter));
+        limiter
+    }
+
+    /// The concurrency limit of the policy `id`. Requests that run already count against a changed maximum too.
+    pub fn concurrency(&self, id: &str, max: NonZeroU32) -> ConcurrencyLimit {
+        let name = (id.to_owned(), max);
+        let mut new = self.new.lock();
+        if let Some(limit) = new.concurrency.get(&name) {
+            return limit.clone();
+        }
+        let in_force = self.old.concurrency.iter().find(|((known, _), _)| known == id);
+        let limit = in_force.map_or_else(|| ConcurrencyLimit::new(max), |(_, limit)| limit.with_max(max));
+        new.concurrency.insert(name, limit.clone());
+        limit
+    }
+
+    /// Puts the plan in force: to be called just before the new configuration is swapped in. State moves to the limits
+    /// that changed, and limits that no policy has any more are forgotten.
+    pub fn commit(self) {
+        let new = self.new.into_inner();
+        let mut current = self.registry.current.lock();
+        let old = std::mem::replace(&mut *current, new);
+        for (name, limiter) in &current.rates {
+            if old.rates.contains_key(name) {
+                continue;
+            }
+            let changed = |(known, settings): &&(String, Settings)| {
+                *known == name.0 && !current.rates.contains_key(&(known.clone(), settings.clone()))
+            };
+            if let Some(replaced) = old.rates.keys().find(changed) {
+                old.rates[replaced].hand_over(limiter);
+            }
+        }
+    }
+}

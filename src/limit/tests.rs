@@ -1,0 +1,449 @@
+//! Tests of the limits: against brute-force references, from many threads, at their bounds and across reloads.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use proptest::prelude::*;
+
+use super::*;
+
+fn settings(algorithm: Algorithm, calls: u32, period: Duration) -> Settings {
+    Settings {
+        algorithm,
+        calls: NonZeroU32::new(calls).unwrap(),
+        period,
+        max_keys: NonZeroUsize::new(1000).unwrap(),
+        on_overflow: Overflow::Reject,
+    }
+}
+
+fn window(calls: u32, seconds: u64) -> Settings {
+    settings(Algorithm::SlidingWindow, calls, Duration::from_secs(seconds))
+}
+
+fn bucket(calls: u32, seconds: u64, burst: u32) -> Settings {
+    let burst = NonZeroU32::new(burst).unwrap();
+    settings(Algorithm::TokenBucket { burst }, calls, Duration::from_secs(seconds))
+}
+
+fn admitted(limiter: &Limiter, key: &str, tries: usize) -> usize {
+    (0..tries).filter(|_| limiter.decide(key, 1).admitted).count()
+}
+
+/// The sliding window by definition: every admitted unit with its time, none forgotten.
+#[derive(Default)]
+struct WindowReference(Vec<(u64, u64)>);
+
+impl WindowReference {
+    fn used(&self, period: u64, now: u64) -> u64 {
+        self.0.iter().filter(|(at, _)| now - at < period).map(|(_, cost)| cost).sum()
+    }
+    fn admit(&mut self, calls: u64, period: u64, cost: u64, now: u64) -> bool {
+        let fits = self.used(period, now) + cost <= calls;
+        if fits {
+            self.0.push((now, cost));
+        }
+        fits
+    }
+}
+
+/// The token bucket by definition, in units of a token divided by the interval, so that nothing is rounded.
+struct BucketReference {
+    level: u128,
+    then: u64,
+}
+
+impl BucketReference {
+    fn admit(&mut self, interval: u64, burst: u64, cost: u64, now: u64) -> bool {
+        let full = u128::from(burst) * u128::from(interval);
+        self.level = (self.level + u128::from(now - self.then)).min(full);
+        self.then = now;
+        let price = u128::from(cost) * u128::from(interval);
+        let fits = price <= self.level;
+        if fits {
+            self.level -= price;
+        }
+        fits
+    }
+}
+
+/// Steps of time that often hit the same instant and the edge of a period exactly.
+fn steps() -> impl Strategy<Value = Vec<(u64, u32)>> {
+    let step = prop_oneof![3 => Just(0), 3 => 1..400_u64, 1 => Just(1000), 1 => Just(999), 1 => 0..3000_u64];
+    prop::collection::vec((step, prop_oneof![4 => Just(1_u32), 1 => 0..5_u32]), 1..200)
+}
+
+proptest! {
+    #[test]
+    fn sliding_window_equals_its_definition(calls in 1..8_u32, steps in steps()) {
+        let clock = Clock::manual();
+        let limiter =
+            Limiter::new(settings(Algorithm::SlidingWindow, calls, Duration::from_nanos(1000)), clock.clone());
+        let mut reference = WindowReference::default();
+        for (step, cost) in steps {
+            clock.advance(Duration::from_nanos(step));
+            let now = clock.now().0;
+            let decision = limiter.decide("k", cost);
+            let want = cost == 0 || reference.admit(calls.into(), 1000, cost.into(), now);
+            prop_assert_eq!(decision.admitted, want, "at {}", now);
+            let used = reference.used(1000, now);
+            prop_assert_eq!(u64::from(decision.remaining), u64::from(calls) - used);
+            honest(&reference, calls, cost, now, &decision)?;
+        }
+        // The bound itself, over every window that begins with an admitted request.
+        for (from, _) in &reference.0 {
+            let inside = reference.0.iter().filter(|(at, _)| (*from..from + 1000).contains(at));
+            prop_assert!(inside.map(|(_, cost)| cost).sum::<u64>() <= calls.into());
+        }
+    }
+
+    #[test]
+    fn token_bucket_equals_its_definition(calls in 1..8_u32, burst in 1..8_u32, steps in steps()) {
+        let clock = Clock::manual();
+        let algorithm = Algorithm::TokenBucket { burst: NonZeroU32::new(burst).unwrap() };
+        let limiter = Limiter::new(settings(algorithm, calls, Duration::from_nanos(1000)), clock.clone());
+        let interval = 1000_u64.div_ceil(calls.into());
+        let mut reference = BucketReference { level: u128::from(burst) * u128::from(interval), then: 0 };
+        let mut taken = Vec::new();
+        for (step, cost) in steps {
+            clock.advance(Duration::from_nanos(step));
+            let now = clock.now().0;
+            let decision = limiter.decide("k", cost);
+            prop_assert_eq!(
+                decision.admitted, reference.admit(interval, burst.into(), cost.into(), now), "at {}", now
+            );
+            prop_assert_eq!(u128::from(decision.remaining), reference.level / u128::from(interval));
+            if decision.admitted {
+                taken.push((now, u64::from(cost)));
+            } else if cost > burst {
+                prop_assert_eq!(decision.retry_after, Duration::MAX);
+            } else {
+                let wait = u128::from(cost) * u128::from(interval) - reference.level;
+                prop_assert_eq!(decision.retry_after.as_nanos(), wait);
+            }
+        }
+        // The bound itself: never more than `burst + calls × t / period`, over every pair of requests.
+        for (first, (from, _)) in taken.iter().enumerate() {
+            let mut sum = 0;
+            for (at, cost) in &taken[first..] {
+                sum += cost;
+                prop_assert!(sum * 1000 <= u64::from(burst) * 1000 + u64::from(calls) * (at - from));
+            }
+        }
+    }
+}
+
+/// A rejected request would be admitted after exactly the stated wait and not a nanosecond before.
+fn honest(
+    reference: &WindowReference,
+    calls: u32,
+    cost: u32,
+    now: u64,
+    decision: &Decision,
+) -> Result<(), TestCaseError> {
+    if decision.admitted {
+        prop_assert_eq!(decision.retry_after, Duration::ZERO);
+        prop_assert_eq!(decision.retry_after_seconds(), 0);
+    } else if cost > calls {
+        prop_assert_eq!(decision.retry_after, Duration::MAX);
+    } else {
+        let at = now + u64::try_from(decision.retry_after.as_nanos()).unwrap();
+        let fits = |then| reference.used(1000, then) + u64::from(cost) <= calls.into();
+        prop_assert!(fits(at) && !fits(at - 1));
+        prop_assert!(decision.retry_after_seconds() >= 1);
+    }
+    Ok(())
+}
+
+#[test]
+fn a_client_that_waits_retry_after_is_admitted() {
+    for (name, settings, offset_millis) in [
+        ("window", window(3, 60), 300),
+        ("window at a whole second", window(3, 60), 1000),
+        ("bucket", bucket(7, 60, 3), 300),
+        ("sub-second", bucket(100, 1, 1), 0),
+    ] {
+        let clock = Clock::manual();
+        let limiter = Limiter::new(settings, clock.clone());
+        for round in 0..50 {
+            while limiter.decide("k", 1).admitted {
+                clock.advance(Duration::from_millis(offset_millis));
+            }
+            let decision = limiter.decide("k", 1);
+            let seconds = decision.retry_after_seconds();
+            assert!(seconds >= 1, "{name}: never 0");
+            assert!(Duration::from_secs(seconds - 1) < decision.retry_after, "{name}: no longer than needed");
+            clock.advance(Duration::from_secs(seconds));
+            assert!(limiter.decide("k", 1).admitted, "{name}, round {round}");
+        }
+    }
+}
+
+#[test]
+fn retry_after_seconds_is_the_ceiling() {
+    for (millis, want) in [(0, 1), (1, 1), (1000, 1), (1001, 2), (59_999, 60)] {
+        let wait = Duration::from_millis(millis);
+        let decision =
+            Decision { admitted: false, limit: 1, remaining: 0, retry_after: wait, reset: wait, overflowed: false };
+        assert_eq!(decision.retry_after_seconds(), want, "{millis} ms");
+    }
+}
+
+#[test]
+fn many_threads_at_one_instant_admit_exactly_the_limit() {
+    for settings in [window(1000, 60), bucket(60, 60, 1000)] {
+        let limiter = Limiter::new(settings, Clock::manual());
+        let total = AtomicUsize::new(0);
+        std::thread::scope(|scope| {
+            for _ in 0..32 {
+                scope.spawn(|| total.fetch_add(admitted(&limiter, "k", 100), Ordering::Relaxed));
+            }
+        });
+        assert_eq!(total.into_inner(), 1000, "{:?}", limiter.settings().algorithm);
+    }
+}
+
+#[test]
+fn rejected_requests_are_not_counted() {
+    let clock = Clock::manual();
+    let limiter = Limiter::new(window(1, 10), clock.clone());
+    assert!(limiter.decide("k", 1).admitted);
+    for _ in 0..9 {
+        clock.advance(Duration::from_secs(1));
+        assert!(!limiter.decide("k", 1).admitted, "still in the window");
+    }
+    clock.advance(Duration::from_secs(1));
+    assert!(limiter.decide("k", 1).admitted, "steady overload does not starve the key");
+}
+
+#[test]
+fn a_cost_above_the_limit_is_never_admitted_and_keeps_nothing() {
+    for settings in [window(5, 1), bucket(5, 1, 5)] {
+        let limiter = Limiter::new(settings, Clock::manual());
+        let decision = limiter.decide("k", 6);
+        assert!(!decision.admitted);
+        assert_eq!((decision.retry_after, decision.retry_after_seconds()), (Duration::MAX, NEVER_SECONDS));
+        assert_eq!((limiter.keys(), decision.remaining), (0, 5));
+        assert!(limiter.decide("k", 5).admitted);
+    }
+}
+
+#[test]
+fn at_max_keys_a_new_key_overflows_until_one_is_back_to_full() {
+    for on_overflow in [Overflow::Reject, Overflow::Admit] {
+        for base in [window(1, 10), bucket(1, 10, 1)] {
+            let clock = Clock::manual();
+            let settings = Settings { max_keys: NonZeroUsize::new(3).unwrap(), on_overflow, ..base };
+            let name = format!("{settings:?}");
+            let limiter = Limiter::new(settings, clock.clone());
+            for key in ["a", "b", "c"] {
+                assert!(limiter.decide(key, 1).admitted, "{name}");
+                clock.advance(Duration::from_secs(1));
+            }
+            let decision = limiter.decide("d", 1);
+            assert!(decision.overflowed, "{name}");
+            assert_eq!(decision.admitted, on_overflow == Overflow::Admit, "{name}");
+            let wait = if decision.admitted { 0 } else { 7 };
+            assert_eq!(decision.retry_after_seconds(), wait, "{name}: until `a` is back to full");
+            assert!(!limiter.decide("a", 1).admitted, "{name}: held keys keep their state");
+            clock.advance(Duration::from_secs(7));
+            let decision = limiter.decide("d", 1);
+            assert_eq!((decision.admitted, decision.overflowed), (true, false), "{name}");
+            assert!(!limiter.decide("d", 1).admitted, "{name}: and is counted");
+            assert!(!limiter.decide("c", 1).admitted, "{name}: only the full key was dropped");
+            assert_eq!(limiter.keys(), 3, "{name}");
+        }
+    }
+}
+
+#[test]
+fn keys_that_are_back_to_full_are_dropped_as_others_come() {
+    let clock = Clock::manual();
+    let limiter =
+        Limiter::new(Settings { max_keys: NonZeroUsize::new(100_000).unwrap(), ..window(5, 1) }, clock.clone());
+    for second in 0..50 {
+        for key in 0..1000 {
+            assert!(limiter.decide(&format!("{second}/{key}"), 1).admitted);
+        }
+        clock.advance(Duration::from_secs(1));
+    }
+    assert!(limiter.keys() < 5000, "{} keys after 50,000", limiter.keys());
+}
+
+#[test]
+fn keys_of_threads_never_exceed_the_bound() {
+    let bound = 50;
+    let settings = Settings { max_keys: NonZeroUsize::new(bound).unwrap(), ..bucket(1, 3600, 1) };
+    let limiter = Limiter::new(settings, Clock::manual());
+    let total = AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        for thread in 0..8 {
+            let (limiter, total) = (&limiter, &total);
+            scope.spawn(move || {
+                let keys = (0..100).filter(|key| limiter.decide(&format!("{}", (key + thread * 50) % 400), 1).admitted);
+                total.fetch_add(keys.count(), Ordering::Relaxed);
+            });
+        }
+    });
+    assert_eq!((limiter.keys(), total.into_inner()), (bound, bound));
+}
+
+#[test]
+fn long_keys_are_told_apart() {
+    let limiter = Limiter::new(window(1, 60), Clock::manual());
+    for length in [255, 256, 257, 100_000] {
+        let key = "k".repeat(length);
+        assert_eq!(admitted(&limiter, &key, 2), 1, "{length}");
+        assert_eq!(admitted(&limiter, &format!("{key}x"), 2), 1, "{length} and a different end");
+    }
+}
+
+#[test]
+fn extreme_settings_hold() {
+    let most = u32::MAX;
+    let far = Duration::MAX;
+    for settings in [
+        settings(Algorithm::SlidingWindow, most, far),
+        settings(Algorithm::TokenBucket { burst: NonZeroU32::MAX }, most, far),
+        settings(Algorithm::TokenBucket { burst: NonZeroU32::MAX }, 1, far),
+        settings(Algorithm::TokenBucket { burst: NonZeroU32::MAX }, most, Duration::ZERO),
+    ] {
+        let clock = Clock::manual();
+        let limiter = Limiter::new(settings, clock.clone());
+        assert!(limiter.decide("k", 1).admitted);
+        limiter.decide("k", most);
+        clock.advance(Duration::from_secs(3600));
+        limiter.decide("k", most);
+    }
+}
+
+#[test]
+fn a_reload_keeps_what_did_not_change_and_carries_what_did() {
+    struct Case {
+        name: &'static str,
+        old: Settings,
+        new: Settings,
+        want: usize,
+    }
+    for Case { name, old, new, want } in [
+        Case { name: "same", old: window(10, 60), new: window(10, 60), want: 4 },
+        Case { name: "raised", old: window(10, 60), new: window(20, 60), want: 14 },
+        Case { name: "lowered", old: window(10, 60), new: window(7, 60), want: 1 },
+        Case { name: "lowered below what was admitted", old: window(10, 60), new: window(3, 60), want: 0 },
+        Case { name: "a window that they have left", old: window(10, 60), new: window(10, 1), want: 10 },
+        Case { name: "a longer window", old: window(10, 60), new: window(10, 600), want: 4 },
+        Case { name: "larger bucket", old: bucket(10, 3600, 10), new: bucket(10, 3600, 20), want: 8 },
+        Case { name: "smaller bucket", old: bucket(10, 3600, 10), new: bucket(10, 3600, 5), want: 2 },
+        Case { name: "window to bucket", old: window(10, 60), new: bucket(10, 3600, 20), want: 8 },
+        Case { name: "bucket to window", old: bucket(10, 3600, 10), new: window(20, 60), want: 8 },
+    ] {
+        let clock = Clock::manual();
+        let registry = Registry::new(clock.clone());
+        let plan = registry.plan();
+        let before = plan.limiter("orders/inbound/0", old.clone());
+        plan.commit();
+        assert_eq!(admitted(&before, "k", 6), 6, "{name}");
+        clock.advance(Duration::from_secs(2));
+
+        let plan = registry.plan();
+        let after = plan.limiter("orders/inbound/0", new.clone());
+        assert_eq!(Arc::ptr_eq(&before, &after), old == new, "{name}");
+        plan.commit();
+        assert_eq!(registry.len(), 1, "{name}");
+        // Requests still on the old configuration share the state.
+        let sum = admitted(&after, "k", want / 2) + admitted(&before, "k", 100) + admitted(&after, "k", 100);
+        assert_eq!(sum, want, "{name}");
+        assert!(after.decide("other", 1).admitted, "{name}");
+    }
+}
+
+#[test]
+fn a_reload_that_fails_changes_nothing() {
+    let registry = Registry::new(Clock::manual());
+    let plan = registry.plan();
+    let limiter = plan.limiter("a", window(2, 60));
+    plan.commit();
+    assert_eq!(admitted(&limiter, "k", 1), 1);
+    let plan = registry.plan();
+    plan.limiter("a", window(100, 60));
+    drop(plan);
+    assert_eq!(admitted(&limiter, "k", 5), 1, "the old limit stays in force with its state");
+}
+
+#[test]
+fn limits_without_a_policy_are_forgotten() {
+    let registry = Registry::new(Clock::manual());
+    let plan = registry.plan();
+    for id in ["a", "b"] {
+        assert_eq!(admitted(&plan.limiter(id, window(1, 60)), "k", 2), 1, "{id} counts for itself");
+    }
+    assert!(Arc::ptr_eq(&plan.limiter("a", window(1, 60)), &plan.limiter("a", window(1, 60))));
+    plan.commit();
+    assert_eq!(registry.len(), 2);
+    registry.plan().commit();
+    assert!(registry.is_empty());
+}
+
+#[test]
+fn no_request_slips_through_while_a_reload_moves_the_keys() {
+    for (old, new) in [(window(1000, 3600), window(1500, 3600)), (bucket(1, 3600, 1000), window(1000, 3600))] {
+        let most = new.calls.get() as usize;
+        let registry = Registry::new(Clock::manual());
+        let plan = registry.plan();
+        let before = plan.limiter("a", old);
+        plan.commit();
+        let total = AtomicUsize::new(0);
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| total.fetch_add(admitted(&before, "k", 1000), Ordering::Relaxed));
+            }
+            let plan = registry.plan();
+            let after = plan.limiter("a", new.clone());
+            plan.commit();
+            total.fetch_add(admitted(&after, "k", 2000), Ordering::Relaxed);
+        });
+        assert_eq!(total.into_inner(), most);
+    }
+}
+
+#[test]
+fn concurrency_counts_what_runs() {
+    let registry = Registry::new(Clock::manual());
+    let two = NonZeroU32::new(2).unwrap();
+    let plan = registry.plan();
+    let limit = plan.concurrency("a", two);
+    plan.commit();
+    let first = limit.try_acquire("k").expect("one of two");
+    let second = limit.try_acquire("k").expect("two of two");
+    assert!(limit.try_acquire("k").is_none(), "a third");
+    assert!(limit.try_acquire("other").is_some(), "another key");
+    assert_eq!(limit.keys(), 1, "a key is kept only while it is held");
+
+    let raised = registry.plan().concurrency("a", NonZeroU32::new(3).unwrap());
+    let third = raised.try_acquire("k").expect("three of three after a reload");
+    assert!(raised.try_acquire("k").is_none(), "those that run count on");
+    drop((first, third));
+    assert!(limit.try_acquire("k").is_some());
+    drop(second);
+    assert_eq!(limit.keys(), 0);
+}
+
+#[test]
+fn concurrency_holds_from_many_threads() {
+    let limit = ConcurrencyLimit::new(NonZeroU32::new(4).unwrap());
+    let (running, most) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    std::thread::scope(|scope| {
+        for _ in 0..16 {
+            scope.spawn(|| {
+                for _ in 0..500 {
+                    if let Some(_permit) = limit.try_acquire("k") {
+                        most.fetch_max(running.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+                        std::thread::yield_now();
+                        running.fetch_sub(1, Ordering::SeqCst);
+                    }
+                }
+            });
+        }
+    });
+    assert!(most.into_inner() <= 4);
+    assert_eq!(limit.keys(), 0);
+}
