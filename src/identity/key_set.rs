@@ -94,11 +94,12 @@ fn first_reason(first: &Option<Box<KeyError>>) -> String {
     first.as_ref().map(|error| format!(" (the first: {error})")).unwrap_or_default()
 }
 
-/// A key with everything parsed, so that a verification does nothing but arithmetic.
+/// A key with everything parsed, so that a verification does nothing but arithmetic. Clones share it.
+#[derive(Clone)]
 pub struct VerificationKey {
     id: Option<Arc<str>>,
     algorithms: AlgorithmSet,
-    verifiers: Vec<(Algorithm, Verifier)>,
+    verifiers: Arc<[(Algorithm, Verifier)]>,
 }
 
 enum Verifier {
@@ -270,7 +271,7 @@ impl VerificationKey {
 
     fn new(verifiers: Vec<(Algorithm, Verifier)>) -> Self {
         let algorithms = verifiers.iter().map(|(algorithm, _)| *algorithm).collect();
-        Self { id: None, algorithms, verifiers }
+        Self { id: None, algorithms, verifiers: verifiers.into() }
     }
 
     /// Gives the key an id, which a token's `kid` must equal.
@@ -283,7 +284,6 @@ impl VerificationKey {
     /// Keeps only the algorithms that are also in `allowed`.
     #[must_use]
     pub fn restricted(mut self, allowed: AlgorithmSet) -> Self {
-        self.verifiers.retain(|(algorithm, _)| allowed.contains(*algorithm));
         self.algorithms = self.algorithms.intersection(allowed);
         self
     }

@@ -3,6 +3,7 @@
 mod choose;
 mod rewrite_uri;
 mod set_header;
+mod value;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::de::DeserializeOwned;

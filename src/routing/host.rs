@@ -14,6 +14,16 @@ pub enum HostPattern {
     Suffix(Box<str>),
 }
 
+impl std::fmt::Display for HostPattern {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Any => f.write_str("*"),
+            Self::Exact(name) => f.write_str(name),
+            Self::Suffix(suffix) => write!(f, "*{suffix}"),
+        }
+    }
+}
+
 impl HostPattern {
     /// Parses `*`, a host name or address, or `*.` before a host name. Ports do not take part.
     ///
