@@ -2,5 +2,6 @@
 
 pub mod body;
 pub mod clock;
+pub mod forwarded;
 pub mod pipeline;
 pub mod routing;
