@@ -370,9 +370,8 @@ impl<A: Copy, O: Copy> Builder<A, O> {
                         below(&one.child).iter().flat_map(|first| below(&two.child).iter().map(move |two| (first, two)))
                     {
                         if found.len() < MAX_CONFLICTS && self.collide(first, second) {
-                            let [one, two] = [first, second].map(|below| below.operation);
-                            let (one, two) = (one.min(two), one.max(two));
-                            found.push((first.entry, one, two));
+                            // The pattern that stands first answers, whichever operation was declared first.
+                            found.push((first.entry, first.operation, second.operation));
                         }
                     }
                 }

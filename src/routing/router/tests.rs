@@ -202,6 +202,25 @@ fn operation_conflicts() {
 }
 
 #[test]
+fn the_first_of_two_ambiguous_operations_answers() {
+    for (operations, first, second) in [
+        (&["GET /{a}-{b}", "GET /{a}.{b}"][..], "GET /{a}-{b}", "GET /{a}.{b}"),
+        // The pattern is as old as its oldest operation.
+        (&["POST /{a}-{b}", "GET /{a}.{b}", "GET /{a}-{b}"], "GET /{a}-{b}", "GET /{a}.{b}"),
+        (&["GET /{x}", "GET /{y}"], "GET /{x}", "GET /{y}"),
+    ] {
+        let build = build(operations);
+        assert!(
+            matches!(build.conflicts[..], [Conflict::Ambiguous { first: one, second: two, .. }]
+                if (one, two) == (first, second)),
+            "{operations:?}: {:?}",
+            build.conflicts
+        );
+        assert_eq!(route(&build.router, "GET /api/1-2.3").map(|(found, _)| found), Ok(first), "{operations:?}");
+    }
+}
+
+#[test]
 fn apis_by_host_and_base_path() {
     let mut builder = Router::builder();
     let host = |text: &str| [HostPattern::parse(text).expect(text)];

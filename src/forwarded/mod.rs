@@ -1,0 +1,9 @@
+//! Who the request comes from and how it is followed: client address, request id, trace context.
+
+mod client;
+mod request_id;
+mod trace_context;
+
+pub use client::{Fields, Forwarding, Peer, Scheme, TrustedProxies};
+pub use request_id::RequestId;
+pub use trace_context::TraceContext;
