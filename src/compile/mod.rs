@@ -9,6 +9,7 @@ mod world;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 pub use cx::{CompileCx, CompileError, Item, ScopeId, has_layer};
 pub use world::{Issuer, Shared, World};
@@ -137,7 +138,9 @@ fn build(
     }
     let Assembly { global, products, apis, operations, routes, .. } = assembly;
     let router = routes::build(&routes, document, sources, diagnostics);
+    static GENERATION: AtomicU64 = AtomicU64::new(1);
     let gateway = Gateway {
+        generation: GENERATION.fetch_add(1, Ordering::Relaxed),
         router,
         apis,
         operations,

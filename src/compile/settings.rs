@@ -1,16 +1,17 @@
 //! The settings of the process, checked; and the configuration in force as a person may see it.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use http::HeaderName;
+use ipnet::IpNet;
 
 use crate::config::folder::Document;
 use crate::config::source::{FileId, Sources};
 use crate::config::spec::{self, ErrorFormat};
 use crate::config::{At, Diagnostic, Diagnostics, Period, Size};
-use crate::forwarded::{ForwardingHeaders, TrustedProxies};
+use crate::forwarded::{Fields, Forwarding};
 use crate::gateway::Settings;
 use crate::pipeline::rescue;
 use crate::server;
@@ -100,7 +101,7 @@ pub fn settings(document: &Document<'_>, diagnostics: &mut Diagnostics) -> Optio
     let server = &document.server;
     let mut proxies = Vec::new();
     for text in &server.trusted_proxies {
-        match crate::forwarded::parse_range(text) {
+        match text.parse::<IpNet>().or_else(|error| text.parse::<IpAddr>().map(IpNet::from).map_err(|_| error)) {
             Ok(range) => proxies.push(range),
             Err(_) => diagnostics.push(
                 Diagnostic::error("bad-range", file, text.span.clone(), format!("`{}` is not an address range", text.value))
@@ -108,11 +109,9 @@ pub fn settings(document: &Document<'_>, diagnostics: &mut Diagnostics) -> Optio
             ),
         }
     }
-    let headers = match server.forwarded_headers {
-        spec::ForwardedHeaders::XForwarded => ForwardingHeaders::XForwarded,
-        spec::ForwardedHeaders::Forwarded => ForwardingHeaders::Forwarded,
-        spec::ForwardedHeaders::Both => ForwardingHeaders::Both,
-        spec::ForwardedHeaders::None => ForwardingHeaders::None,
+    let fields = match server.forwarded_headers {
+        spec::ForwardedHeaders::XForwarded => Fields::XForwarded,
+        spec::ForwardedHeaders::Forwarded => Fields::Forwarded,
     };
     Some(Settings {
         error_format: match document.errors.format {
@@ -122,7 +121,7 @@ pub fn settings(document: &Document<'_>, diagnostics: &mut Diagnostics) -> Optio
         },
         buffer_size: server.limits.buffer_size.map_or(8 << 20, |size| size.0),
         request_id_header: header_name(server.request_id_header.as_ref(), "x-request-id", file, diagnostics),
-        forwarding: TrustedProxies::new(proxies, headers),
+        forwarding: Forwarding::new(proxies.into_iter().collect(), fields),
         drain_delay: or(server.drain.delay, Duration::ZERO),
         drain_deadline: or(server.drain.deadline, Duration::from_secs(30)),
     })

@@ -21,7 +21,8 @@ pub struct ServerSpec {
     /// Address ranges (CIDR) of proxies whose forwarding headers are believed. Default: none, so that the
     /// client address is that of the connection.
     pub trusted_proxies: Vec<At<String>>,
-    /// Which forwarding headers are sent to the backend and read from trusted proxies. Default `x-forwarded`.
+    /// Which forwarding headers are sent to the backend and read from trusted proxies; the others are removed. Default
+    /// `x-forwarded`.
     pub forwarded_headers: ForwardedHeaders,
     /// The header that carries the request id, in and out. Default `x-request-id`.
     pub request_id_header: Option<At<String>>,
@@ -44,10 +45,6 @@ pub enum ForwardedHeaders {
     XForwarded,
     /// `Forwarded` (RFC 7239).
     Forwarded,
-    /// Both forms are sent; `X-Forwarded-For` is read.
-    Both,
-    /// None is sent and none is read.
-    None,
 }
 
 /// `[server.tls]`: the certificate of the public listener.

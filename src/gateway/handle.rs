@@ -1,1 +1,371 @@
 //! One request from its head to the end of its answer: admitted, routed, identified, run, logged.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use http::header::{self, HeaderName, HeaderValue};
+use http::uri::PathAndQuery;
+use http::{Method, Request, Response, StatusCode, Uri};
+use parking_lot::Mutex;
+use smallvec::SmallVec;
+
+use super::{Api, Gateway, Operation, Product};
+use crate::body::{Body, End, Finish};
+use crate::forwarded::{Peer, RequestId, Scheme, TraceContext};
+use crate::identity::{Refusal, Subscription};
+use crate::pipeline::{Exchange, Fault, State};
+use crate::routing::{Match, Miss, normalise, query};
+use crate::server::admission::admit;
+use crate::server::authority::Authority;
+use crate::server::{Connection, Handler};
+use crate::telemetry::access_log::{Failure, Line, Upstream};
+use crate::telemetry::metrics::Record;
+
+/// Answers requests with the configuration in force. A request keeps the one that it began with.
+#[derive(Debug)]
+pub struct Entry {
+    current: ArcSwap<Gateway>,
+}
+
+impl Entry {
+    /// Serves this configuration, until another one is [put in force](Entry::swap).
+    pub fn new(gateway: Arc<Gateway>) -> Self {
+        Self { current: ArcSwap::new(gateway) }
+    }
+
+    /// The configuration in force.
+    pub fn current(&self) -> Arc<Gateway> {
+        self.current.load_full()
+    }
+
+    /// Puts another configuration in force: for requests that begin from now on.
+    pub fn swap(&self, gateway: Arc<Gateway>) {
+        self.current.store(gateway);
+    }
+}
+
+impl Handler for Entry {
+    async fn handle(&self, request: Request<Body>, connection: &Connection) -> Response<Body> {
+        let gateway = self.current.load_full();
+        let (exchange, entered) = enter(gateway, request, connection);
+        let mut response = match entered {
+            Ok(Entered::Run(request)) => {
+                let product = exchange.state.lock().product.clone();
+                match &exchange.operation {
+                    Some(operation) => operation.pipeline(product.as_deref()).serve(&exchange, request).await,
+                    None => exchange.gateway.unmatched.serve(&exchange, request).await,
+                }
+            }
+            Ok(Entered::Answered(response)) => *response,
+            Err(fault) => refuse(&exchange, fault).await,
+        };
+        let id = exchange.gateway.settings.request_id_header.clone();
+        response.headers_mut().insert(id, exchange.request_id.clone());
+        exchange.state.lock().status = response.status();
+        let finish: Arc<dyn Finish> = exchange;
+        response.map(|body| body.observe(finish))
+    }
+
+    fn tick(&self) {
+        if let Some(log) = &self.current.load().access_log {
+            log.flush();
+        }
+    }
+}
+
+/// What became of a request's head.
+enum Entered {
+    /// It goes into its operation's pipeline.
+    Run(Request<Body>),
+    /// It was a preflight, and cors has answered it.
+    Answered(Box<Response<Body>>),
+}
+
+/// A request that is not let in: the operation's on-error sees a missing key, the global one an unknown operation.
+async fn refuse(exchange: &Arc<Exchange>, fault: Fault) -> Response<Body> {
+    match &exchange.operation {
+        Some(operation) => operation.pipeline.refuse(exchange, fault).await,
+        None => exchange.gateway.unmatched.refuse(exchange, fault).await,
+    }
+}
+
+/// The part of the work that never awaits: admission, routing, identity, and the headers that the gateway adds.
+fn enter(gateway: Arc<Gateway>, mut request: Request<Body>, connection: &Connection) -> (Arc<Exchange>, Result<Entered, Fault>) {
+    let mut random = fastrand::Rng::new();
+    let started = gateway.clock.now();
+    let time = gateway.clock.wall();
+    let id = RequestId::from_headers(request.headers(), &gateway.settings.request_id_header, time, &mut random);
+    let forwarding = &gateway.settings.forwarding;
+    let scheme = if connection.is_tls() { Scheme::Https } else { Scheme::Http };
+    let fresh;
+    // A connection outlives reloads; what was worked out for another configuration is worked out again.
+    let peer = match connection.cached(|| (gateway.generation, forwarding.peer(connection.peer(), scheme))) {
+        Some((generation, peer)) if *generation == gateway.generation => peer,
+        _ => {
+            fresh = forwarding.peer(connection.peer(), scheme);
+            &fresh
+        }
+    };
+    let client_ip = forwarding.client(peer, request.headers());
+    let admitted = admit(&mut request, connection);
+    let mut exchange = Exchange {
+        operation: None,
+        request_id: id.to_header_value(),
+        client_ip,
+        encrypted: connection.is_tls(),
+        method: request.method().clone(),
+        target: request.uri().path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/")),
+        authority: None,
+        captures: SmallVec::new(),
+        trace: TraceContext::from_headers(request.headers(), false, &mut random),
+        version: request.version(),
+        user_agent: request.headers().get(header::USER_AGENT).cloned(),
+        request_bytes: http_body::Body::size_hint(request.body()).lower(),
+        started,
+        time,
+        state: Mutex::new(State::default()),
+        gateway,
+    };
+    let admission = admitted.and_then(|admitted| place(&mut exchange, &request, admitted.authority));
+    let entered = admission.and_then(|admission| match admission {
+        Place::Operation(found) => prepare(&mut exchange, &found, request, peer, &id),
+        Place::Preflight(operation) => preflight(&mut exchange, operation, request),
+    });
+    (Arc::new(exchange), entered)
+}
+
+/// Where a request belongs.
+enum Place {
+    Operation(Match<u32, u32>),
+    /// The operation whose preflight it is.
+    Preflight(Arc<Operation>),
+}
+
+/// Normalises the path, once for routing, policies and backend, and finds the operation.
+fn place(exchange: &mut Exchange, request: &Request<Body>, authority: Authority) -> Result<Place, Fault> {
+    exchange.authority = Some(authority);
+    let target = &exchange.target;
+    let path = normalise(target.path()).map_err(|error| {
+        Fault::client(StatusCode::BAD_REQUEST, "BadRequest", format!("the request target is not valid: {error}"))
+    })?;
+    if let std::borrow::Cow::Owned(path) = path {
+        let whole = match target.query() {
+            Some(query) => format!("{path}?{query}"),
+            None => path,
+        };
+        exchange.target = PathAndQuery::from_maybe_shared(Bytes::from(whole)).map_err(|error| {
+            Fault::client(StatusCode::BAD_REQUEST, "BadRequest", "the request target is not valid").cause(error)
+        })?;
+    }
+    let gateway = &exchange.gateway;
+    let find = |method: &Method| {
+        let (path, query) = (exchange.target.path(), exchange.target.query());
+        gateway.router.route(exchange.authority(), method, path, query, request.headers())
+    };
+    let miss = match find(request.method()) {
+        Ok(found) => return Ok(Place::Operation(found)),
+        Err(miss) => miss,
+    };
+    let asked = request.headers().get(header::ACCESS_CONTROL_REQUEST_METHOD);
+    if let (&Method::OPTIONS, Some(asked), true) = (request.method(), asked, request.headers().contains_key(header::ORIGIN))
+        && let Ok(method) = Method::from_bytes(asked.as_bytes())
+        && let Ok(found) = find(&method)
+        && let Some(operation) = gateway.operations.get(found.operation as usize)
+    {
+        return Ok(Place::Preflight(operation.clone()));
+    }
+    Err(not_found(&miss))
+}
+
+/// Azure API Management's answer, whatever the cause: a wrong method is 404 as well. The log says which it was.
+fn not_found(miss: &Miss<u32>) -> Fault {
+    let cause = match miss {
+        Miss::NoApi => "no API has this host and path",
+        Miss::NoOperation { .. } => "the API has no operation with this path",
+        Miss::WrongMethod { .. } => "the API has no operation with this path and method",
+        Miss::UnknownVersion { .. } => "the API has no such version",
+    };
+    let mut fault = Fault::client(StatusCode::NOT_FOUND, "OperationNotFound", "Unable to match incoming request to an operation.")
+        .public("Resource not found")
+        .phrase("Resource Not Found")
+        .cause(cause);
+    fault.source = "configuration";
+    fault
+}
+
+/// Asks cors, and nothing else, about a preflight.
+fn preflight(exchange: &mut Exchange, operation: Arc<Operation>, mut request: Request<Body>) -> Result<Entered, Fault> {
+    let answer = operation.pipeline.preflight(exchange, &mut request);
+    match answer {
+        Some(response) => {
+            exchange.operation = Some(operation);
+            Ok(Entered::Answered(Box::new(response)))
+        }
+        None => Err(not_found(&Miss::NoOperation { api: 0 })),
+    }
+}
+
+/// Checks the key where the API asks for one, takes off the API's base path, and adds the gateway's own headers.
+fn prepare(
+    exchange: &mut Exchange,
+    found: &Match<u32, u32>,
+    mut request: Request<Body>,
+    peer: &Peer,
+    id: &RequestId,
+) -> Result<Entered, Fault> {
+    let gateway = exchange.gateway.clone();
+    let Some(operation) = gateway.operations.get(found.operation as usize) else {
+        return Err(not_found(&Miss::NoOperation { api: found.api }));
+    };
+    exchange.operation = Some(operation.clone());
+    exchange.captures = found.captures.clone();
+    if operation.api.checks_keys {
+        let (subscription, product) = identify(exchange, &operation.api, &request)?;
+        let state = exchange.state.get_mut();
+        state.subscription = subscription;
+        state.product = product;
+    }
+    let target = &exchange.target;
+    let rest = target.as_str().get(found.base_len..).unwrap_or_default();
+    if found.base_len > 0 || *request.uri() != *target {
+        let uri = if rest.starts_with('/') {
+            // A slice of the target: nothing is copied, and what it holds has been checked.
+            Uri::from_maybe_shared(Bytes::copy_from_slice(rest.as_bytes()))
+        } else {
+            Uri::from_maybe_shared(Bytes::from(format!("/{rest}")))
+        };
+        *request.uri_mut() = uri.map_err(|error| {
+            Fault::client(StatusCode::BAD_REQUEST, "BadRequest", "the request target is not valid").cause(error)
+        })?;
+    }
+    let host = exchange.authority.as_ref().map(Authority::value);
+    gateway.settings.forwarding.apply(peer, host, request.headers_mut());
+    exchange.trace.apply(request.headers_mut());
+    if !id.is_incoming() {
+        let value = exchange.request_id.clone();
+        request.headers_mut().insert(gateway.settings.request_id_header.clone(), value);
+    }
+    Ok(Entered::Run(request))
+}
+
+/// Who calls, by the key in the API's header or else in its query parameter, as in Azure API Management: a key that is
+/// presented must be good even where none is needed.
+fn identify(
+    exchange: &Exchange,
+    api: &Api,
+    request: &Request<Body>,
+) -> Result<(Option<Arc<Subscription>>, Option<Arc<Product>>), Fault> {
+    let gateway = &exchange.gateway;
+    let decoded;
+    let presented = match request.headers().get(&api.key_header) {
+        Some(value) => Some(value.as_bytes()),
+        None => {
+            decoded = exchange.target.query().and_then(|text| query::get(text, &api.key_query));
+            decoded.as_ref().map(|text| text.as_bytes())
+        }
+    };
+    let refusal = match presented.filter(|key| !key.is_empty()) {
+        None if api.open_product.is_some() => return Ok((None, api.open_product.clone())),
+        None if !api.subscription_required => return Ok((None, None)),
+        None => Refusal::KeyMissing,
+        Some(key) => match gateway.keys.lookup(key) {
+            None => Refusal::KeyUnknown,
+            Some(subscription) => match subscription.authorize(&api.name, &api.products, exchange.time) {
+                Err(refusal) => refusal,
+                Ok(()) => {
+                    let product = subscription.product();
+                    let product = product.and_then(|name| gateway.products.iter().find(|product| product.name == *name));
+                    return Ok((Some(subscription.clone()), product.cloned()));
+                }
+            },
+        },
+    };
+    Err(key_refused(exchange, api, &refusal))
+}
+
+/// Azure API Management's 401, with its challenge and its reason phrase.
+pub fn key_refused(exchange: &Exchange, api: &Api, refusal: &Refusal) -> Fault {
+    exchange.gateway.metrics.auth_failure(refusal.reason());
+    let realm = format!("{}://{}{}", exchange.scheme(), exchange.authority(), api.path);
+    let challenge = format!(r#"AzureApiManagementKey realm="{realm}",name="{}",type="header""#, title_case(&api.key_header));
+    let mut fault = Fault::client(StatusCode::UNAUTHORIZED, refusal.reason(), refusal.message())
+        .public(refusal.public_message())
+        .phrase("Access Denied")
+        .cause(refusal.to_string());
+    fault.source = "authorization";
+    match HeaderValue::from_str(&challenge) {
+        Ok(challenge) => fault.header(header::WWW_AUTHENTICATE, challenge),
+        Err(_) => fault,
+    }
+}
+
+/// `ocp-apim-subscription-key` as people write it. Names compare without case; the challenge is read by people.
+fn title_case(name: &HeaderName) -> String {
+    if name.as_str() == "ocp-apim-subscription-key" { "Ocp-Apim-Subscription-Key".to_owned() } else { name.to_string() }
+}
+
+impl Finish for Exchange {
+    fn finish(&self, end: End<'_>) {
+        let state = self.state.lock();
+        let duration = self.gateway.clock.now().since(self.started);
+        let metrics = match (&self.operation, &state.fault) {
+            (Some(operation), _) => &operation.metrics,
+            (None, _) => self.gateway.metrics.unmatched(),
+        };
+        let aborted = !end.complete && end.error.is_none();
+        let truncated = end.error.is_some();
+        metrics.record(&Record {
+            method: &self.method,
+            status: state.status,
+            duration,
+            request_bytes: self.request_bytes,
+            response_bytes: end.bytes,
+            client_aborted: aborted,
+            upstream_truncated: truncated,
+        });
+        let Some(log) = &self.gateway.access_log else { return };
+        let upstream = state.upstream.backend.as_ref().map(|backend| Upstream {
+            backend: &backend.name,
+            endpoint: state.upstream.endpoint.as_deref().unwrap_or_default(),
+            status: state.upstream.status,
+            duration: state.upstream.duration,
+            attempts: state.upstream.attempts,
+        });
+        let error = state.fault.as_ref().map(|fault| {
+            let origin = fault.origin.as_deref();
+            Failure {
+                source: fault.source,
+                reason: fault.reason,
+                policy: origin.map_or("", |origin| origin.policy),
+                section: origin.map_or("", |origin| origin.section),
+                scope: origin.map_or("", |origin| origin.scope),
+                message: &fault.message,
+            }
+        });
+        log.write(&Line {
+            time: self.time,
+            request_id: self.request_id.to_str().unwrap_or_default(),
+            trace_id: Some(self.trace.trace_id()),
+            client: self.client_ip,
+            protocol: self.version,
+            method: &self.method,
+            host: self.authority.as_ref().map(Authority::as_str),
+            path: self.target.path(),
+            query: self.target.query(),
+            api: self.operation.as_ref().map(|operation| &*operation.api.name),
+            operation: self.operation.as_ref().map(|operation| &*operation.name),
+            status: state.status,
+            bytes_in: self.request_bytes,
+            bytes_out: end.bytes,
+            duration,
+            upstream,
+            subscription: state.subscription.as_ref().map(|subscription| &*subscription.id),
+            consumer: state.subscription.as_ref().and_then(|subscription| subscription.consumer.as_deref()),
+            error,
+            user_agent: self.user_agent.as_ref().map(HeaderValue::as_bytes),
+            aborted,
+            truncated,
+        });
+    }
+}

@@ -11,7 +11,7 @@ use http::{HeaderName, Method};
 pub use backend::Backend;
 
 use crate::clock::Clock;
-use crate::forwarded::TrustedProxies;
+use crate::forwarded::Forwarding;
 use crate::identity::KeyRing;
 use crate::pipeline::Pipeline;
 use crate::pipeline::rescue::ErrorFormat;
@@ -22,6 +22,8 @@ use crate::telemetry::metrics::{Metrics, OperationMetrics};
 /// A configuration in force.
 #[derive(Debug)]
 pub struct Gateway {
+    /// A number that no other configuration of this process has.
+    pub generation: u64,
     /// Host, path and method to operation.
     pub router: Router<u32, u32>,
     /// The APIs, by the router's numbers.
@@ -56,7 +58,7 @@ pub struct Settings {
     /// The header of the request id.
     pub request_id_header: HeaderName,
     /// Whose forwarding headers are believed, and which are sent.
-    pub forwarding: TrustedProxies,
+    pub forwarding: Forwarding,
     /// How long readiness is false before the listener closes.
     pub drain_delay: Duration,
     /// How long requests in flight may take to finish.

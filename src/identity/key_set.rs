@@ -300,7 +300,8 @@ impl VerificationKey {
 
     /// Whether `signature` over `message` is by this key; nothing when the key is not one for `algorithm`.
     pub(super) fn verify(&self, algorithm: Algorithm, message: &[u8], signature: &[u8]) -> Option<bool> {
-        let (_, verifier) = self.verifiers.iter().find(|(own, _)| *own == algorithm)?;
+        let allowed = self.algorithms.contains(algorithm);
+        let (_, verifier) = self.verifiers.iter().find(|(own, _)| allowed && *own == algorithm)?;
         Some(match verifier {
             Verifier::Public(key) => key.verify_sig(message, signature).is_ok(),
             Verifier::Secret(key) => hmac::verify(key, message, signature).is_ok(),

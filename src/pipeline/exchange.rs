@@ -18,7 +18,7 @@ use crate::body::{Body, BodyError};
 use crate::clock::Nanos;
 use crate::gateway::{Gateway, Operation, Product};
 use crate::identity::{Subscription, Verified};
-use crate::forwarded::TraceId;
+use crate::forwarded::TraceContext;
 use crate::routing::{Capture, Value as Captured};
 use crate::server::authority::Authority;
 
@@ -44,8 +44,8 @@ pub struct Exchange {
     pub authority: Option<Authority>,
     /// Where the values of the variables of the operation's template are in `target`.
     pub captures: SmallVec<[Capture; 4]>,
-    /// The trace id of the W3C trace context.
-    pub trace_id: Option<TraceId>,
+    /// The trace that the request belongs to.
+    pub trace: TraceContext,
     /// The HTTP version that the client spoke.
     pub version: http::Version,
     /// What the client says it is, for the log.

@@ -48,14 +48,21 @@ pub struct Origin {
 pub struct Pipeline {
     inbound: Chain<Middle<Forward>>,
     on_error: Segment,
+    /// The inbound steps that may answer a preflight.
+    preflight: Box<[Placed]>,
+    /// Where each step was written, section by section in the order of [`Section`](crate::policy::Section).
+    pub outline: [Box<[Arc<Origin>]>; 4],
 }
 
 impl Pipeline {
     /// Builds a pipeline from the effective steps of the four sections.
     pub fn new(inbound: Vec<Placed>, backend: Vec<Placed>, outbound: Vec<Placed>, on_error: Vec<Placed>) -> Self {
+        let outline = [&inbound, &backend, &outbound, &on_error]
+            .map(|steps| steps.iter().map(|placed| placed.origin.clone()).collect());
+        let preflight = inbound.iter().filter(|placed| placed.origin.policy == "cors").cloned().collect();
         let keep_head = outbound.iter().chain(&on_error).any(|placed| placed.needs.contains(Needs::REQUEST_HEAD));
         let middle = Middle::new(Chain::new(backend, Forward { keep_head }), Segment::new(outbound), keep_head);
-        Self { inbound: Chain::new(inbound, middle), on_error: Segment::new(on_error) }
+        Self { inbound: Chain::new(inbound, middle), on_error: Segment::new(on_error), preflight, outline }
     }
 
     /// Runs a request through; every failure has become a response.
@@ -66,6 +73,18 @@ impl Pipeline {
         };
         finish(exchange, &mut response);
         response
+    }
+
+    /// Answers a preflight, when a `cors` of the operation does.
+    pub fn preflight(&self, exchange: &mut Exchange, request: &mut Request<Body>) -> Option<Response<Body>> {
+        let mut state = std::mem::take(exchange.state.get_mut());
+        let mut cx = Context { exchange, state: &mut state, message: Message::Request(request) };
+        let answer = self.preflight.iter().find_map(|placed| match &placed.step {
+            Step::Sync(step) => step.preflight(&mut cx),
+            Step::Async(_) | Step::Layer(_) => None,
+        });
+        *exchange.state.get_mut() = state;
+        answer
     }
 
     /// Answers a fault that happened before the pipeline could start: no operation, no key.

@@ -28,6 +28,11 @@ pub enum Flow {
 pub trait Apply: Send + Sync {
     /// Runs the step.
     fn apply(&self, cx: &mut Context<'_>) -> Result<Flow, Fault>;
+
+    /// Answers a CORS preflight. Only `cors` does; nothing else runs for one.
+    fn preflight(&self, _: &mut Context<'_>) -> Option<Response<Body>> {
+        None
+    }
 }
 
 /// A step that must await.
