@@ -211,8 +211,9 @@ async fn serve_http1<H: Handler>(io: TokioIo<Watched>, dispatch: Dispatch<H>) {
     let Some(parts) = served.into_parts() else { return };
     let stream = parts.io.into_inner();
     let stream = stream.stream();
+    let control = connection.control();
     match ended {
-        None if connection.control().command() == Command::TimeOut => {
+        None if control.command() == Command::TimeOut => {
             // RFC 9110 §15.5.9. As much as the socket takes at once: nobody waits for a client that is slow already.
             if let Stream::Plain(tcp) = stream {
                 let _ =
@@ -220,22 +221,18 @@ async fn serve_http1<H: Handler>(io: TokioIo<Watched>, dispatch: Dispatch<H>) {
             }
         }
         None => {}
-        Some(Ok(())) => {
-            if connection.control().announced() != 0 {
-                linger(stream).await;
-            }
-        }
+        Some(Ok(())) if control.announced() != 0 && control.command() == Command::Serve => linger(stream).await,
+        Some(Ok(())) => {}
         Some(Err(error)) if error.is_parse() => {
             count(|counters| counters.bad_requests.add());
             linger(stream).await;
         }
-        Some(Err(_)) => {
+        Some(Err(_)) if control.is_http10() => {
             // The end of an answer to HTTP/1.0 may be the end of the connection, so an answer that broke off must end
             // the connection in another way than a complete one.
-            if connection.control().is_http10() {
-                let _ = stream.tcp().set_zero_linger();
-            }
+            let _ = stream.tcp().set_zero_linger();
         }
+        Some(Err(_)) => {}
     }
 }
 
