@@ -197,7 +197,8 @@ async fn send(
 fn prepare(endpoint: &Endpoint, request: &mut Request<Body>, websocket: bool) -> Result<(), Fault> {
     *request.version_mut() = Version::HTTP_11;
     let uri = request.uri();
-    if !endpoint.base_path.is_empty() {
+    // `OPTIONS *` asks about the server, not about a path below it (RFC 9110 §9.3.7).
+    if !endpoint.base_path.is_empty() && uri.path() != "*" {
         let path = uri.path_and_query().map_or("/", PathAndQuery::as_str);
         let joined = format!("{}{path}", endpoint.base_path);
         let joined = PathAndQuery::try_from(joined).map_err(|error| {
@@ -367,5 +368,22 @@ impl From<&BodyError> for Fault {
         let fault = body_fault(error);
         debug_assert_eq!(fault.blame, Blame::Client);
         fault
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn size<A, B, C, F: Future>(_: impl FnOnce(A, B, C) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    /// The future is boxed for each request together with those around it.
+    #[test]
+    fn an_exchange_is_small() {
+        let exchange = size(|endpoint, request, deadlines| forward(endpoint, request, deadlines));
+        assert!(exchange <= 2048, "{exchange}");
+        assert!(size_of::<Result<Response<Body>, Fault>>() <= 320);
     }
 }

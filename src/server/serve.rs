@@ -85,7 +85,11 @@ impl<H: Handler> hyper::service::Service<Request<Incoming>> for Dispatch<H> {
         });
         let shared = self.shared.clone();
         Box::pin(async move {
-            let response = shared.handler.handle(request, guard.connection()).await;
+            let mut response = shared.handler.handle(request, guard.connection()).await;
+            if response.body().bytes().is_some_and(|bytes| !bytes.is_empty()) {
+                // A step may have put another body in place. hyper trusts the field, and states the length without it.
+                response.headers_mut().remove(http::header::CONTENT_LENGTH);
+            }
             Ok(response.map(|body| Outgoing { body, _guard: guard }))
         })
     }
