@@ -12,7 +12,7 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
 
 use crate::backend::Answer;
-use crate::server::deadline::Deadline;
+use crate::server::deadline::{Deadline, coarse_now};
 
 /// Why a body could not be read to its end.
 #[derive(Debug, thiserror::Error)]
@@ -193,14 +193,15 @@ pub struct ClientBody {
 /// How far a client's body has been read, seen from elsewhere.
 #[derive(Debug, Default)]
 pub(crate) struct Progress {
-    bytes: AtomicU64,
+    /// On the worker's coarse clock.
+    last: AtomicU64,
     ended: AtomicBool,
 }
 
 impl Progress {
-    /// The bytes read so far.
-    pub(crate) fn bytes(&self) -> u64 {
-        self.bytes.load(Ordering::Relaxed)
+    /// When a piece was last read, in milliseconds of the worker's coarse clock; zero for never.
+    pub(crate) fn last(&self) -> u64 {
+        self.last.load(Ordering::Relaxed)
     }
 
     /// Whether that was all of it.
@@ -250,7 +251,7 @@ impl HttpBody for ClientBody {
             return Poll::Ready(Some(Err(BodyError::TooLarge { limit: this.limit })));
         }
         this.left -= length;
-        this.progress.bytes.fetch_add(length, Ordering::Relaxed);
+        this.progress.last.store(coarse_now(), Ordering::Relaxed);
         if this.incoming.is_end_stream() {
             this.progress.ended.store(true, Ordering::Relaxed);
         }

@@ -20,7 +20,7 @@ use crate::body::{Body, BodyError, Progress};
 use crate::pipeline::{Blame, Fault};
 use crate::server::admission::{WebSocket, too_large};
 use crate::server::counters::count;
-use crate::server::deadline::{Deadline, within};
+use crate::server::deadline::{Deadline, coarse_now, within};
 use crate::server::hop_by_hop;
 
 /// How long a backend may take. All but the first are precise to about 50 ms, and never cut short.
@@ -171,7 +171,6 @@ async fn send(
     limit: u64,
 ) -> Result<Response<Incoming>, SendError> {
     let mut sending = std::pin::pin!(lease.sender.try_send_request(request));
-    let mut sent = 0;
     poll_fn(|cx| {
         if let Poll::Ready(result) = sending.as_mut().poll(cx) {
             return Poll::Ready(result.map_err(|mut error| {
@@ -180,13 +179,13 @@ async fn send(
             }));
         }
         while deadline.poll_expired(cx) {
-            // A long upload is not a slow answer, as long as it goes on.
-            let bytes = progress.filter(|progress| !progress.ended()).map_or(sent, Progress::bytes);
-            deadline.reset_within(deadlines.first_byte, limit);
-            if bytes == sent || deadline.due() == limit {
+            // A long upload is not a slow answer: the time runs from the last piece of the request.
+            let spent = Duration::from_millis(coarse_now().saturating_sub(progress.map_or(0, Progress::last)));
+            let left = deadlines.first_byte.saturating_sub(spent);
+            if left.is_zero() || deadline.due() >= limit {
                 return Poll::Ready(Err(SendError::TimedOut));
             }
-            sent = bytes;
+            deadline.reset_within(left, limit);
         }
         Poll::Pending
     })
@@ -198,7 +197,8 @@ async fn send(
 fn prepare(endpoint: &Endpoint, request: &mut Request<Body>, websocket: bool) -> Result<(), Fault> {
     *request.version_mut() = Version::HTTP_11;
     let uri = request.uri();
-    if !endpoint.base_path.is_empty() {
+    // `OPTIONS *` asks about the server, not about a path below it (RFC 9110 §9.3.7).
+    if !endpoint.base_path.is_empty() && uri.path() != "*" {
         let path = uri.path_and_query().map_or("/", PathAndQuery::as_str);
         let joined = format!("{}{path}", endpoint.base_path);
         let joined = PathAndQuery::try_from(joined).map_err(|error| {
@@ -368,5 +368,22 @@ impl From<&BodyError> for Fault {
         let fault = body_fault(error);
         debug_assert_eq!(fault.blame, Blame::Client);
         fault
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn size<A, B, C, F: Future>(_: impl FnOnce(A, B, C) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    /// The future is boxed for each request together with those around it.
+    #[test]
+    fn an_exchange_is_small() {
+        let exchange = size(|endpoint, request, deadlines| forward(endpoint, request, deadlines));
+        assert!(exchange <= 2048, "{exchange}");
+        assert!(size_of::<Result<Response<Body>, Fault>>() <= 320);
     }
 }

@@ -76,10 +76,6 @@ impl Connection {
         &self.settings.limits
     }
 
-    pub(crate) fn settings(&self) -> &Settings {
-        &self.settings
-    }
-
     pub(crate) fn set_tls(&self, info: TlsInfo) {
         let _ = self.tls.set(info);
     }

@@ -42,7 +42,7 @@ pub(crate) const UNKNOWN: u64 = u64::MAX - 1;
 /// pipeline makes the position doubtful, and from then on no head of the connection counts as seen.
 #[derive(Debug, Default)]
 pub(crate) struct HeadWatch {
-    partial: Option<Box<Vec<u8>>>,
+    partial: Option<Vec<u8>>,
     /// Bytes read since the end of the last head.
     after: u64,
     /// The last three bytes read.
@@ -83,7 +83,7 @@ impl HeadWatch {
                 if self.doubtful { Framing::Unseen } else { framing }
             }
             None => {
-                self.partial.get_or_insert_with(|| Box::new(bytes.to_vec()));
+                self.partial.get_or_insert_with(|| bytes.to_vec());
                 Framing::Unseen
             }
         }

@@ -85,7 +85,11 @@ impl<H: Handler> hyper::service::Service<Request<Incoming>> for Dispatch<H> {
         });
         let shared = self.shared.clone();
         Box::pin(async move {
-            let response = shared.handler.handle(request, guard.connection()).await;
+            let mut response = shared.handler.handle(request, guard.connection()).await;
+            if response.body().bytes().is_some_and(|bytes| !bytes.is_empty()) {
+                // A step may have put another body in place. hyper trusts the field, and states the length without it.
+                response.headers_mut().remove(http::header::CONTENT_LENGTH);
+            }
             Ok(response.map(|body| Outgoing { body, _guard: guard }))
         })
     }
@@ -211,8 +215,9 @@ async fn serve_http1<H: Handler>(io: TokioIo<Watched>, dispatch: Dispatch<H>) {
     let Some(parts) = served.into_parts() else { return };
     let stream = parts.io.into_inner();
     let stream = stream.stream();
+    let control = connection.control();
     match ended {
-        None if connection.control().command() == Command::TimeOut => {
+        None if control.command() == Command::TimeOut => {
             // RFC 9110 §15.5.9. As much as the socket takes at once: nobody waits for a client that is slow already.
             if let Stream::Plain(tcp) = stream {
                 let _ =
@@ -220,22 +225,18 @@ async fn serve_http1<H: Handler>(io: TokioIo<Watched>, dispatch: Dispatch<H>) {
             }
         }
         None => {}
-        Some(Ok(())) => {
-            if connection.control().announced() != 0 {
-                linger(stream).await;
-            }
-        }
+        Some(Ok(())) if control.announced() != 0 && control.command() == Command::Serve => linger(stream).await,
+        Some(Ok(())) => {}
         Some(Err(error)) if error.is_parse() => {
             count(|counters| counters.bad_requests.add());
             linger(stream).await;
         }
-        Some(Err(_)) => {
+        Some(Err(_)) if control.is_http10() => {
             // The end of an answer to HTTP/1.0 may be the end of the connection, so an answer that broke off must end
             // the connection in another way than a complete one.
-            if connection.control().is_http10() {
-                let _ = stream.tcp().set_zero_linger();
-            }
+            let _ = stream.tcp().set_zero_linger();
         }
+        Some(Err(_)) => {}
     }
 }
 
