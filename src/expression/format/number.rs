@@ -6,6 +6,7 @@ use crate::expression::Value;
 
 /// Writes a number in a standard (`N2`) or custom (`#,##0.00`) format.
 pub(in crate::expression) fn format(value: &Value<'_>, format: &str) -> Result<String, String> {
+    super::check_length(format)?;
     let mut letters = format.chars();
     match letters.next() {
         None => standard(value, 'G', None),
