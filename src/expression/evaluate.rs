@@ -6,11 +6,11 @@ use std::fmt;
 use http::HeaderName;
 use serde_json::Value as Json;
 
-use super::functions::Function;
+use super::functions::{Function, Gives};
 use super::{EvaluationError, Facts, MAX_TEXT, Value};
 
 /// One part of an expression.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) enum Node {
     Literal(Value<'static>),
     /// The name of a header, checked when the expression was read.
@@ -29,14 +29,14 @@ pub(super) enum Node {
 }
 
 /// One step of a path.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Step {
     pub(super) key: Key,
     /// Written with `?`: null where the target is null or has no such property.
     pub(super) null_safe: bool,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) enum Key {
     Name(Box<str>),
     Index(usize),
@@ -44,6 +44,20 @@ pub(super) enum Key {
 }
 
 impl Node {
+    /// Whether the value can be an object or an array, so that a path behind it reads from it.
+    pub(super) fn may_have_properties(&self) -> bool {
+        match self {
+            Self::Literal(value) => matches!(value, Value::Json(_)),
+            Self::Header(_) | Self::Template(_) => false,
+            Self::Path { .. } => true,
+            Self::Call { function, arguments } => match function.gives {
+                Gives::Scalar => false,
+                Gives::Structure => true,
+                Gives::Arguments => arguments.iter().any(Self::may_have_properties),
+            },
+        }
+    }
+
     pub(super) fn evaluate<'a>(&'a self, facts: &'a dyn Facts) -> Result<Value<'a>, EvaluationError> {
         match self {
             Self::Literal(value) => Ok(value.borrow()),
@@ -65,7 +79,11 @@ fn join<'a>(parts: &'a [Node], facts: &'a dyn Facts) -> Result<Value<'a>, Evalua
     if let [only] = parts {
         return Ok(Value::Str(only.evaluate(facts)?.into_text()?));
     }
-    let mut text = String::new();
+    let length = |part: &Node| match part {
+        Node::Literal(Value::Str(text)) => text.len(),
+        _ => 32,
+    };
+    let mut text = String::with_capacity(parts.iter().map(length).sum());
     for part in parts {
         append(&mut text, &part.evaluate(facts)?.to_text()?)?;
     }
@@ -110,15 +128,26 @@ impl Step {
             Value::Json(Cow::Borrowed(Json::Object(object))) => object.get(name).map(Value::from_json),
             Value::Json(Cow::Owned(Json::Object(mut object))) => object.swap_remove(name).map(Value::from_owned_json),
             other => {
-                return Err(EvaluationError::new(format!("cannot read property `{name}` of {}", other.kind())));
+                return Err(EvaluationError::new(format!("cannot read {} of {}", self.named(), other.kind())));
             }
         };
         match found {
             Some(value) => Ok(value),
             None if self.null_safe => Ok(Value::Null),
-            None => Err(EvaluationError::new(format!(
-                "there is no property `{name}`; write `?['{name}']` where it may be missing"
-            ))),
+            None => Err(EvaluationError::new(match &self.key {
+                Key::Name(name) => {
+                    format!("there is no property `{name}`; write `?['{name}']` where it may be missing")
+                }
+                _ => "there is no such property; write `?[…]` where it may be missing".to_owned(),
+            })),
+        }
+    }
+
+    /// The property for a message. A name that was computed may come from the caller, and is not repeated.
+    fn named(&self) -> String {
+        match &self.key {
+            Key::Name(name) => format!("property `{name}`"),
+            _ => "a property".to_owned(),
         }
     }
 

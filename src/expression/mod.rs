@@ -65,6 +65,7 @@ pub enum Dialect {
 }
 
 /// A value of a policy, read and checked, ready to be evaluated for each exchange.
+#[derive(Clone)]
 pub struct Expression {
     node: Node,
     needs: Needs,
@@ -86,6 +87,14 @@ impl Expression {
     pub fn literal(&self) -> Option<&str> {
         match &self.node {
             Node::Literal(Value::Str(text)) => Some(text),
+            _ => None,
+        }
+    }
+
+    /// The value, where it is the same for every exchange.
+    pub fn constant(&self) -> Option<&Value<'static>> {
+        match &self.node {
+            Node::Literal(value) => Some(value),
             _ => None,
         }
     }

@@ -9,7 +9,12 @@ use super::evaluate::{Key, Node, Step};
 use super::functions::{self, Function};
 use super::{Dialect, MAX_DEPTH, MAX_LENGTH, Needs, SyntaxError, Value};
 
-pub(super) fn parse(text: &str, _dialect: Dialect) -> Result<(Node, Needs), SyntaxError> {
+#[cfg(test)]
+mod tests;
+
+pub(super) fn parse(text: &str, dialect: Dialect) -> Result<(Node, Needs), SyntaxError> {
+    // The only dialect yet; another one decides here what becomes of an unknown function.
+    let Dialect::Gateway = dialect;
     if text.len() > MAX_LENGTH {
         return Err(SyntaxError::new(MAX_LENGTH..text.len(), "the expression is longer than 16 KiB")
             .with_hint("take long text from a named value or a file"));
@@ -174,7 +179,7 @@ impl<'t> Parser<'t> {
         }
         self.needs |= function.needs;
         let node = fold(Node::Call { function, arguments: arguments.into_iter().map(|(node, _)| node).collect() });
-        if function.has_properties {
+        if node.may_have_properties() {
             self.path(node, place)
         } else if place == Place::Expression && matches!(self.peek(), Some(b'.' | b'[' | b'?')) {
             Err(SyntaxError::new(

@@ -245,7 +245,7 @@ pub(super) fn float_as_integer(number: f64) -> Option<i64> {
 }
 
 /// .NET's `Double.ToString()` in the invariant culture: the shortest text that reads back the same, scientific from 1E+15
-/// on and below 1E-05 (learn.microsoft.com, "Standard numeric format strings").
+/// on and from 1E-05 down (learn.microsoft.com, "Standard numeric format strings").
 pub(super) fn float_text(number: f64) -> String {
     if number == 0.0 {
         return "0".to_owned();
@@ -257,7 +257,7 @@ pub(super) fn float_text(number: f64) -> String {
             format!("{}Infinity", if number < 0.0 { "-" } else { "" })
         };
     }
-    if (1e-5..1e15).contains(&number.abs()) {
+    if (1e-4..1e15).contains(&number.abs()) {
         return number.to_string();
     }
     let text = format!("{number:E}");

@@ -91,6 +91,7 @@ fn pattern(format: &str) -> Result<&str, String> {
 }
 
 fn tokens(format: &str) -> Result<Vec<Token>, String> {
+    super::check_length(format)?;
     let mut tokens = Vec::new();
     let mut characters = pattern(format)?.chars().peekable();
     while let Some(character) = characters.next() {

@@ -6,6 +6,7 @@ use crate::expression::Value;
 
 /// Writes a number in a standard (`N2`) or custom (`#,##0.00`) format.
 pub(in crate::expression) fn format(value: &Value<'_>, format: &str) -> Result<String, String> {
+    super::check_length(format)?;
     let mut letters = format.chars();
     match letters.next() {
         None => standard(value, 'G', None),
@@ -153,7 +154,7 @@ fn general(value: &Value<'_>, decimal: Decimal, precision: Option<usize>, letter
     };
     let exponent = exponent(&decimal);
     let limit = i32::try_from(precision).unwrap_or(i32::MAX);
-    if exponent >= limit || exponent < -5 {
+    if exponent >= limit || exponent <= -5 {
         let marker = if letter == 'g' { 'e' } else { 'E' };
         let text = scientific(decimal, precision - 1, marker, 2);
         return match text.split_once(marker) {
@@ -289,7 +290,9 @@ impl Section {
                     section.tokens.push(Token::Literal(character));
                 }
                 '\'' | '"' => {
-                    section.tokens.extend(characters.by_ref().take_while(|next| *next != character).map(Token::Literal))
+                    section
+                        .tokens
+                        .extend(characters.by_ref().take_while(|next| *next != character).map(Token::Literal));
                 }
                 '\\' => section.tokens.extend(characters.next().map(Token::Literal)),
                 'E' | 'e' if matches!(characters.peek(), Some('0' | '+' | '-')) => {

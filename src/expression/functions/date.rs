@@ -145,7 +145,7 @@ pub(super) const FUNCTIONS: &[Function] = &[
             check_locale(call, 1)?;
             let moment = match call.optional_text(2)? {
                 Some(format) => parse_exact(&call.text(0)?, &format)
-                    .ok_or_else(|| call.error(format_args!("the text is not a date in the format `{format}`")))?,
+                    .ok_or_else(|| call.error("the text is not a date in this format"))?,
                 None => timestamp(call, 0)?,
             };
             // No format argument at this place: the round-trip format.

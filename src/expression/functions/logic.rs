@@ -29,7 +29,7 @@ pub(super) const FUNCTIONS: &[Function] = &[
             Ok(Value::Null)
         },
     )
-    .structured(),
+    .choosing(),
     Function::new(
         "equals(value, other)",
         "Whether two values are the same; text compares with case.",
@@ -58,7 +58,7 @@ pub(super) const FUNCTIONS: &[Function] = &[
         "'yes'",
         |call| call.value(if call.boolean(0)? { 1 } else { 2 }),
     )
-    .structured(),
+    .choosing(),
     Function::new(
         "less(value, other)",
         "Whether the first number or text is less.",

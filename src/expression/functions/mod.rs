@@ -19,6 +19,17 @@ use super::{EvaluationError, Needs, Value};
 /// What a function evaluates to.
 pub(super) type Evaluated<'a> = Result<Value<'a>, EvaluationError>;
 
+/// What a function can give: decides whether `.name` and `[0]` behind a call read from its result or are literal text.
+#[derive(Clone, Copy)]
+pub(super) enum Gives {
+    /// Text, a number, a boolean or null.
+    Scalar,
+    /// An object or an array too.
+    Structure,
+    /// One of the arguments.
+    Arguments,
+}
+
 /// One function of the language.
 pub(super) struct Function {
     pub(super) name: &'static str,
@@ -29,8 +40,7 @@ pub(super) struct Function {
     result: &'static str,
     pub(super) run: for<'a> fn(&Call<'a>) -> Evaluated<'a>,
     pub(super) needs: Needs,
-    /// Whether the result can be an object or an array, so that `.name` and `[0]` after the call read from it.
-    pub(super) has_properties: bool,
+    pub(super) gives: Gives,
     /// Whether the result depends on the arguments alone.
     pub(super) is_pure: bool,
     /// Whether the first argument is the name of a header.
@@ -60,7 +70,7 @@ impl Function {
             result,
             run,
             needs: Needs::NONE,
-            has_properties: false,
+            gives: Gives::Scalar,
             is_pure: true,
             takes_header: false,
         }
@@ -75,7 +85,13 @@ impl Function {
 
     /// Can give an object or an array.
     const fn structured(mut self) -> Self {
-        self.has_properties = true;
+        self.gives = Gives::Structure;
+        self
+    }
+
+    /// Gives one of its arguments.
+    const fn choosing(mut self) -> Self {
+        self.gives = Gives::Arguments;
         self
     }
 

@@ -17,7 +17,7 @@ pub(super) const FUNCTIONS: &[Function] = &[
         |call| {
             let (mut object, name) = (object(call)?, call.text(1)?.into_owned());
             if object.contains_key(&name) {
-                return Err(call.error(format_args!("there is a property `{name}`; `setProperty` changes it")));
+                return Err(call.error("the object has this property already; `setProperty` changes it"));
             }
             object.insert(name, call.value(2)?.into_json());
             Ok(Value::Json(Cow::Owned(Json::Object(object))))
