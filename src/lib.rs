@@ -2,6 +2,7 @@
 
 pub mod backend;
 pub mod body;
+pub mod cli;
 pub mod clock;
 pub mod compile;
 pub mod config;

@@ -1,2 +1,5 @@
 //! The `sluicegate` command: arguments in, exit code out.
-fn main() {}
+
+fn main() -> std::process::ExitCode {
+    sluicegate::cli::main()
+}

@@ -228,7 +228,7 @@ fn prepare(
     }
     let target = &exchange.target;
     let rest = target.as_str().get(found.base_len..).unwrap_or_default();
-    if found.base_len > 0 || *request.uri() != *target {
+    if found.base_len > 0 || request.uri().path_and_query() != Some(target) {
         let uri = if rest.starts_with('/') {
             // A slice of the target: nothing is copied, and what it holds has been checked.
             Uri::from_maybe_shared(Bytes::copy_from_slice(rest.as_bytes()))

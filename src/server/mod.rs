@@ -38,6 +38,9 @@ use crate::body::Body;
 pub trait Handler: Send + Sync + 'static {
     /// Answers one request. The future is dropped when the client leaves.
     fn handle(&self, request: Request<Body>, connection: &Connection) -> impl Future<Output = Response<Body>> + Send;
+
+    /// Called on each worker about ten times a second, and once when it ends: to write out what was collected.
+    fn tick(&self) {}
 }
 
 /// How a server ended.

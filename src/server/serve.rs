@@ -56,6 +56,10 @@ impl<H: Handler> Shared<H> {
     pub(crate) fn settings(&self) -> &Arc<Settings> {
         &self.settings
     }
+
+    pub(crate) fn handler(&self) -> &H {
+        &self.handler
+    }
 }
 
 // === from hyper to the handler and back ===

@@ -77,6 +77,7 @@ pub(crate) async fn work<H: Handler>(
         accepting.push(tokio::spawn(accept(listener, first, shared.clone())));
     }
     let sweeping = tokio::spawn(sweep_on(shared.settings().clone()));
+    let ticking = tokio::spawn(tick_on(shared.clone()));
     // Whoever holds the other end may also just let go of it.
     let patience = shutdown.wait_for(Option::is_some).await.ok().and_then(|patience| *patience).unwrap_or_default();
     for task in accepting {
@@ -85,6 +86,8 @@ pub(crate) async fn work<H: Handler>(
     }
     let summary = drain(patience).await;
     sweeping.abort();
+    ticking.abort();
+    shared.handler().tick();
     crate::backend::clear();
     Ok(summary)
 }
@@ -166,6 +169,14 @@ async fn sweep_on(settings: Arc<Settings>) {
         refreshed_now();
         sweep(&settings, period);
         crate::backend::sweep();
+    }
+}
+
+async fn tick_on<H: Handler>(shared: Arc<Shared<H>>) {
+    const TICK: Duration = Duration::from_millis(100);
+    loop {
+        tokio::time::sleep(TICK).await;
+        shared.handler().tick();
     }
 }
 
