@@ -4,16 +4,16 @@ use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
 
-use http::{HeaderName, HeaderValue, StatusCode};
+use http::{HeaderName, StatusCode};
 use serde::de::DeserializeOwned;
 
 use super::world::World;
-use crate::gateway::Backend;
 use crate::config::diagnostic::{one_of, suggest};
 use crate::config::folder::Entry;
 use crate::config::source::{FileId, Location, Sources};
 use crate::config::{At, Diagnostic, Diagnostics, Nested, RawPolicy, Text, read};
 use crate::expression::{Dialect, Expression, Needs};
+use crate::gateway::Backend;
 use crate::pipeline::{Origin, Placed, Step};
 use crate::policy::{KINDS, Kind, Section};
 use crate::routing::TemplateError;
@@ -149,9 +149,14 @@ impl<'a, 'i> CompileCx<'a, 'i> {
             let Some(kind) = Kind::find(raw.name.get_ref()) else {
                 let known = || KINDS.iter().map(|kind| kind.name).chain(["base"]);
                 self.diagnostics.push(
-                    Diagnostic::error("unknown-policy", raw.file, raw.name.span(), format!("unknown policy `{}`", raw.name.get_ref()))
-                        .hint(format!("one of {}", one_of(known())))
-                        .maybe_hint(suggest(raw.name.get_ref(), known())),
+                    Diagnostic::error(
+                        "unknown-policy",
+                        raw.file,
+                        raw.name.span(),
+                        format!("unknown policy `{}`", raw.name.get_ref()),
+                    )
+                    .hint(format!("one of {}", one_of(known())))
+                    .maybe_hint(suggest(raw.name.get_ref(), known())),
                 );
                 continue;
             };
@@ -159,7 +164,8 @@ impl<'a, 'i> CompileCx<'a, 'i> {
                 let allowed = one_of(kind.sections.iter().map(Section::as_str));
                 let text = format!("`{}` cannot stand in `{}`", kind.name, self.section.as_str());
                 self.diagnostics.push(
-                    Diagnostic::error("wrong-section", raw.file, raw.name.span(), text).hint(format!("it belongs into {allowed}")),
+                    Diagnostic::error("wrong-section", raw.file, raw.name.span(), text)
+                        .hint(format!("it belongs into {allowed}")),
                 );
                 continue;
             }
@@ -176,7 +182,11 @@ impl<'a, 'i> CompileCx<'a, 'i> {
             self.diagnostics.push(Diagnostic::error("unknown-key", raw.file, key.span(), "`base` takes no other key"));
         }
         if !self.prefix.is_empty() || self.scope.kind == "global" {
-            let why = if self.prefix.is_empty() { "there is no broader scope than the global one" } else { "`base` stands only at the top of a section" };
+            let why = if self.prefix.is_empty() {
+                "there is no broader scope than the global one"
+            } else {
+                "`base` stands only at the top of a section"
+            };
             self.diagnostics.push(Diagnostic::error("misplaced-base", raw.file, raw.name.span(), why));
             return None;
         }
@@ -235,7 +245,11 @@ impl<'a, 'i> CompileCx<'a, 'i> {
         let Some(entry) = self.fragments.get(name.as_str()).copied() else {
             return Err(CompileError::at(name, format!("unknown fragment `{}`", name.value))
                 .code("unknown-fragment")
-                .hint(unknown_hint(&name.value, self.fragments.keys().copied(), "define it under `[fragments]` in gateway.toml")));
+                .hint(unknown_hint(
+                    &name.value,
+                    self.fragments.keys().copied(),
+                    "define it under `[fragments]` in gateway.toml",
+                )));
         };
         if let Some(outer) = &self.fragment {
             return Err(CompileError::at(name, format!("fragment `{outer}` includes a fragment"))
@@ -271,7 +285,7 @@ impl<'a, 'i> CompileCx<'a, 'i> {
     pub fn expression(&mut self, text: &Text) -> Result<Expression, CompileError> {
         match Expression::parse(text, Dialect::Gateway) {
             Ok(expression) => {
-                self.needs = self.needs | expression.needs();
+                self.needs |= expression.needs();
                 Ok(expression)
             }
             Err(error) => Err(CompileError {
@@ -302,7 +316,8 @@ impl<'a, 'i> CompileCx<'a, 'i> {
         let Some(known) = &self.scope.variables else { return };
         for (name, span) in used.filter(|(name, _)| !known.iter().any(|one| one == name)) {
             let names = known.iter().map(String::as_str);
-            let hint = if known.is_empty() { "the operation's template has none".to_owned() } else { one_of(names.clone()) };
+            let hint =
+                if known.is_empty() { "the operation's template has none".to_owned() } else { one_of(names.clone()) };
             let message = format!("the operation's template has no variable `{name}`");
             self.diagnostics.push(
                 Diagnostic::error("unknown-variable", self.file, self.inside(template, &span), message)
@@ -328,18 +343,21 @@ impl<'a, 'i> CompileCx<'a, 'i> {
 
     /// A status code.
     pub fn status(&self, code: &At<u16>) -> Result<StatusCode, CompileError> {
-        StatusCode::from_u16(code.value)
-            .ok()
-            .filter(|status| (200..=599).contains(&status.as_u16()))
-            .ok_or_else(|| CompileError::at(code, format!("`{}` is not a status that can be answered", code.value)).hint("200 to 599"))
+        StatusCode::from_u16(code.value).ok().filter(|status| (200..=599).contains(&status.as_u16())).ok_or_else(|| {
+            CompileError::at(code, format!("`{}` is not a status that can be answered", code.value)).hint("200 to 599")
+        })
     }
 
     /// A backend, by name.
     pub fn backend(&self, name: &At<String>) -> Result<Arc<Backend>, CompileError> {
         self.world.backends.get(name.as_str()).cloned().ok_or_else(|| {
-            CompileError::at(name, format!("unknown backend `{}`", name.value))
-                .code("unknown-backend")
-                .hint(unknown_hint(&name.value, self.world.backends.keys().map(String::as_str), "define it under `[backends]` in gateway.toml"))
+            CompileError::at(name, format!("unknown backend `{}`", name.value)).code("unknown-backend").hint(
+                unknown_hint(
+                    &name.value,
+                    self.world.backends.keys().map(String::as_str),
+                    "define it under `[backends]` in gateway.toml",
+                ),
+            )
         })
     }
 
@@ -351,7 +369,11 @@ impl<'a, 'i> CompileCx<'a, 'i> {
         }
         match &self.fragment {
             Some(fragment) => {
-                let inside = self.origin.path.split_once(&format!("/{fragment}/")).map_or(self.origin.path.as_str(), |(_, inside)| inside);
+                let inside = self
+                    .origin
+                    .path
+                    .split_once(&format!("/{fragment}/"))
+                    .map_or(self.origin.path.as_str(), |(_, inside)| inside);
                 format!("fragment:{fragment}/{inside}")
             }
             None => format!("{}/{}/{}", self.scope.id, self.section.as_str(), self.origin.path),
@@ -362,13 +384,6 @@ impl<'a, 'i> CompileCx<'a, 'i> {
 /// The hint for a name that is not known: the closest one, else where such names are defined.
 pub fn unknown_hint<'n>(found: &str, known: impl IntoIterator<Item = &'n str>, otherwise: &str) -> String {
     suggest(found, known).unwrap_or_else(|| otherwise.to_owned())
-}
-
-/// A header value, from text that was checked.
-pub fn header_value(text: &At<impl std::ops::Deref<Target = str>>) -> Result<HeaderValue, CompileError> {
-    HeaderValue::from_str(&text.value).map_err(|_| {
-        CompileError::at(text, "a header value cannot hold line breaks or other control characters").hint("RFC 9110 §5.5")
-    })
 }
 
 /// Whether any of the steps is a layer.

@@ -14,9 +14,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 pub use cx::{CompileCx, CompileError, Item, ScopeId, has_layer};
 pub use world::{Issuer, Shared, World};
 
+use crate::config::diagnostic::suggest;
 use crate::config::folder::{self, ApiDocument, Document, Entry, NamedText, ProductDocument};
 use crate::config::source::{FileId, Location, Sources};
-use crate::config::diagnostic::suggest;
 use crate::config::{At, Diagnostic, Diagnostics};
 use crate::gateway::{Api, Backend, Gateway, Operation, Product};
 use crate::limit;
@@ -80,7 +80,14 @@ pub fn load(origin: &Origin, shared: &Arc<Shared>) -> Loaded {
                 Diagnostic::global("unreadable", format!("the folder `{path}` cannot be read: {error}"))
                     .hint("give the path of a folder that holds gateway.toml"),
             );
-            Loaded { sources: Sources::default(), diagnostics, gateway: None, limits: None, process: settings::Process::default(), view: Vec::new() }
+            Loaded {
+                sources: Sources::default(),
+                diagnostics,
+                gateway: None,
+                limits: None,
+                process: settings::Process::default(),
+                view: Vec::new(),
+            }
         }
     }
 }
@@ -117,21 +124,28 @@ fn build(
     let file = document.gateway?;
     let world = World::build(document, folder, shared, diagnostics);
     let settings = settings::settings(document, diagnostics);
-    let fragments: Fragments<'_, '_> = document.fragments.iter().map(|entry| (entry.name.get_ref().as_str(), entry)).collect();
+    let fragments: Fragments<'_, '_> =
+        document.fragments.iter().map(|entry| (entry.name.get_ref().as_str(), entry)).collect();
     let setting = Setting { world: &world, sources, fragments: &fragments };
     let scope = ScopeId::new("global", "global");
     let global = ScopeItems::compile(&document.scope, true, &scope, file, &setting, diagnostics);
     check_fragments(document, file, &setting, diagnostics);
     let products = products(document, file, &setting, diagnostics);
-    let mut assembly = Assembly { setting, global, products, apis: Vec::new(), operations: Vec::new(), routes: Vec::new() };
+    let mut assembly =
+        Assembly { setting, global, products, apis: Vec::new(), operations: Vec::new(), routes: Vec::new() };
     let mut names: HashMap<&str, &ApiDocument<'_>> = HashMap::new();
     for api in &document.apis {
         if let Some(first) = names.insert(api.spec.name.as_str(), api) {
             let at = Location { file: first.file, span: first.spec.name.span.clone() };
             diagnostics.push(
-                Diagnostic::error("duplicate-api", api.file, api.spec.name.span.clone(), format!("two APIs are named `{}`", api.spec.name.value))
-                    .related(at, "first defined here")
-                    .hint("give each API a name of its own"),
+                Diagnostic::error(
+                    "duplicate-api",
+                    api.file,
+                    api.spec.name.span.clone(),
+                    format!("two APIs are named `{}`", api.spec.name.value),
+                )
+                .related(at, "first defined here")
+                .hint("give each API a name of its own"),
             );
         }
         assembly.api(api, diagnostics);
@@ -158,13 +172,23 @@ fn build(
 
 /// A fragment that nobody includes is compiled all the same, so that its mistakes are found; in inbound, where most
 /// policies may stand.
-fn check_fragments<'i>(document: &Document<'i>, file: FileId, setting: &Setting<'_, 'i>, diagnostics: &mut Diagnostics) {
+fn check_fragments<'i>(
+    document: &Document<'i>,
+    file: FileId,
+    setting: &Setting<'_, 'i>,
+    diagnostics: &mut Diagnostics,
+) {
     for entry in &document.fragments {
         let name = entry.name.get_ref();
         if !includes(document, name) {
             diagnostics.push(
-                Diagnostic::warning("unused-fragment", file, entry.name.span(), format!("fragment `{name}` is not included anywhere"))
-                    .hint("`policy = \"include-fragment\"` includes it"),
+                Diagnostic::warning(
+                    "unused-fragment",
+                    file,
+                    entry.name.span(),
+                    format!("fragment `{name}` is not included anywhere"),
+                )
+                .hint("`policy = \"include-fragment\"` includes it"),
             );
             let scope = ScopeId::new("fragment", &format!("fragment:{name}"));
             let mut cx = CompileCx::new(
@@ -256,7 +280,8 @@ type Pipelines = (Arc<Pipeline>, Box<[(Arc<str>, Arc<Pipeline>)]>);
 impl<'i> Assembly<'_, 'i> {
     fn pipelines(&self, products: &[Arc<Product>], api: &ScopeItems, operation: Option<&ScopeItems>) -> Pipelines {
         let under = |product: Option<&ScopeItems>| {
-            let scopes: Vec<&ScopeItems> = [Some(&self.global), product, Some(api), operation].into_iter().flatten().collect();
+            let scopes: Vec<&ScopeItems> =
+                [Some(&self.global), product, Some(api), operation].into_iter().flatten().collect();
             Arc::new(scope::pipeline(&scopes))
         };
         let mine = self.products.iter().filter(|one| products.iter().any(|product| Arc::ptr_eq(product, &one.product)));
@@ -273,9 +298,14 @@ impl<'i> Assembly<'_, 'i> {
         // A backend that is defined and wrong has been reported already.
         if !self.setting.world.broken_backends.contains(name.as_str()) {
             diagnostics.push(
-                Diagnostic::error("unknown-backend", file, name.span.clone(), format!("unknown backend `{}`", name.value))
-                    .hint("define it under `[backends]` in gateway.toml")
-                    .maybe_hint(suggest(name, backends.keys().map(String::as_str))),
+                Diagnostic::error(
+                    "unknown-backend",
+                    file,
+                    name.span.clone(),
+                    format!("unknown backend `{}`", name.value),
+                )
+                .hint("define it under `[backends]` in gateway.toml")
+                .maybe_hint(suggest(name, backends.keys().map(String::as_str))),
             );
         }
         None
@@ -286,7 +316,8 @@ impl<'i> Assembly<'_, 'i> {
         let world = self.setting.world;
         let metrics = &world.shared.metrics;
         let number = self.apis.len();
-        let key_header = settings::header_name(spec.key_header.as_ref(), "ocp-apim-subscription-key", document.file, diagnostics);
+        let key_header =
+            settings::header_name(spec.key_header.as_ref(), "ocp-apim-subscription-key", document.file, diagnostics);
         let backend = self.backend(spec.backend.as_ref(), document.file, diagnostics);
         let holds = |product: &&CompiledProduct| product.apis.iter().any(|name| **name == *spec.name.value);
         let products: Vec<Arc<Product>> = self.products.iter().filter(holds).map(|one| one.product.clone()).collect();
@@ -311,8 +342,13 @@ impl<'i> Assembly<'_, 'i> {
         let shared = self.pipelines(&products, &items, None);
         if document.operations.is_empty() {
             diagnostics.push(
-                Diagnostic::warning("no-operations", document.file, spec.name.span.clone(), format!("API `{}` has no operations, so every call is 404", spec.name.value))
-                    .hint("`[[operation]]` with a name and `match = \"GET /{id}\"`; `match = \"* /*\"` takes everything"),
+                Diagnostic::warning(
+                    "no-operations",
+                    document.file,
+                    spec.name.span.clone(),
+                    format!("API `{}` has no operations, so every call is 404", spec.name.value),
+                )
+                .hint("`[[operation]]` with a name and `match = \"GET /{id}\"`; `match = \"* /*\"` takes everything"),
             );
         }
         let mut names: HashMap<&str, &At<String>> = HashMap::new();
@@ -321,12 +357,21 @@ impl<'i> Assembly<'_, 'i> {
             if let Some(first) = names.insert(spec.name.as_str(), &spec.name) {
                 let at = Location { file: document.file, span: first.span.clone() };
                 diagnostics.push(
-                    Diagnostic::error("duplicate-operation", document.file, spec.name.span.clone(), format!("two operations are named `{}`", spec.name.value))
-                        .related(at, "first defined here"),
+                    Diagnostic::error(
+                        "duplicate-operation",
+                        document.file,
+                        spec.name.span.clone(),
+                        format!("two operations are named `{}`", spec.name.value),
+                    )
+                    .related(at, "first defined here"),
                 );
             }
             let own_backend = self.backend(spec.backend.as_ref(), document.file, diagnostics);
-            let Some((method, template)) = routes::matches(&spec.matches, document.file, self.setting.sources, diagnostics) else { continue };
+            let Some((method, template)) =
+                routes::matches(&spec.matches, document.file, self.setting.sources, diagnostics)
+            else {
+                continue;
+            };
             let mut id = ScopeId::new("operation", &format!("operation:{}/{}", api.name, spec.name.value));
             id.variables = Some(template.names().iter().map(|name| name.to_string()).collect());
             let inherit = spec.inherit.unwrap_or(true);

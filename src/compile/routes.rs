@@ -24,20 +24,26 @@ pub fn matches(
     diagnostics: &mut Diagnostics,
 ) -> Option<(Option<Method>, Template)> {
     let start = start_of(text, file, sources);
-    let (method, template) = match text.trim_end().split_once(' ') {
-        Some((method, template)) => (method, template),
-        None => {
-            diagnostics.push(
-                Diagnostic::error("bad-match", file, text.span.clone(), format!("`{}` is not a method and a path", text.value))
-                    .hint("`match = \"GET /{id}\"`"),
-            );
-            return None;
-        }
+    let Some((method, template)) = text.trim_end().split_once(' ') else {
+        diagnostics.push(
+            Diagnostic::error(
+                "bad-match",
+                file,
+                text.span.clone(),
+                format!("`{}` is not a method and a path", text.value),
+            )
+            .hint("`match = \"GET /{id}\"`"),
+        );
+        return None;
     };
     let known = METHODS.iter().map(Method::as_str);
     let parsed = match method {
         "*" => Some(None),
-        name => METHODS.iter().chain([&Method::TRACE]).find(|method| method.as_str() == name).map(|method| Some(method.clone())),
+        name => METHODS
+            .iter()
+            .chain([&Method::TRACE])
+            .find(|method| method.as_str() == name)
+            .map(|method| Some(method.clone())),
     };
     let Some(method) = parsed else {
         diagnostics.push(
@@ -69,10 +75,17 @@ fn template_error(error: TemplateError, file: FileId, start: usize) -> Diagnosti
 }
 
 /// Builds the router; conflicts are mistakes of the configuration.
-pub(super) fn build(routes: &[Route], document: &Document<'_>, sources: &Sources, diagnostics: &mut Diagnostics) -> Router<u32, u32> {
+pub(super) fn build(
+    routes: &[Route],
+    document: &Document<'_>,
+    sources: &Sources,
+    diagnostics: &mut Diagnostics,
+) -> Router<u32, u32> {
     let mut builder = Router::builder();
-    let handles: Vec<Option<ApiHandle>> =
-        (0u32..).zip(&document.apis).map(|(number, api)| add_api(&mut builder, number, api, sources, diagnostics)).collect();
+    let handles: Vec<Option<ApiHandle>> = (0u32..)
+        .zip(&document.apis)
+        .map(|(number, api)| add_api(&mut builder, number, api, sources, diagnostics))
+        .collect();
     for route in routes {
         let Some(handle) = handles.get(route.api).copied().flatten() else { continue };
         let id = u32::try_from(route.operation).unwrap_or(u32::MAX);
@@ -117,7 +130,11 @@ fn add_api(
     Some(builder.api(number, &hosts, &base?, version.as_ref()))
 }
 
-fn version(spec: &VersionSpec, _: FileId, fail: &mut impl FnMut(&At<String>, TemplateError)) -> Result<Option<Version>, ()> {
+fn version(
+    spec: &VersionSpec,
+    _: FileId,
+    fail: &mut impl FnMut(&At<String>, TemplateError),
+) -> Result<Option<Version>, ()> {
     let Some(value) = &spec.value else { return Ok(None) };
     let name = spec.name.as_ref().map_or("api-version", |name| name.as_str());
     let scheme = match spec.scheme {
@@ -128,7 +145,14 @@ fn version(spec: &VersionSpec, _: FileId, fail: &mut impl FnMut(&At<String>, Tem
             Err(_) => {
                 let field = spec.name.as_ref().unwrap_or(value);
                 let hint = Some("letters, digits and `-` (RFC 9110 §5.1)".to_owned());
-                fail(field, TemplateError { span: 0..name.len(), message: format!("`{name}` cannot be the name of a header"), hint });
+                fail(
+                    field,
+                    TemplateError {
+                        span: 0..name.len(),
+                        message: format!("`{name}` cannot be the name of a header"),
+                        hint,
+                    },
+                );
                 return Err(());
             }
         },
@@ -158,39 +182,63 @@ impl Report<'_, '_> {
     fn conflict(&mut self, conflict: &Conflict<u32, u32>) {
         let diagnostic = match conflict {
             Conflict::Duplicate { first, second, .. } => {
-                let (Some((first, at, file)), Some((second, place, _))) = (self.operation(*first), self.operation(*second)) else { return };
+                let (Some((first, at, file)), Some((second, place, _))) =
+                    (self.operation(*first), self.operation(*second))
+                else {
+                    return;
+                };
                 // `*` beside a method of its own repeats itself once for each method.
-                let text = format!("operation `{}` has the same method and template as `{}`", second.value, first.value);
+                let text =
+                    format!("operation `{}` has the same method and template as `{}`", second.value, first.value);
                 Diagnostic::error("duplicate-match", file, place.span.clone(), text)
                     .related(Location { file, span: at.span.clone() }, "this one answers")
                     .hint("give them different paths, or make them one operation")
             }
             Conflict::Ambiguous { first, second, overlap, .. } => {
-                let (Some((first, at, file)), Some((second, place, _))) = (self.operation(*first), self.operation(*second)) else { return };
+                let (Some((first, at, file)), Some((second, place, _))) =
+                    (self.operation(*first), self.operation(*second))
+                else {
+                    return;
+                };
                 let why = match overlap {
                     Overlap::VariableNames => "they differ only in the names of their variables",
                     Overlap::Patterns => "their patterns match the same text",
                     Overlap::Query => "one request can have the query parameters of both",
                 };
-                let text = format!("operations `{}` and `{}` match the same requests: {why}", first.value, second.value);
+                let text =
+                    format!("operations `{}` and `{}` match the same requests: {why}", first.value, second.value);
                 Diagnostic::error("ambiguous-match", file, place.span.clone(), text)
                     .related(Location { file, span: at.span.clone() }, "the other one")
                     .hint("make their literal text differ")
             }
             Conflict::ShadowedApi { first, second, host } => {
-                let (Some((first, at, first_file)), Some((second, place, file))) = (self.api(*first), self.api(*second)) else { return };
+                let (Some((first, at, first_file)), Some((second, place, file))) =
+                    (self.api(*first), self.api(*second))
+                else {
+                    return;
+                };
                 let host = match host {
                     HostPattern::Any => "every host".to_owned(),
                     host => format!("host `{host}`"),
                 };
-                let text = format!("API `{}` is never reached: `{}` has the same path and version on {host}", second.value, first.value);
+                let text = format!(
+                    "API `{}` is never reached: `{}` has the same path and version on {host}",
+                    second.value, first.value
+                );
                 Diagnostic::error("shadowed-api", file, place.span.clone(), text)
                     .related(Location { file: first_file, span: at.span.clone() }, "this one answers")
                     .hint("give it a path, a host or a version of its own")
             }
             Conflict::VersionSchemes { first, second, .. } => {
-                let (Some((first, at, first_file)), Some((second, place, file))) = (self.api(*first), self.api(*second)) else { return };
-                let text = format!("APIs `{}` and `{}` share a path and tell their versions apart in different ways", first.value, second.value);
+                let (Some((first, at, first_file)), Some((second, place, file))) =
+                    (self.api(*first), self.api(*second))
+                else {
+                    return;
+                };
+                let text = format!(
+                    "APIs `{}` and `{}` share a path and tell their versions apart in different ways",
+                    first.value, second.value
+                );
                 Diagnostic::error("version-schemes", file, place.span.clone(), text)
                     .related(Location { file: first_file, span: at.span.clone() }, "the other one")
                     .hint("use the same `scheme` and `name` for both")

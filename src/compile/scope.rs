@@ -4,9 +4,9 @@ use std::collections::HashMap;
 
 use super::cx::{CompileCx, Item, ScopeId};
 use super::world::World;
+use crate::config::Diagnostics;
 use crate::config::folder::{Entry, RawPolicy, ScopeDocument};
 use crate::config::source::{FileId, Sources};
-use crate::config::Diagnostics;
 use crate::pipeline::{Pipeline, Placed};
 use crate::policy::Section;
 

@@ -45,14 +45,24 @@ fn bytes(size: Option<Size>, default: usize) -> usize {
     size.map_or(default, |size| usize::try_from(size.0).unwrap_or(usize::MAX))
 }
 
-fn address(text: Option<&At<String>>, default: &str, file: Option<FileId>, diagnostics: &mut Diagnostics) -> Option<SocketAddr> {
+fn address(
+    text: Option<&At<String>>,
+    default: &str,
+    file: Option<FileId>,
+    diagnostics: &mut Diagnostics,
+) -> Option<SocketAddr> {
     let written = text.map_or(default, |text| text.as_str());
     match (written.parse(), text, file) {
         (Ok(address), ..) => Some(address),
         (Err(_), Some(text), Some(file)) => {
             diagnostics.push(
-                Diagnostic::error("bad-address", file, text.span.clone(), format!("`{written}` is not an address to listen on"))
-                    .hint("an IP address and a port, for example `127.0.0.1:8080`, `0.0.0.0:8080` or `[::]:8080`"),
+                Diagnostic::error(
+                    "bad-address",
+                    file,
+                    text.span.clone(),
+                    format!("`{written}` is not an address to listen on"),
+                )
+                .hint("an IP address and a port, for example `127.0.0.1:8080`, `0.0.0.0:8080` or `[::]:8080`"),
             );
             None
         }
@@ -69,7 +79,8 @@ pub fn process(document: &Document<'_>, folder: Option<&Path>, diagnostics: &mut
         Some(text) if text.value == "off" => None,
         text => address(text.as_ref(), "127.0.0.1:9090", file, diagnostics),
     };
-    let relative = |path: &At<String>| folder.map_or_else(|| PathBuf::from(&path.value), |folder| folder.join(&path.value));
+    let relative =
+        |path: &At<String>| folder.map_or_else(|| PathBuf::from(&path.value), |folder| folder.join(&path.value));
     let body = server.limits.body_size.map_or(100 << 20, |size| size.0);
     Process {
         server: server::Settings {
@@ -104,8 +115,13 @@ pub fn settings(document: &Document<'_>, diagnostics: &mut Diagnostics) -> Optio
         match text.parse::<IpNet>().or_else(|error| text.parse::<IpAddr>().map(IpNet::from).map_err(|_| error)) {
             Ok(range) => proxies.push(range),
             Err(_) => diagnostics.push(
-                Diagnostic::error("bad-range", file, text.span.clone(), format!("`{}` is not an address range", text.value))
-                    .hint("an address, or CIDR such as `10.0.0.0/8` or `fd00::/8`"),
+                Diagnostic::error(
+                    "bad-range",
+                    file,
+                    text.span.clone(),
+                    format!("`{}` is not an address range", text.value),
+                )
+                .hint("an address, or CIDR such as `10.0.0.0/8` or `fd00::/8`"),
             ),
         }
     }
@@ -128,13 +144,23 @@ pub fn settings(document: &Document<'_>, diagnostics: &mut Diagnostics) -> Optio
 }
 
 /// The name of a header from the configuration, or the default.
-pub fn header_name(text: Option<&At<String>>, default: &'static str, file: FileId, diagnostics: &mut Diagnostics) -> HeaderName {
+pub fn header_name(
+    text: Option<&At<String>>,
+    default: &'static str,
+    file: FileId,
+    diagnostics: &mut Diagnostics,
+) -> HeaderName {
     let fallback = HeaderName::from_static(default);
     let Some(text) = text else { return fallback };
     HeaderName::from_bytes(text.as_bytes()).unwrap_or_else(|_| {
         diagnostics.push(
-            Diagnostic::error("bad-value", file, text.span.clone(), format!("`{}` cannot be the name of a header", text.value))
-                .hint("letters, digits and `-` (RFC 9110 §5.1)"),
+            Diagnostic::error(
+                "bad-value",
+                file,
+                text.span.clone(),
+                format!("`{}` cannot be the name of a header", text.value),
+            )
+            .hint("letters, digits and `-` (RFC 9110 §5.1)"),
         );
         fallback
     })

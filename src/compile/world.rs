@@ -5,8 +5,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use tokio::runtime::Handle;
 
 use crate::clock::Clock;
@@ -17,7 +15,7 @@ use crate::config::spec::{IssuerSpec, SubscriptionSpec, SubscriptionState};
 use crate::config::{At, Diagnostic, Diagnostics, Period};
 use crate::gateway::Backend;
 use crate::identity::subscription::{Scope, State, Subscription, SubscriptionKey};
-use crate::identity::{KeyLocation, KeyRing, KeySet, RemoteKeyRegistry, RemoteKeys, RemoteKeysOptions, VerificationKey};
+use crate::identity::{KeyLocation, KeyRing, RemoteKeyRegistry, RemoteKeys, RemoteKeysOptions, VerificationKey};
 use crate::limit;
 use crate::telemetry::Metrics;
 
@@ -87,7 +85,12 @@ pub struct World {
 
 impl World {
     /// Builds the named things; mistakes go to `diagnostics`.
-    pub fn build(document: &Document<'_>, folder: Option<&Path>, shared: &Arc<Shared>, diagnostics: &mut Diagnostics) -> Self {
+    pub fn build(
+        document: &Document<'_>,
+        folder: Option<&Path>,
+        shared: &Arc<Shared>,
+        diagnostics: &mut Diagnostics,
+    ) -> Self {
         let mut world = Self {
             shared: shared.clone(),
             folder: folder.map(Path::to_owned),
@@ -114,14 +117,18 @@ impl World {
                 world.issuers.insert(entry.name.get_ref().clone(), issuer);
             }
         }
-        let subscriptions = document.subscriptions.iter().filter_map(|entry| subscription(entry, document, file, diagnostics));
+        let subscriptions =
+            document.subscriptions.iter().filter_map(|entry| subscription(entry, document, file, diagnostics));
         match KeyRing::new(subscriptions.collect::<Vec<_>>()) {
             Ok(keys) => world.keys = Arc::new(keys),
             Err(duplicate) => {
                 let place = document.subscriptions.iter().find(|entry| **entry.name.get_ref() == *duplicate.second);
-                let span = place.map_or(0..0, |entry| entry.spec.keys.first().map_or_else(|| entry.name.span(), |key| key.span.clone()));
+                let span = place.map_or(0..0, |entry| {
+                    entry.spec.keys.first().map_or_else(|| entry.name.span(), |key| key.span.clone())
+                });
                 diagnostics.push(
-                    Diagnostic::error("duplicate-key", file, span, duplicate.to_string()).hint("each key belongs to one subscription"),
+                    Diagnostic::error("duplicate-key", file, span, duplicate.to_string())
+                        .hint("each key belongs to one subscription"),
                 );
             }
         }
@@ -135,26 +142,38 @@ impl World {
         };
         let sources = [&spec.openid_config, &spec.jwks_url, &spec.key_file, &spec.secret].into_iter().flatten().count();
         if sources != 1 {
-            let text = if sources == 0 { "an issuer needs a source of keys" } else { "an issuer has one source of keys" };
+            let text =
+                if sources == 0 { "an issuer needs a source of keys" } else { "an issuer has one source of keys" };
             fail(entry.name.span(), text.to_owned(), "one of `openid-config`, `jwks-url`, `key-file` and `secret`");
             return None;
         }
         if spec.issuer.is_none() && spec.openid_config.is_none() {
-            fail(entry.name.span(), "missing key `issuer`".to_owned(), "the `iss` value of its tokens; only `openid-config` tells it by itself");
+            fail(
+                entry.name.span(),
+                "missing key `issuer`".to_owned(),
+                "the `iss` value of its tokens; only `openid-config` tells it by itself",
+            );
             return None;
         }
-        let mut issuer =
-            Issuer { issuer: spec.issuer.as_ref().map(|text| text.value.as_str().into()), keys: Vec::new(), remote: None };
+        let mut issuer = Issuer {
+            issuer: spec.issuer.as_ref().map(|text| text.value.as_str().into()),
+            keys: Vec::new(),
+            remote: None,
+        };
         if let Some(path) = &spec.key_file {
             match self.key_file(path) {
                 Ok(keys) => issuer.keys = keys,
-                Err(message) => fail(path.span.clone(), message, "a PEM public key or certificate, or a JSON key set (RFC 7517)"),
+                Err(message) => {
+                    fail(path.span.clone(), message, "a PEM public key or certificate, or a JSON key set (RFC 7517)");
+                }
             }
         } else if let Some(secret) = &spec.secret {
             match VerificationKey::from_base64_secret(secret) {
                 Ok(key) => issuer.keys = vec![key],
                 // The message must not repeat the value.
-                Err(error) => fail(secret.span.clone(), error.to_string(), "Base64 of at least 32 bytes (RFC 7518 §3.2)"),
+                Err(error) => {
+                    fail(secret.span.clone(), error.to_string(), "Base64 of at least 32 bytes (RFC 7518 §3.2)");
+                }
             }
         } else if let Some((location, text)) = spec
             .openid_config
@@ -181,7 +200,8 @@ impl World {
         };
         let Shared { clock, control, .. } = &*self.shared;
         if self.shared.offline {
-            return RemoteKeys::new(location, options, clock.clone(), control.clone()).map_err(|error| error.to_string());
+            return RemoteKeys::new(location, options, clock.clone(), control.clone())
+                .map_err(|error| error.to_string());
         }
         self.shared.remote_keys.get(location, options, clock, control).map_err(|error| error.to_string())
     }
@@ -191,9 +211,13 @@ impl World {
         let bytes = self.read_file(path)?;
         if bytes.trim_ascii_start().starts_with(b"{") {
             let text = String::from_utf8_lossy(&bytes);
-            let set: serde_json::Value = serde_json::from_str(&text).map_err(|error| format!("`{}` is not JSON: {error}", path.value))?;
+            let set: serde_json::Value =
+                serde_json::from_str(&text).map_err(|error| format!("`{}` is not JSON: {error}", path.value))?;
             let keys = set.get("keys").and_then(|keys| keys.as_array().cloned()).unwrap_or_else(|| vec![set]);
-            return keys.iter().map(|key| VerificationKey::from_jwk(&key.to_string()).map_err(|error| error.to_string())).collect();
+            return keys
+                .iter()
+                .map(|key| VerificationKey::from_jwk(&key.to_string()).map_err(|error| error.to_string()))
+                .collect();
         }
         let text = String::from_utf8(bytes).map_err(|_| format!("`{}` is not text", path.value))?;
         VerificationKey::from_pem(&text).map(|key| vec![key]).map_err(|error| error.to_string())
@@ -204,17 +228,6 @@ impl World {
         let full = self.folder.as_ref().map_or_else(|| PathBuf::from(&path.value), |folder| folder.join(&path.value));
         std::fs::read(&full).map_err(|error| format!("`{}` cannot be read: {error}", path.value))
     }
-
-    /// A key set from keys of several sources.
-    pub fn key_set(keys: Vec<VerificationKey>) -> KeySet {
-        KeySet::new(keys)
-    }
-}
-
-/// Base64 as people write it, with or without line breaks.
-pub fn decode_base64(text: &str) -> Option<Vec<u8>> {
-    let text: String = text.chars().filter(|c| !c.is_ascii_whitespace()).collect();
-    STANDARD.decode(text).ok()
 }
 
 fn subscription(
@@ -240,23 +253,38 @@ fn subscription(
     }
     if spec.keys.is_empty() {
         diagnostics.push(
-            Diagnostic::warning("no-keys", file, entry.name.span(), format!("subscription `{}` has no keys, so nobody can use it", entry.name.get_ref()))
-                .hint("keys = [\"sha256:…\"]"),
+            Diagnostic::warning(
+                "no-keys",
+                file,
+                entry.name.span(),
+                format!("subscription `{}` has no keys, so nobody can use it", entry.name.get_ref()),
+            )
+            .hint("keys = [\"sha256:…\"]"),
         );
     }
     if spec.product.is_some() && !spec.apis.is_empty() {
         diagnostics.push(
-            Diagnostic::error("bad-subscription", file, entry.name.span(), "a subscription grants a product or a list of APIs")
-                .hint("give `product` or `apis`"),
+            Diagnostic::error(
+                "bad-subscription",
+                file,
+                entry.name.span(),
+                "a subscription grants a product or a list of APIs",
+            )
+            .hint("give `product` or `apis`"),
         );
     }
     if let Some(product) = &spec.product
         && !document.products.iter().any(|known| *known.name.get_ref() == product.value)
     {
         diagnostics.push(
-            Diagnostic::error("unknown-product", file, product.span.clone(), format!("unknown product `{}`", product.value))
-                .hint("define it under `[products]` in gateway.toml")
-                .maybe_hint(suggest(product, document.products.iter().map(|known| known.name.get_ref().as_str()))),
+            Diagnostic::error(
+                "unknown-product",
+                file,
+                product.span.clone(),
+                format!("unknown product `{}`", product.value),
+            )
+            .hint("define it under `[products]` in gateway.toml")
+            .maybe_hint(suggest(product, document.products.iter().map(|known| known.name.get_ref().as_str()))),
         );
     }
     known_apis(&spec.apis, document, file, diagnostics);
@@ -266,8 +294,13 @@ fn subscription(
             Ok(time) => Some(SystemTime::from(time)),
             Err(_) => {
                 diagnostics.push(
-                    Diagnostic::error("bad-value", file, text.span.clone(), format!("`{}` is not a date and time", text.value))
-                        .hint("RFC 3339 with a time zone: `2027-01-31T00:00:00Z`"),
+                    Diagnostic::error(
+                        "bad-value",
+                        file,
+                        text.span.clone(),
+                        format!("`{}` is not a date and time", text.value),
+                    )
+                    .hint("RFC 3339 with a time zone: `2027-01-31T00:00:00Z`"),
                 );
                 None
             }

@@ -44,7 +44,11 @@ impl Target {
     /// An endpoint, labelled by its host and port.
     pub fn new(endpoint: Arc<Endpoint>) -> Self {
         let host = endpoint.host();
-        let label = if host.contains(':') { format!("[{host}]:{}", endpoint.port()) } else { format!("{host}:{}", endpoint.port()) };
+        let label = if host.contains(':') {
+            format!("[{host}]:{}", endpoint.port())
+        } else {
+            format!("{host}:{}", endpoint.port())
+        };
         Self { endpoint, label: label.into() }
     }
 }
@@ -92,7 +96,11 @@ pub struct Registry {
 
 impl Registry {
     /// The endpoint with this URL and these settings: the one of the last configuration when nothing changed.
-    pub fn endpoint(&self, url: &Uri, settings: EndpointSettings) -> Result<Arc<Endpoint>, crate::backend::EndpointError> {
+    pub fn endpoint(
+        &self,
+        url: &Uri,
+        settings: EndpointSettings,
+    ) -> Result<Arc<Endpoint>, crate::backend::EndpointError> {
         let key = format!("{url} {settings:?}");
         let mut endpoints = self.endpoints.lock();
         if let Some(endpoint) = endpoints.get(&key) {
@@ -140,14 +148,22 @@ pub fn build(name: &str, spec: &BackendSpec, folder: Option<&Path>, shared: &Sha
         idle_timeout: or(&spec.keep_alive, Duration::from_secs(60)),
         max_connections: spec.max_connections.map_or(4096, std::num::NonZeroUsize::get),
         preserve_host: spec.preserve_host,
-        authorities: spec.ca_file.as_ref().map(|path| folder.map_or_else(|| PathBuf::from(&path.value), |folder| folder.join(&path.value))),
+        authorities: spec
+            .ca_file
+            .as_ref()
+            .map(|path| folder.map_or_else(|| PathBuf::from(&path.value), |folder| folder.join(&path.value))),
     };
     let targets = urls.into_iter().map(|url| target(url, &settings, shared)).collect::<Result<_, _>>()?;
     Ok(Backend::new(name, targets, deadlines, shared.metrics.backend(name)))
 }
 
 fn target(url: &At<String>, settings: &EndpointSettings, shared: &Shared) -> Result<Target, BackendError> {
-    let fail = |message: String, hint: Option<String>| BackendError { span: Some(url.span.clone()), code: "bad-url", message, hint };
+    let fail = |message: String, hint: Option<String>| BackendError {
+        span: Some(url.span.clone()),
+        code: "bad-url",
+        message,
+        hint,
+    };
     let text = match url.strip_prefix("sample:") {
         Some(path) => {
             let address = shared.endpoints.sample().map_err(|message| fail(message, None))?;

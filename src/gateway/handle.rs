@@ -53,8 +53,8 @@ impl Handler for Entry {
             Ok(Entered::Run(request)) => {
                 let product = exchange.state.lock().product.clone();
                 match &exchange.operation {
-                    Some(operation) => operation.pipeline(product.as_deref()).serve(&exchange, request).await,
-                    None => exchange.gateway.unmatched.serve(&exchange, request).await,
+                    Some(operation) => operation.pipeline(product.as_deref()).serve(&exchange, *request).await,
+                    None => exchange.gateway.unmatched.serve(&exchange, *request).await,
                 }
             }
             Ok(Entered::Answered(response)) => *response,
@@ -77,7 +77,7 @@ impl Handler for Entry {
 /// What became of a request's head.
 enum Entered {
     /// It goes into its operation's pipeline.
-    Run(Request<Body>),
+    Run(Box<Request<Body>>),
     /// It was a preflight, and cors has answered it.
     Answered(Box<Response<Body>>),
 }
@@ -91,7 +91,11 @@ async fn refuse(exchange: &Arc<Exchange>, fault: Fault) -> Response<Body> {
 }
 
 /// The part of the work that never awaits: admission, routing, identity, and the headers that the gateway adds.
-fn enter(gateway: Arc<Gateway>, mut request: Request<Body>, connection: &Connection) -> (Arc<Exchange>, Result<Entered, Fault>) {
+fn enter(
+    gateway: Arc<Gateway>,
+    mut request: Request<Body>,
+    connection: &Connection,
+) -> (Arc<Exchange>, Result<Entered, Fault>) {
     let mut random = fastrand::Rng::new();
     let started = gateway.clock.now();
     let time = gateway.clock.wall();
@@ -168,7 +172,8 @@ fn place(exchange: &mut Exchange, request: &Request<Body>, authority: Authority)
         Err(miss) => miss,
     };
     let asked = request.headers().get(header::ACCESS_CONTROL_REQUEST_METHOD);
-    if let (&Method::OPTIONS, Some(asked), true) = (request.method(), asked, request.headers().contains_key(header::ORIGIN))
+    if let (&Method::OPTIONS, Some(asked), true) =
+        (request.method(), asked, request.headers().contains_key(header::ORIGIN))
         && let Ok(method) = Method::from_bytes(asked.as_bytes())
         && let Ok(found) = find(&method)
         && let Some(operation) = gateway.operations.get(found.operation as usize)
@@ -186,10 +191,11 @@ fn not_found(miss: &Miss<u32>) -> Fault {
         Miss::WrongMethod { .. } => "the API has no operation with this path and method",
         Miss::UnknownVersion { .. } => "the API has no such version",
     };
-    let mut fault = Fault::client(StatusCode::NOT_FOUND, "OperationNotFound", "Unable to match incoming request to an operation.")
-        .public("Resource not found")
-        .phrase("Resource Not Found")
-        .cause(cause);
+    let mut fault =
+        Fault::client(StatusCode::NOT_FOUND, "OperationNotFound", "Unable to match incoming request to an operation.")
+            .public("Resource not found")
+            .phrase("Resource Not Found")
+            .cause(cause);
     fault.source = "configuration";
     fault
 }
@@ -246,16 +252,15 @@ fn prepare(
         let value = exchange.request_id.clone();
         request.headers_mut().insert(gateway.settings.request_id_header.clone(), value);
     }
-    Ok(Entered::Run(request))
+    Ok(Entered::Run(Box::new(request)))
 }
+
+/// The subscription of the key that was presented, and the product that the call is made under.
+type Caller = (Option<Arc<Subscription>>, Option<Arc<Product>>);
 
 /// Who calls, by the key in the API's header or else in its query parameter, as in Azure API Management: a key that is
 /// presented must be good even where none is needed.
-fn identify(
-    exchange: &Exchange,
-    api: &Api,
-    request: &Request<Body>,
-) -> Result<(Option<Arc<Subscription>>, Option<Arc<Product>>), Fault> {
+fn identify(exchange: &Exchange, api: &Api, request: &Request<Body>) -> Result<Caller, Fault> {
     let gateway = &exchange.gateway;
     let decoded;
     let presented = match request.headers().get(&api.key_header) {
@@ -275,7 +280,8 @@ fn identify(
                 Err(refusal) => refusal,
                 Ok(()) => {
                     let product = subscription.product();
-                    let product = product.and_then(|name| gateway.products.iter().find(|product| product.name == *name));
+                    let product =
+                        product.and_then(|name| gateway.products.iter().find(|product| product.name == *name));
                     return Ok((Some(subscription.clone()), product.cloned()));
                 }
             },
@@ -288,7 +294,8 @@ fn identify(
 pub fn key_refused(exchange: &Exchange, api: &Api, refusal: &Refusal) -> Fault {
     exchange.gateway.metrics.auth_failure(refusal.reason());
     let realm = format!("{}://{}{}", exchange.scheme(), exchange.authority(), api.path);
-    let challenge = format!(r#"AzureApiManagementKey realm="{realm}",name="{}",type="header""#, title_case(&api.key_header));
+    let challenge =
+        format!(r#"AzureApiManagementKey realm="{realm}",name="{}",type="header""#, title_case(&api.key_header));
     let mut fault = Fault::client(StatusCode::UNAUTHORIZED, refusal.reason(), refusal.message())
         .public(refusal.public_message())
         .phrase("Access Denied")

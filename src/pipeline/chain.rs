@@ -16,7 +16,11 @@ use crate::body::Body;
 /// What stands at the end of a chain.
 pub trait Tail: Send + Sync + 'static {
     /// Answers a request.
-    fn run(&self, exchange: &Arc<Exchange>, request: Request<Body>) -> impl Future<Output = Result<Response<Body>, Fault>> + Send;
+    fn run(
+        &self,
+        exchange: &Arc<Exchange>,
+        request: Request<Body>,
+    ) -> impl Future<Output = Result<Response<Body>, Fault>> + Send;
 }
 
 /// One section's steps in front of a tail.

@@ -13,12 +13,12 @@ use serde_json::Value as Json;
 use smallvec::SmallVec;
 
 use super::Fault;
-use crate::gateway::Backend;
 use crate::body::{Body, BodyError};
 use crate::clock::Nanos;
+use crate::forwarded::TraceContext;
+use crate::gateway::Backend;
 use crate::gateway::{Gateway, Operation, Product};
 use crate::identity::{Subscription, Verified};
-use crate::forwarded::TraceContext;
 use crate::routing::{Capture, Value as Captured};
 use crate::server::authority::Authority;
 
@@ -305,9 +305,11 @@ impl Exchange {
                 format!("a policy needs the whole response body, and it is longer than {limit} bytes"),
             )
             .public("The backend's response is too large.")),
-            Err(error) => Err(Fault::upstream(StatusCode::BAD_GATEWAY, "BackendConnectionFailure", "the response body broke off")
-                .public("Bad gateway")
-                .cause(error)),
+            Err(error) => {
+                Err(Fault::upstream(StatusCode::BAD_GATEWAY, "BackendConnectionFailure", "the response body broke off")
+                    .public("Bad gateway")
+                    .cause(error))
+            }
         }
     }
 }
@@ -320,9 +322,11 @@ pub fn client_body(error: BodyError) -> Fault {
             "RequestBodyTooLarge",
             format!("Request body is longer than {limit} bytes."),
         ),
-        BodyError::Stalled => {
-            Fault::client(StatusCode::REQUEST_TIMEOUT, "ClientConnectionFailure", "Request body did not arrive in time.")
-        }
+        BodyError::Stalled => Fault::client(
+            StatusCode::REQUEST_TIMEOUT,
+            "ClientConnectionFailure",
+            "Request body did not arrive in time.",
+        ),
         error @ BodyError::Broken(_) => {
             Fault::client(StatusCode::BAD_REQUEST, "ClientConnectionFailure", "Request body is broken.").cause(error)
         }

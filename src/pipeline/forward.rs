@@ -27,18 +27,24 @@ impl Tail for Forward {
                 state.save_head(&request);
             }
             let chosen = state.backend.clone();
-            let backend = chosen.or_else(|| exchange.operation.as_ref().and_then(|operation| operation.backend.clone()));
+            let backend =
+                chosen.or_else(|| exchange.operation.as_ref().and_then(|operation| operation.backend.clone()));
             state.upstream.attempts += 1;
             (backend, state.forward.clone())
         };
         let Some(backend) = backend else {
-            return Err(Fault::internal("BackendNotConfigured", "the operation has no backend and no policy chose one"));
+            return Err(Fault::internal(
+                "BackendNotConfigured",
+                "the operation has no backend and no policy chose one",
+            ));
         };
         let response = send(exchange, &backend, request, &options).await?;
         if options.fail_on_error_status && response.status().as_u16() >= 400 {
             let status = response.status();
             let message = format!("the backend answered {status}, and forward-request takes that for an error");
-            return Err(Fault::upstream(status, "BackendErrorStatus", message).public("The backend answered with an error."));
+            return Err(
+                Fault::upstream(status, "BackendErrorStatus", message).public("The backend answered with an error.")
+            );
         }
         Ok(response)
     }

@@ -70,7 +70,8 @@ pub fn answer(fault: &Fault, exchange: &Exchange) -> Response<Body> {
     let message = fault.public.as_deref().unwrap_or(&fault.message);
     let id = exchange.request_id.to_str().unwrap_or_default();
     let host = exchange.authority();
-    let (body, kind) = error_body(exchange.gateway.settings.error_format, fault.status, fault.reason, message, id, host);
+    let (body, kind) =
+        error_body(exchange.gateway.settings.error_format, fault.status, fault.reason, message, id, host);
     let mut response = Response::new(Body::from(body));
     *response.status_mut() = fault.status;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));

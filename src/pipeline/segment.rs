@@ -22,7 +22,10 @@ enum Ran {
 impl Segment {
     /// A segment of these steps.
     pub fn new(steps: Vec<Placed>) -> Self {
-        debug_assert!(steps.iter().all(|placed| !matches!(placed.step, Step::Layer(_))), "a layer is not part of a segment");
+        debug_assert!(
+            steps.iter().all(|placed| !matches!(placed.step, Step::Layer(_))),
+            "a layer is not part of a segment"
+        );
         Self(steps.into_boxed_slice())
     }
 

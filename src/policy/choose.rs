@@ -67,7 +67,9 @@ impl Policy for Choose {
 
     fn compile(self, cx: &mut CompileCx<'_, '_>) -> Result<Step, CompileError> {
         if self.when.is_empty() {
-            return Err(CompileError::whole("a `choose` without `when` chooses nothing").hint("give at least one `when`"));
+            return Err(
+                CompileError::whole("a `choose` without `when` chooses nothing").hint("give at least one `when`")
+            );
         }
         let mut branches = Vec::with_capacity(self.when.len());
         for (index, when) in self.when.iter().enumerate() {

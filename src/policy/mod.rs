@@ -131,8 +131,5 @@ fn compile<'i, P: Policy>(raw: &RawPolicy<'i>, cx: &mut CompileCx<'_, 'i>) -> Op
 }
 
 /// Every policy, sorted by name. `base` is no policy: it marks where the broader scope's steps go.
-pub const KINDS: &[Kind] = &[
-    Kind::of::<choose::Choose>(),
-    Kind::of::<rewrite_uri::RewriteUri>(),
-    Kind::of::<set_header::SetHeader>(),
-];
+pub const KINDS: &[Kind] =
+    &[Kind::of::<choose::Choose>(), Kind::of::<rewrite_uri::RewriteUri>(), Kind::of::<set_header::SetHeader>()];

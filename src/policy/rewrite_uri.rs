@@ -71,7 +71,8 @@ impl Apply for Compiled {
             Target::Template(rewrite) => {
                 let value = |name: &str| cx.exchange.parameter(name);
                 rewrite.expand(value, &mut path, &mut new_query).map_err(|error| {
-                    Fault::client(StatusCode::BAD_REQUEST, "PathParameterInvalid", "A path parameter is not allowed.").cause(error)
+                    Fault::client(StatusCode::BAD_REQUEST, "PathParameterInvalid", "A path parameter is not allowed.")
+                        .cause(error)
                 })?;
             }
             Target::Expression(text) => {
@@ -91,7 +92,8 @@ impl Apply for Compiled {
             let named = new_query.clone();
             query::merge(&mut new_query, old, |pair| {
                 let name = pair.name();
-                !template.is_some_and(|template| template.has_query_parameter(&name)) && query::find(&named, &name).is_none()
+                !template.is_some_and(|template| template.has_query_parameter(&name))
+                    && query::find(&named, &name).is_none()
             });
         }
         if !new_query.is_empty() {

@@ -59,8 +59,11 @@ impl Policy for SetHeader {
     fn compile(self, cx: &mut CompileCx<'_, '_>) -> Result<Step, CompileError> {
         let name = cx.header_name(&self.name)?;
         if is_framing(&name) {
-            return Err(CompileError::at(&self.name, format!("`{name}` belongs to the connection and cannot be changed"))
-                .hint("the gateway sets it from the message it sends (RFC 9112 §6)"));
+            return Err(CompileError::at(
+                &self.name,
+                format!("`{name}` belongs to the connection and cannot be changed"),
+            )
+            .hint("the gateway sets it from the message it sends (RFC 9112 §6)"));
         }
         let written = self.value.iter().chain(&self.values);
         let values = written.map(|value| HeaderText::compile(value, cx)).collect::<Result<Vec<_>, _>>()?;
@@ -113,10 +116,12 @@ impl Apply for Set {
             }
             return Ok(Flow::Next);
         }
-        let before: Vec<HeaderValue> = if append { headers.get_all(&self.name).iter().cloned().collect() } else { Vec::new() };
+        let before: Vec<HeaderValue> =
+            if append { headers.get_all(&self.name).iter().cloned().collect() } else { Vec::new() };
         let joined = before.iter().chain(&values).map(HeaderValue::as_bytes).collect::<Vec<_>>().join(&b","[..]);
-        let joined = HeaderValue::from_bytes(&joined)
-            .map_err(|error| Fault::internal("Internal", "the joined header values cannot stand in a header").cause(error))?;
+        let joined = HeaderValue::from_bytes(&joined).map_err(|error| {
+            Fault::internal("Internal", "the joined header values cannot stand in a header").cause(error)
+        })?;
         headers.insert(self.name.clone(), joined);
         Ok(Flow::Next)
     }

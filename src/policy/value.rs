@@ -11,6 +11,7 @@ use crate::pipeline::{Context, Fault};
 
 /// What an expression that fails becomes: Azure API Management answers 500 and tells on-error why.
 #[cold]
+#[expect(clippy::needless_pass_by_value, reason = "stands in `map_err`")]
 pub fn evaluation_failed(error: EvaluationError) -> Fault {
     Fault::internal("ExpressionValueEvaluationFailure", format!("Expression evaluation failed. {error}."))
 }
@@ -54,7 +55,8 @@ impl HeaderText {
         let expression = cx.expression(text)?;
         match expression.literal() {
             Some(literal) => HeaderValue::from_str(literal).map(Self::Literal).map_err(|_| {
-                CompileError::at(text, "a header value cannot hold line breaks or other control characters").hint("RFC 9110 §5.5")
+                CompileError::at(text, "a header value cannot hold line breaks or other control characters")
+                    .hint("RFC 9110 §5.5")
             }),
             None => Ok(Self::Expression(expression)),
         }
@@ -67,7 +69,10 @@ impl HeaderText {
             Self::Expression(expression) => {
                 let text = expression.text(cx).map_err(evaluation_failed)?;
                 HeaderValue::from_str(&text).map_err(|_| {
-                    Fault::internal("ExpressionValueEvaluationFailure", "Expression evaluation failed. The result cannot stand in a header.")
+                    Fault::internal(
+                        "ExpressionValueEvaluationFailure",
+                        "Expression evaluation failed. The result cannot stand in a header.",
+                    )
                 })
             }
         }
@@ -111,7 +116,9 @@ impl StatusValue {
     pub fn compile(text: &Text, cx: &mut CompileCx<'_, '_>) -> Result<Self, CompileError> {
         let expression = cx.expression(text)?;
         let Some(literal) = expression.literal() else { return Ok(Self::Expression(expression)) };
-        let code: u16 = literal.parse().map_err(|_| CompileError::at(text, format!("`{literal}` is not a status code")).hint("200 to 599"))?;
+        let code: u16 = literal
+            .parse()
+            .map_err(|_| CompileError::at(text, format!("`{literal}` is not a status code")).hint("200 to 599"))?;
         cx.status(&At { value: code, span: text.span.clone() }).map(Self::Literal)
     }
 
