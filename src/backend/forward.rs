@@ -280,7 +280,7 @@ fn finish(
             }
             Body::Empty
         } else {
-            Body::Upstream(Answer::new(incoming, returning, deadline, deadlines.idle, limit))
+            Body::Upstream(Box::new(Answer::new(incoming, returning, deadline, deadlines.idle, limit)))
         }
     }))
 }

@@ -310,6 +310,6 @@ mod tests {
         let task = size(serve::<Nothing>);
         assert!(task <= 2048, "the task of a connection takes {task} bytes");
         assert!(size_of::<Connection>() <= 320, "{}", size_of::<Connection>());
-        assert!(size_of::<Body>() <= 176, "{}", size_of::<Body>());
+        assert!(size_of::<Body>() <= 48, "{}", size_of::<Body>());
     }
 }
