@@ -282,3 +282,27 @@ impl Drop for InFlight {
         self.0.control.request_ends();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keeps_one_value_of_one_type() {
+        let connection = Connection::for_tests(Framing::Clear);
+        assert_eq!(connection.cached(|| 1_u32), Some(&1));
+        assert_eq!(connection.cached(|| 2_u32), Some(&1));
+        assert_eq!(connection.cached(|| "other"), None);
+    }
+
+    #[test]
+    fn commands_only_grow_stronger() {
+        let control = Control::default();
+        for (given, want) in
+            [(Command::Drain, Command::Drain), (Command::Close, Command::Close), (Command::Drain, Command::Close)]
+        {
+            control.give(given);
+            assert_eq!(control.command(), want);
+        }
+    }
+}
