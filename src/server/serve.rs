@@ -91,6 +91,10 @@ impl<H: Handler> hyper::service::Service<Request<Incoming>> for Dispatch<H> {
                 response.headers_mut().remove(http::header::CONTENT_LENGTH);
             }
             let http2 = guard.connection().is_http2();
+            if http2 {
+                // Faults that end an HTTP/1.1 connection say so; in HTTP/2 the field is forbidden (RFC 9113 §8.2.2).
+                response.headers_mut().remove(http::header::CONNECTION);
+            }
             Ok(response.map(|body| Outgoing { body, guard, http2, untaken: false }))
         })
     }
