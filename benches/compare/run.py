@@ -2,6 +2,7 @@
 """What a request costs in CPU time: the gateway beside nginx (Debian's nginx-light) doing the same, in one run.
 
     run.py [--gateway target/release/sluicegate] [--scenarios plain,policies] [--rounds 5] [--seconds 2]
+    run.py --gateway OLD --gateway NEW   two builds in one run
     run.py --idle            memory of idle keep-alive connections instead
     run.py --peer NAME=COMMAND   another proxy; {PORT}, {BACKEND} are filled in (it joins `plain` only)
 
@@ -116,9 +117,9 @@ def memory(root):
 
 
 class Peer:
-    def __init__(self, name, command, backend, features):
+    def __init__(self, name, command, backend, features, is_gateway=False):
         self.name, self.port = name, free_port()
-        directory = WORK / f"{name}-{self.port}"
+        directory = WORK / f"peer-{self.port}"
         directory.mkdir()
         directory.chmod(0o777)
         digests = ", ".join(f'"sha256:{hashlib.sha256(f"key{n}".encode()).hexdigest()}"' for n in range(10))
@@ -126,7 +127,7 @@ class Peer:
         if name == "nginx":
             (directory / "nginx.conf").write_text(fill("nginx.conf", features, words))
             command = ["nginx", "-c", str(directory / "nginx.conf")]
-        elif name == "sluicegate":
+        elif is_gateway:
             for file in ("gateway.toml", "bench.toml"):
                 (directory / file).write_text(fill(file, features, words))
             command = [command, "run", str(directory)]
@@ -199,7 +200,7 @@ def measure(name, peers, rounds, seconds):
 
 
 def idle(gateway, backend):
-    peer = Peer("sluicegate", gateway, backend, {"nolog"})
+    peer = Peer("sluicegate", gateway, backend, {"nolog"}, True)
     time.sleep(0.5)
     print(f"idle process: {memory(peer.process.pid) / 1024:.1f} MiB")
     resource.setrlimit(resource.RLIMIT_NOFILE, (20000, 20000))
@@ -223,13 +224,14 @@ def idle(gateway, backend):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--gateway", default=str(HERE.parent.parent / "target/release/sluicegate"))
+    parser.add_argument("--gateway", action="append")
     parser.add_argument("--scenarios", default=",".join(SCENARIOS))
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=int, default=2)
     parser.add_argument("--peer", action="append", default=[])
     parser.add_argument("--idle", action="store_true")
     options = parser.parse_args()
+    options.gateway = options.gateway or [str(HERE.parent.parent / "target/release/sluicegate")]
     directory = WORK / "backend"
     directory.mkdir()
     directory.chmod(0o777)
@@ -241,11 +243,15 @@ def main():
     running = []
     try:
         if options.idle:
-            idle(options.gateway, backend)
+            for gateway in options.gateway:
+                idle(gateway, backend)
             return
         print("| scenario | proxy | CPU per request | range | ÷ nginx |\n|---|---|---:|---:|---:|")
         for name in options.scenarios.split(","):
-            running = [Peer("nginx", None, backend, SCENARIOS[name][0]), Peer("sluicegate", options.gateway, backend, SCENARIOS[name][0])]
+            features = SCENARIOS[name][0]
+            running = [Peer("nginx", None, backend, features)]
+            for number, gateway in enumerate(options.gateway):
+                running.append(Peer("sluicegate" if number == 0 else gateway, gateway, backend, features, True))
             if name == "plain":
                 running += [Peer(*peer.split("=", 1), backend, set()) for peer in options.peer]
             measure(name, running, options.rounds, options.seconds)
@@ -256,6 +262,7 @@ def main():
         for peer in running:
             peer.stop()
         serving.terminate()
+        serving.wait()
         shutil.rmtree(WORK, ignore_errors=True)
 
 
