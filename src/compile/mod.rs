@@ -1,6 +1,7 @@
 //! Configuration → pipeline: the only module that knows both sides.
 
 mod cx;
+mod kept;
 mod routes;
 mod scope;
 mod settings;
@@ -12,6 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 pub use cx::{CompileCx, CompileError, Item, ScopeId, has_layer};
+pub use kept::Kept;
 pub use world::{Issuer, Shared, World};
 
 use crate::config::diagnostic::suggest;
