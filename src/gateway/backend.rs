@@ -127,6 +127,12 @@ impl Backend {
         Err(unavailable)
     }
 
+    /// Whether the breakers of all endpoints are open.
+    pub fn is_open(&self, now: Nanos) -> bool {
+        let open = |target: &Target| target.circuit.as_ref().is_some_and(|circuit| circuit.breaker.is_open_at(now));
+        !self.endpoints.is_empty() && self.endpoints.iter().all(open)
+    }
+
     /// All endpoints.
     pub fn endpoints(&self) -> &[Target] {
         &self.endpoints

@@ -98,6 +98,11 @@ impl Breaker {
         self.open_until.load(Ordering::Acquire) != 0
     }
 
+    /// Whether a call would be refused now.
+    pub fn is_open_at(&self, now: Nanos) -> bool {
+        self.open_until.load(Ordering::Acquire) > now.0
+    }
+
     fn failed(&self, probe: u64, retry_after: Option<Duration>, now: Nanos) {
         let asked = retry_after.filter(|_| self.settings.accept_retry_after).map(|wait| wait.min(LONGEST_RETRY_AFTER));
         let until = (now + asked.unwrap_or(self.settings.trip)).0.max(now.0 + 1);

@@ -186,13 +186,11 @@ impl RateLimit {
                 && ((other.period > period && other.calls <= calls) || (other.period < period && other.calls >= calls))
         });
         if let Some(other) = other {
-            let (longer, shorter) = if other.period > period { ("other", "this") } else { ("this", "other") };
-            let message = format!(
-                "the limit of {calls} calls in {period:?} beside one of {} in {:?}: {shorter} one is never reached",
-                other.calls, other.period
-            );
-            let hint = format!("the longer period ({longer} one) should allow more calls");
-            cx.warn(&self.calls, "limits-contradict", message, hint);
+            let (this, other) = ((calls, period), (other.calls, other.period));
+            let ((few, long), (many, short)) = if other.1 > period { (other, this) } else { (this, other) };
+            let message =
+                format!("beside {few} calls in {long:?}, a limit of {many} calls in {short:?} is never reached");
+            cx.warn(&self.calls, "limits-contradict", message, "the longer period should allow more calls");
         }
         cx.rates.push(RateSeen { list, key, calls, period });
     }

@@ -29,7 +29,8 @@ use crate::telemetry::metrics;
 /// 429 only when it carries `Retry-After`. Methods that are not idempotent (POST, PATCH) are repeated only when the request
 /// provably never reached the backend or carries `Idempotency-Key`, unless `any-method` says otherwise. A `Retry-After` of the
 /// backend takes the place of the backoff when it is no longer than `max-retry-after` and fits a `timeout` in front; otherwise
-/// there is no further try. When there is none, the caller gets the last answer as it is.
+/// there is no further try, and none either when the circuit breakers of the backend are all open. When there is none, the
+/// caller gets the last answer as it is.
 ///
 /// Retries are taken from a budget, so that they cannot multiply an outage; it is kept over a reload.
 ///
@@ -221,19 +222,30 @@ enum Judge {
 }
 
 impl Compiled {
-    /// A wait that is asked for and too long ends the tries.
-    fn bounded(&self, verdict: Verdict) -> Verdict {
+    /// A wait that is asked for and too long ends the tries, and so does an open circuit breaker.
+    fn bounded(&self, verdict: Verdict, exchange: &Exchange) -> Verdict {
         match verdict {
             Verdict::Retry { after: Some(after) } if after > self.max_retry_after => Verdict::Done,
+            Verdict::Retry { .. } if self.is_hopeless(exchange) => Verdict::Done,
             verdict => verdict,
         }
+    }
+
+    /// Whether another try would only be refused: the caller is better served by what the backend said last. A condition is its
+    /// author's own word, who may have another backend in mind.
+    fn is_hopeless(&self, exchange: &Exchange) -> bool {
+        if matches!(self.judge, Judge::Condition(_)) {
+            return false;
+        }
+        let backend = exchange.state.lock().upstream.backend.clone();
+        backend.is_some_and(|backend| backend.is_open(exchange.gateway.clock.now()))
     }
 
     fn wanted(&self, wanted: bool, headers: &HeaderMap, exchange: &Exchange) -> Verdict {
         if !wanted {
             return Verdict::Done;
         }
-        self.bounded(Verdict::Retry { after: retry_after(headers, exchange.gateway.clock.wall()) })
+        self.bounded(Verdict::Retry { after: retry_after(headers, exchange.gateway.clock.wall()) }, exchange)
     }
 }
 
@@ -252,7 +264,9 @@ impl Retryable<Body, Fault> for Compiled {
     ) -> Result<Verdict, Fault> {
         let Some(exchange) = exchange else { return Ok(Verdict::Done) };
         Ok(match &self.judge {
-            Judge::Usual => self.bounded(usual_verdict(response.status(), response.headers(), &exchange.gateway.clock)),
+            Judge::Usual => {
+                self.bounded(usual_verdict(response.status(), response.headers(), &exchange.gateway.clock), exchange)
+            }
             Judge::Statuses(ranges) => {
                 self.wanted(statuses::contains(ranges, response.status()), response.headers(), exchange)
             }
