@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-pub use cx::{CompileCx, CompileError, Item, ScopeId, has_layer};
+pub use cx::{CompileCx, CompileError, Item, ScopeId, has_layer, unknown_hint};
 pub use world::{Issuer, Shared, World};
 
 use crate::config::diagnostic::suggest;

@@ -8,7 +8,9 @@ use serde_json::json;
 use super::super::test_support::{Answer, Issuer, Signer};
 
 use super::*;
-use crate::identity::{Outcome, RemoteKeyRegistry, RemoteSource, TokenError, TokenRules, TokenVerifier, Verified, VerifierError};
+use crate::identity::{
+    Outcome, RemoteKeyRegistry, RemoteSource, TokenError, TokenRules, TokenVerifier, Verified, VerifierError,
+};
 
 fn minutes(count: u64) -> Duration {
     Duration::from_secs(60 * count)
