@@ -49,14 +49,16 @@ impl Server {
             in_flight: families.gauge("in_flight_requests", "Exchanges in progress."),
             open: families.gauge("connections_open", "Client connections that are open."),
             accepted: families.counter("connections_accepted_total", "Client connections accepted."),
-            refused: families.counter("connections_refused_total", "Client connections closed because a worker was full."),
+            refused: families
+                .counter("connections_refused_total", "Client connections closed because a worker was full."),
             accept_errors: families.counter("accept_errors_total", "Failed attempts to accept a client connection."),
             closed: families.counters(
                 "connections_closed_total",
                 "Client connections that the gateway closed: idle, slow_head, stalled or handshake.",
                 &["reason"],
             ),
-            malformed: families.counter("malformed_requests_total", "Messages that are no HTTP, refused by the parser."),
+            malformed: families
+                .counter("malformed_requests_total", "Messages that are no HTTP, refused by the parser."),
             upstream_open: families.gauge("upstream_connections_open", "Connections to backends that are open."),
             upstream_idle: families.gauge("upstream_connections_idle", "Connections to backends that wait in a pool."),
             upstream_opened: families.counter("upstream_connections_opened_total", "Connections opened to backends."),
@@ -66,7 +68,8 @@ impl Server {
                 "upstream_replays_total",
                 "Requests sent again because the pooled connection turned out to be dead.",
             ),
-            keys: families.add(IntGaugeVec::new(options("token_keys", "Keys of a token issuer in force."), &["source"])),
+            keys: families
+                .add(IntGaugeVec::new(options("token_keys", "Keys of a token issuer in force."), &["source"])),
             keys_age: families.add(GaugeVec::new(
                 options("token_keys_age_seconds", "Time since the keys of a token issuer were fetched."),
                 &["source"],

@@ -155,7 +155,8 @@ fn reloads_keep_the_time_of_the_configuration_in_force() {
 #[test]
 fn counts_of_workers_and_key_sources_show_when_asked_for() {
     let metrics = Metrics::new(&Clock::manual());
-    let source = KeySource { source: "https://a/keys".to_owned(), keys: 2, age: Some(Duration::from_secs(3)), failures: 1 };
+    let source =
+        KeySource { source: "https://a/keys".to_owned(), keys: 2, age: Some(Duration::from_secs(3)), failures: 1 };
     metrics.observe(&Totals { in_flight: 3, accepted: 5, closed_idle: 2, ..Totals::default() }, &[source]);
     metrics.observe(&Totals { in_flight: 2, accepted: 7, closed_idle: 2, ..Totals::default() }, &[]);
     let text = metrics.render();
