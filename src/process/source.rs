@@ -7,14 +7,38 @@ use aws_lc_rs::digest::{Context, SHA256};
 
 use crate::compile::{self, Loaded, Origin, Shared};
 
-/// A digest of every file that a configuration is made of.
+/// Digests of everything that a configuration is made of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Stamp([u8; 32]);
+pub struct Stamp {
+    folder: [u8; 32],
+    /// Apart, and never shown: a short secret could be guessed from a digest of it.
+    secrets: [u8; 32],
+}
 
 impl Stamp {
-    /// As it is shown.
+    /// The digest of the folder, as it is shown.
     pub fn text(&self) -> String {
-        self.0.iter().fold("sha256:".to_owned(), |text, byte| format!("{text}{byte:02x}"))
+        self.folder.iter().fold("sha256:".to_owned(), |text, byte| format!("{text}{byte:02x}"))
+    }
+}
+
+struct Digest(Context);
+
+impl Digest {
+    fn new() -> Self {
+        Self(Context::new(&SHA256))
+    }
+
+    /// Adds a text with its length, so that no two lists of texts look the same.
+    fn add(&mut self, bytes: &[u8]) {
+        self.0.update(&(bytes.len() as u64).to_le_bytes());
+        self.0.update(bytes);
+    }
+
+    fn finish(self) -> [u8; 32] {
+        let mut digest = [0; 32];
+        digest.copy_from_slice(self.0.finish().as_ref());
+        digest
     }
 }
 
@@ -49,31 +73,25 @@ impl Source {
 
     /// A digest of the files as they are now.
     pub fn stamp(&self) -> Stamp {
-        let mut context = Context::new(&SHA256);
-        let mut add = |bytes: &[u8]| {
-            // With its length, so that no two lists of files look the same.
-            context.update(&(bytes.len() as u64).to_le_bytes());
-            context.update(bytes);
-        };
+        let mut folder = Digest::new();
         match self.origin.read() {
             Ok(files) => {
                 for (name, text) in &files {
-                    add(name.as_bytes());
-                    add(text.as_bytes());
+                    folder.add(name.as_bytes());
+                    folder.add(text.as_bytes());
                 }
             }
-            Err(error) => add(error.to_string().as_bytes()),
+            Err(error) => folder.add(error.to_string().as_bytes()),
         }
+        let mut secrets = Digest::new();
         for path in &self.files {
-            add(path.as_os_str().as_encoded_bytes());
+            secrets.add(path.as_os_str().as_encoded_bytes());
             match std::fs::read(path) {
-                Ok(bytes) => add(&bytes),
-                Err(error) => add(error.kind().to_string().as_bytes()),
+                Ok(bytes) => secrets.add(&bytes),
+                Err(error) => secrets.add(error.kind().to_string().as_bytes()),
             }
         }
-        let mut digest = [0; 32];
-        digest.copy_from_slice(context.finish().as_ref());
-        Stamp(digest)
+        Stamp { folder: folder.finish(), secrets: secrets.finish() }
     }
 
     /// Loads the files. None while they keep changing: half of an old and half of a new configuration is neither.
