@@ -4,7 +4,7 @@ mod cx;
 mod kept;
 mod routes;
 mod scope;
-mod settings;
+pub mod settings;
 mod world;
 
 use std::collections::HashMap;
@@ -70,6 +70,8 @@ pub struct Loaded {
     pub process: settings::Process,
     /// The configuration in force as the admin listener shows it: key, value with secrets masked, file and line.
     pub view: Vec<(String, String, String)>,
+    /// The other files that it reads: secrets, keys, certificates.
+    pub files: Vec<PathBuf>,
 }
 
 /// Reads and compiles a configuration. Nothing is listened on and nothing is fetched.
@@ -90,6 +92,7 @@ pub fn load(origin: &Origin, shared: &Arc<Shared>) -> Loaded {
                 limits: None,
                 process: settings::Process::default(),
                 view: Vec::new(),
+                files: Vec::new(),
             }
         }
     }
@@ -113,8 +116,9 @@ pub fn compile(files: Vec<NamedText>, folder: Option<&Path>, shared: &Arc<Shared
     let built = build(&document, &sources, folder, shared, &mut diagnostics);
     diagnostics.sort();
     let view = settings::view(&document, &sources);
+    let files = settings::files(&document, folder);
     let (gateway, limits) = built.filter(|_| diagnostics.errors() == 0).unzip();
-    Loaded { diagnostics, gateway, limits, process, view, sources }
+    Loaded { diagnostics, gateway, limits, process, view, files, sources }
 }
 
 fn build(

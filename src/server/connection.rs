@@ -7,6 +7,7 @@ use std::sync::{Arc, OnceLock};
 use std::task::Waker;
 
 use super::admission::Limits;
+use super::counters::count;
 use super::deadline::coarse_now;
 use super::head::{Framing, UNKNOWN};
 use super::settings::Settings;
@@ -284,6 +285,10 @@ pub(crate) struct InFlight(Arc<Connection>);
 impl InFlight {
     pub(crate) fn begin(connection: Arc<Connection>, announced: u64, http10: bool) -> Self {
         connection.control.request_begins(announced, http10);
+        count(|counters| {
+            counters.requests.add();
+            counters.in_flight.add();
+        });
         Self(connection)
     }
 
@@ -295,6 +300,7 @@ impl InFlight {
 impl Drop for InFlight {
     fn drop(&mut self) {
         self.0.control.request_ends();
+        count(|counters| counters.in_flight.sub());
     }
 }
 

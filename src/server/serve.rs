@@ -81,7 +81,6 @@ impl<H: Handler> hyper::service::Service<Request<Incoming>> for Dispatch<H> {
         let body = request.body();
         let announced = if body.is_end_stream() { 0 } else { body.size_hint().exact().unwrap_or(CHUNKED) };
         let guard = InFlight::begin(self.connection.clone(), announced, request.version() == Version::HTTP_10);
-        count(|counters| counters.requests.add());
         let settings = &self.shared.settings;
         let request = request.map(|incoming| match announced {
             0 => Body::Empty,
