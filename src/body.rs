@@ -46,8 +46,9 @@ pub enum Body {
     Incoming(Incoming),
     /// A client's, as it comes, with a limit on its length and on its pauses.
     Client(Box<ClientBody>),
-    /// A backend's, as it comes.
-    Upstream(Answer),
+    /// A backend's, as it comes. Boxed: bodies are moved often, and every connection to a backend keeps room for dozens of
+    /// requests with theirs.
+    Upstream(Box<Answer>),
     /// Another one whose end somebody wants to know.
     Observed(Box<Observed>),
     /// Another one that holds a place in a concurrency limit until its end.
@@ -167,7 +168,7 @@ impl HttpBody for Body {
                 Pin::new(incoming).poll_frame(cx).map_err(|error| BodyError::Broken(error.into()))
             }
             Self::Client(client) => Pin::new(&mut **client).poll_frame(cx),
-            Self::Upstream(answer) => Pin::new(answer).poll_frame(cx),
+            Self::Upstream(answer) => Pin::new(&mut **answer).poll_frame(cx),
             Self::Observed(observed) => Pin::new(&mut **observed).poll_frame(cx),
             Self::Held(held) => Pin::new(&mut **held).poll_frame(cx),
         }

@@ -1,5 +1,6 @@
 //! The commands: arguments, and one file for each.
 
+mod key;
 mod run;
 
 use std::path::PathBuf;
@@ -31,6 +32,9 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Work with subscription keys.
+    #[command(subcommand)]
+    Key(key::Command),
     /// Serve a configuration folder.
     Run {
         /// The folder; `policies` when it is there, else the example that is part of the program.
@@ -43,6 +47,7 @@ pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let code = match arguments.command {
         None => run::run(None),
+        Some(Command::Key(command)) => key::run(&command),
         Some(Command::Run { folder }) => run::run(folder.as_deref()),
     };
     ExitCode::from(code)

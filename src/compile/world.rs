@@ -203,6 +203,14 @@ impl World {
             stale_max: or(&spec.stale_max, default.stale_max),
             ..default
         };
+        self.remote_keys(location, options)
+    }
+
+    /// Keys that are fetched: the source in use when there is one with the same options, else one that starts now.
+    ///
+    /// # Errors
+    /// Why the location or an option is refused.
+    pub fn remote_keys(&self, location: KeyLocation, options: RemoteKeysOptions) -> Result<Arc<RemoteKeys>, String> {
         let Shared { clock, control, .. } = &*self.shared;
         if self.shared.offline {
             return RemoteKeys::new(location, options, clock.clone(), control.clone())

@@ -64,7 +64,7 @@ pub struct Exchange {
 #[derive(Debug, Default)]
 pub struct State {
     /// The values of `set-variable`.
-    pub variables: SmallVec<[(Arc<str>, Json); 2]>,
+    pub variables: Vec<(Arc<str>, Json)>,
     /// Who calls, when a key was presented and found good.
     pub subscription: Option<Arc<Subscription>>,
     /// The product that the call is made under.
@@ -86,9 +86,9 @@ pub struct State {
     /// The status that the client gets.
     pub status: StatusCode,
     /// The body of the current message as JSON, parsed once.
-    pub(super) json: OnceCell<Result<Json, String>>,
+    pub(super) json: OnceCell<Box<Result<Json, String>>>,
     /// `lastError()` as JSON, made when first read.
-    pub(super) last_error: OnceCell<Option<Json>>,
+    pub(super) last_error: OnceCell<Option<Box<Json>>>,
 }
 
 /// The head of a request.

@@ -27,7 +27,7 @@ pub struct Forward {
 }
 
 impl Tail for Forward {
-    async fn run(&self, exchange: &Arc<Exchange>, request: Request<Body>) -> Result<Response<Body>, Fault> {
+    async fn run(&self, exchange: &Arc<Exchange>, request: Box<Request<Body>>) -> Result<Response<Body>, Fault> {
         let (backend, options) = {
             let mut state = exchange.state.lock();
             if self.keep_head {
@@ -44,7 +44,7 @@ impl Tail for Forward {
                 "the operation has no backend and no policy chose one",
             ));
         };
-        let response = send(exchange, &backend, request, &options).await?;
+        let response = send(exchange, &backend, *request, &options).await?;
         if options.fail_on_error_status && response.status().as_u16() >= 400 {
             let status = response.status();
             let message = format!("the backend answered {status}, and forward-request takes that for an error");
