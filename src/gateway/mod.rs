@@ -1,6 +1,7 @@
 //! A configuration, compiled: what workers read through one pointer while they serve.
 
 pub mod backend;
+pub mod breaker;
 pub mod caller;
 pub mod handle;
 

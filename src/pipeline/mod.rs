@@ -66,7 +66,7 @@ impl Pipeline {
     }
 
     /// Runs a request through; every failure has become a response.
-    pub async fn serve(&self, exchange: &Arc<Exchange>, request: Request<Body>) -> Response<Body> {
+    pub async fn serve(&self, exchange: &Arc<Exchange>, request: Box<Request<Body>>) -> Response<Body> {
         let mut response = match self.inbound.run(exchange, request).await {
             Ok(response) => response,
             Err(fault) => rescue::rescue(fault, exchange, &self.on_error).await,

@@ -5,8 +5,12 @@ mod check_header;
 mod choose;
 mod cors;
 mod ip_filter;
+mod limit_concurrency;
+mod rate_limit;
+mod retry;
 mod rewrite_uri;
 mod set_header;
+mod timeout;
 mod validate_jwt;
 mod value;
 
@@ -142,7 +146,11 @@ pub const KINDS: &[Kind] = &[
     Kind::of::<choose::Choose>(),
     Kind::of::<cors::Cors>(),
     Kind::of::<ip_filter::IpFilter>(),
+    Kind::of::<limit_concurrency::LimitConcurrency>(),
+    Kind::of::<rate_limit::RateLimit>(),
+    Kind::of::<retry::Retry>(),
     Kind::of::<rewrite_uri::RewriteUri>(),
     Kind::of::<set_header::SetHeader>(),
+    Kind::of::<timeout::Timeout>(),
     Kind::of::<validate_jwt::ValidateJwt>(),
 ];
