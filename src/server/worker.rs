@@ -150,8 +150,10 @@ async fn accept<H: Handler>(
             }
         }
     }
-    // To its client, a connection in the kernel's queue is open, and closing the listener would reset it.
+    // To its client, a connection in the kernel's queue is open, and closing the listener would reset it. With the
+    // shortest queue there is, at most one connection can slip in between the last look and the closing.
     let Ok(listener) = listener.into_std() else { return };
+    let _ = socket2::SockRef::from(&listener).listen(0);
     while let Ok((stream, peer)) = listener.accept() {
         if let Ok(stream) = stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream)) {
             take(stream, peer);
