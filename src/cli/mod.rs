@@ -1,5 +1,6 @@
 //! The commands: arguments, and one file for each.
 
+mod key;
 mod oneshot;
 mod run;
 
@@ -33,6 +34,9 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Work with subscription keys.
+    #[command(subcommand)]
+    Key(key::Command),
     /// Serve a configuration folder.
     ///
     /// The folder is watched, and a change is live at once; a mistake leaves the configuration before it in force.
@@ -66,6 +70,7 @@ enum Command {
 pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let code = match arguments.command {
+        Some(Command::Key(command)) => key::run(&command),
         None => run::run(None, run::Listeners::default()),
         Some(Command::Run { folder, listeners }) => run::run(folder, listeners),
         Some(Command::Oneshot { folder, listeners, command }) => oneshot::oneshot(folder, listeners, &command),

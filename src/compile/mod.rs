@@ -1,6 +1,7 @@
 //! Configuration → pipeline: the only module that knows both sides.
 
 mod cx;
+mod kept;
 mod routes;
 mod scope;
 pub mod settings;
@@ -11,7 +12,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-pub use cx::{CompileCx, CompileError, Item, ScopeId, has_layer};
+pub use cx::{CompileCx, CompileError, Item, RateSeen, ScopeId, has_layer, unknown_hint};
+pub use kept::Kept;
+
 pub use world::{Issuer, Shared, World};
 
 use crate::config::diagnostic::suggest;

@@ -260,6 +260,18 @@ impl State {
         }));
     }
 
+    /// Shows a fault to expressions for a moment, as on-error would see it.
+    pub fn with_fault<T>(&mut self, fault: &mut Fault, look: impl FnOnce(&mut Self) -> T) -> T {
+        self.fault = Some(std::mem::replace(fault, Fault::internal("Internal", "")));
+        self.last_error = OnceCell::new();
+        let seen = look(self);
+        if let Some(shown) = self.fault.take() {
+            *fault = shown;
+        }
+        self.last_error = OnceCell::new();
+        seen
+    }
+
     /// Forgets the parsed body, because the message or its body changed.
     pub fn forget_json(&mut self) {
         self.json = OnceCell::new();

@@ -1,8 +1,17 @@
 //! The policy catalogue: one file for each policy, and the list of them all.
 
+mod api_key;
+mod check_header;
 mod choose;
+mod cors;
+mod ip_filter;
+mod limit_concurrency;
+mod rate_limit;
+mod retry;
 mod rewrite_uri;
 mod set_header;
+mod timeout;
+mod validate_jwt;
 mod value;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator};
@@ -131,5 +140,17 @@ fn compile<'i, P: Policy>(raw: &RawPolicy<'i>, cx: &mut CompileCx<'_, 'i>) -> Op
 }
 
 /// Every policy, sorted by name. `base` is no policy: it marks where the broader scope's steps go.
-pub const KINDS: &[Kind] =
-    &[Kind::of::<choose::Choose>(), Kind::of::<rewrite_uri::RewriteUri>(), Kind::of::<set_header::SetHeader>()];
+pub const KINDS: &[Kind] = &[
+    Kind::of::<api_key::ApiKey>(),
+    Kind::of::<check_header::CheckHeader>(),
+    Kind::of::<choose::Choose>(),
+    Kind::of::<cors::Cors>(),
+    Kind::of::<ip_filter::IpFilter>(),
+    Kind::of::<limit_concurrency::LimitConcurrency>(),
+    Kind::of::<rate_limit::RateLimit>(),
+    Kind::of::<retry::Retry>(),
+    Kind::of::<rewrite_uri::RewriteUri>(),
+    Kind::of::<set_header::SetHeader>(),
+    Kind::of::<timeout::Timeout>(),
+    Kind::of::<validate_jwt::ValidateJwt>(),
+];

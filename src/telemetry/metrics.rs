@@ -248,6 +248,13 @@ impl Metrics {
                 "Retries sent (attempt) and retries that the budget refused (budget_refused).",
                 &["backend", "reason"],
             ),
+            circuits: families.add(prometheus::IntGaugeVec::new(
+                options(
+                    "backend_circuit_open",
+                    "Endpoints of a backend whose circuit breaker is open, or waits for the call that closes it.",
+                ),
+                &["backend"],
+            )),
             backends: Names::new(bounds.backends),
         });
         let build = families.add(prometheus::IntGaugeVec::new(

@@ -131,6 +131,8 @@ fn an_attempt_is_counted_by_its_outcome() {
         );
     }
     assert_has(&metrics, &[r#"sluicegate_retries_total{backend="erp",reason="budget_refused"} 1"#]);
+    backend.circuit_open().inc();
+    assert_has(&metrics, &[r#"sluicegate_backend_circuit_open{backend="erp"} 1"#]);
 }
 
 #[test]

@@ -1,0 +1,72 @@
+//! What each policy does, as files that are readable without Rust: a configuration, requests, and what the backend and the
+//! client see of them.
+//!
+//! A case is `POLICY.golden` or `POLICY.what-it-shows.golden` in this folder. Text before the first section says what it shows.
+//!
+//! ```text
+//! --- config: gateway.toml        optional; without it one backend, `upstream`, is defined
+//! --- config: orders.toml         one section for each file of the configuration folder
+//! --- file: keys.pem              other files that the configuration names
+//! --- diagnostics                 what `check` says about the configuration; left out when it says nothing
+//! --- request: what it shows      method and target, headers, an empty line, the body
+//! --- upstream                    what the backend received, once for each time it was called; `none` when it was not
+//! --- response                    what the client got
+//! --- advance: 10s                moves the clock, between requests
+//! ```
+//!
+//! `{{backend}}` and `{{backend-2}}` stand for the URLs of two [recording backends](support::backend), which do what `x-test-…`
+//! headers of the request tell them. The sections that the gateway makes are `diagnostics`, `upstream` and `response`;
+//! `UPDATE_GOLDEN=1 cargo test --test policies` rewrites them. Headers are sorted by name; those that the gateway adds to every
+//! request and response are left out.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod case;
+#[path = "../support/mod.rs"]
+mod support;
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use sluicegate::policy::KINDS;
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/policies")
+}
+
+/// The names of the golden files; a file that is nothing of the kind is an error.
+fn goldens() -> BTreeSet<String> {
+    let mut goldens = BTreeSet::new();
+    for entry in std::fs::read_dir(folder()).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        if name.ends_with(".golden") {
+            let policy = name.split('.').next().unwrap();
+            assert!(KINDS.iter().any(|kind| kind.name == policy), "{name}: there is no policy `{policy}`");
+            goldens.insert(name);
+        } else {
+            assert!(name.ends_with(".rs"), "{name} is not part of the test");
+        }
+    }
+    goldens
+}
+
+#[test]
+fn every_policy_behaves_as_written() {
+    #[expect(clippy::disallowed_methods, reason = "the way to run a test that rewrites its expectations")]
+    let update = std::env::var("UPDATE_GOLDEN").is_ok_and(|value| value == "1");
+    let mut failures = Vec::new();
+    for name in goldens() {
+        let path = folder().join(&name);
+        let written = std::fs::read_to_string(&path).unwrap();
+        let happened = case::run(&written).unwrap_or_else(|error| panic!("{name}: {error}"));
+        if happened == written {
+            continue;
+        }
+        if update {
+            std::fs::write(&path, happened).unwrap();
+        } else {
+            failures.push(format!("=== {name}\n{}", case::difference(&written, &happened)));
+        }
+    }
+    assert!(failures.is_empty(), "\n{}\nUPDATE_GOLDEN=1 rewrites the expectations.", failures.join("\n"));
+}

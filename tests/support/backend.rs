@@ -1,0 +1,87 @@
+//! A backend that records what it receives and answers as the request asks it to.
+//!
+//! | request header | effect |
+//! |---|---|
+//! | `x-test-status: 503, 200` | the status, one for each time it is called; the last one stays |
+//! | `x-test-body: text` | the body of the answer, in place of `ok` |
+//! | `x-test-header: name: value` | a header of the answer, in place of a default one; may be repeated |
+//! | `x-test-close: 1` | closes the connection without an answer, so many times |
+//! | `x-test-hang: 1` | does not answer until the gateway gives up, so many times |
+
+use std::net::{SocketAddr, TcpListener};
+use std::sync::{Arc, Mutex};
+
+use super::wire::{Connection, Message};
+
+pub(crate) struct Backend {
+    pub(crate) address: SocketAddr,
+    received: Arc<Mutex<Vec<Message>>>,
+}
+
+impl Backend {
+    pub(crate) fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let received: Arc<Mutex<Vec<Message>>> = Arc::default();
+        let log = received.clone();
+        // Both kinds of thread end with the process; a test has nothing to wait for in them.
+        std::thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let log = log.clone();
+                std::thread::spawn(move || serve(Connection::on(stream), &log));
+            }
+        });
+        Self { address, received }
+    }
+
+    /// What has come since the last time, in order.
+    pub(crate) fn take(&self) -> Vec<Message> {
+        std::mem::take(&mut self.received.lock().unwrap())
+    }
+}
+
+fn serve(mut connection: Connection, log: &Mutex<Vec<Message>>) {
+    while let Some(request) = connection.request() {
+        let before = {
+            let mut log = log.lock().unwrap();
+            log.push(request.clone());
+            log.len() - 1
+        };
+        let times = |name: &str| request.field(name).map_or(0, |times| times.parse().unwrap());
+        if before < times("x-test-close") {
+            return;
+        }
+        if before < times("x-test-hang") {
+            return connection.wait_for_close();
+        }
+        connection.send(answer(&request, before).as_bytes());
+    }
+}
+
+fn answer(request: &Message, before: usize) -> String {
+    let statuses: Vec<&str> = request.field("x-test-status").unwrap_or("200").split(',').map(str::trim).collect();
+    let status = statuses.get(before).or(statuses.last()).unwrap();
+    let body = request.field("x-test-body").unwrap_or("ok");
+    let mut text = format!("HTTP/1.1 {status} {}\r\n", reason(status));
+    let mut fields: Vec<(&str, &str)> =
+        request.fields_of("x-test-header").filter_map(|field| field.split_once(": ")).collect();
+    if !fields.iter().any(|(name, _)| name.eq_ignore_ascii_case("content-type")) {
+        fields.push(("content-type", "text/plain"));
+    }
+    for (name, value) in fields {
+        text += &format!("{name}: {value}\r\n");
+    }
+    if matches!(*status, "204" | "304") {
+        return text + "\r\n";
+    }
+    text += &format!("content-length: {}\r\n\r\n", body.len());
+    if !request.first_line.starts_with("HEAD ") {
+        text += body;
+    }
+    text
+}
+
+fn reason(status: &str) -> &'static str {
+    let status: http::StatusCode = status.parse().unwrap();
+    status.canonical_reason().unwrap_or("")
+}

@@ -1,0 +1,88 @@
+//! A gateway in this process, with files from memory, a clock moved by hand and a port of its own.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use sluicegate::clock::Clock;
+use sluicegate::compile::{self, Shared};
+use sluicegate::config::folder::NamedText;
+use sluicegate::config::render;
+use sluicegate::gateway::handle::Entry;
+use sluicegate::server::{Server, Settings};
+use tokio::sync::watch;
+
+use super::wire::{Connection, Message};
+
+pub(crate) struct Gateway {
+    pub(crate) address: SocketAddr,
+    pub(crate) clock: Clock,
+    stop: watch::Sender<Option<Duration>>,
+    thread: Option<JoinHandle<()>>,
+    /// Fetches keys in the background; stops last.
+    _control: tokio::runtime::Runtime,
+}
+
+/// What became of a configuration.
+pub(crate) struct Started {
+    /// None when the configuration has errors.
+    pub(crate) gateway: Option<Gateway>,
+    /// Errors and warnings as a person reads them.
+    pub(crate) diagnostics: String,
+}
+
+impl Gateway {
+    /// Compiles and serves a configuration. `folder` is where its relative paths start.
+    pub(crate) fn start(files: Vec<NamedText>, folder: Option<&Path>) -> Started {
+        let control = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let clock = Clock::manual();
+        let shared = Arc::new(Shared::new(clock.clone(), control.handle().clone()));
+        let loaded = compile::compile(files, folder, &shared);
+        let diagnostics = render::text(&loaded.diagnostics, &loaded.sources);
+        let Some(gateway) = loaded.gateway else { return Started { gateway: None, diagnostics } };
+        if let Some(limits) = loaded.limits {
+            limits.commit();
+        }
+        let entry = Arc::new(Entry::new(Arc::new(gateway)));
+        let listen = vec![SocketAddr::from(([127, 0, 0, 1], 0))];
+        let server = Server::bind(Settings { listen, workers: 1, ..loaded.process.server }).unwrap();
+        let address = server.addresses()[0];
+        let (stop, stopped) = watch::channel(None);
+        let thread = std::thread::spawn(move || {
+            server.run(&entry, &stopped).unwrap();
+        });
+        Started { gateway: Some(Self { address, clock, stop, thread: Some(thread), _control: control }), diagnostics }
+    }
+
+    /// Sends a request on a connection of its own. `Host` and `Content-Length` are added where they are missing.
+    pub(crate) fn send(&self, request: &Message) -> Option<Message> {
+        let mut connection = Connection::open(self.address);
+        let (method, _) = request.first_line.split_once(' ').expect("a method and a target");
+        let version = if request.first_line.ends_with(" HTTP/1.1") { "" } else { " HTTP/1.1" };
+        let mut text = format!("{}{version}\r\n", request.first_line);
+        if request.field("host").is_none() {
+            text += "host: gateway.test\r\n";
+        }
+        if !request.body.is_empty() && request.field("content-length").is_none() {
+            text += &format!("content-length: {}\r\n", request.body.len());
+        }
+        for (name, value) in &request.fields {
+            text += &format!("{name}: {value}\r\n");
+        }
+        text += "\r\n";
+        connection.send(text.as_bytes());
+        connection.send(&request.body);
+        connection.response(method)
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        self.stop.send_replace(Some(Duration::ZERO));
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
