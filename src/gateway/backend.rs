@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use http::Uri;
 use parking_lot::Mutex;
 
@@ -122,6 +123,57 @@ impl Registry {
     }
 }
 
+/// The most base URLs that one policy may have in use; beyond it the oldest goes, and its connections with it.
+const MAX_TRANSIENT: usize = 128;
+
+/// Backends at base URLs that only requests tell. Reading takes no lock; a URL that is new takes one.
+pub struct Transient {
+    /// What the policy has for a URL: the name in logs and metrics, so that their labels stay few.
+    name: Arc<str>,
+    shared: Arc<Shared>,
+    known: ArcSwap<HashMap<String, (u64, Arc<Backend>)>>,
+    /// The number of the next URL. Who adds one holds it.
+    next: Mutex<u64>,
+}
+
+impl Transient {
+    /// None yet.
+    pub fn new(name: &str, shared: Arc<Shared>) -> Self {
+        Self { name: name.into(), shared, known: ArcSwap::default(), next: Mutex::default() }
+    }
+
+    /// The backend that was added for a URL as it was written.
+    pub fn known(&self, text: &str) -> Option<Arc<Backend>> {
+        self.known.load().get(text).map(|(_, backend)| backend.clone())
+    }
+
+    /// Adds the backend for a URL as it was written.
+    ///
+    /// # Errors
+    /// When it is not the URL of a backend.
+    pub fn add(&self, text: &str, url: &Uri) -> Result<Arc<Backend>, crate::backend::EndpointError> {
+        let mut next = self.next.lock();
+        if let Some(backend) = self.known(text) {
+            return Ok(backend);
+        }
+        let defaults = BackendSpec::default();
+        let endpoint = self.shared.endpoints.endpoint(url, settings(&defaults, None))?;
+        let metrics = self.shared.metrics.backend(&self.name);
+        let target = vec![Target::new(endpoint)];
+        let backend = Arc::new(Backend::new(&self.name, target, deadlines(&defaults), metrics));
+        let mut known = HashMap::clone(&self.known.load());
+        if known.len() >= MAX_TRANSIENT
+            && let Some(oldest) = known.iter().min_by_key(|(_, (number, _))| *number).map(|(text, _)| text.clone())
+        {
+            known.remove(&oldest);
+        }
+        known.insert(text.to_owned(), (*next, backend.clone()));
+        *next += 1;
+        self.known.store(Arc::new(known));
+        Ok(backend)
+    }
+}
+
 /// Builds a backend from its table.
 pub fn build(name: &str, spec: &BackendSpec, folder: Option<&Path>, shared: &Shared) -> Result<Backend, BackendError> {
     let urls: Vec<&At<String>> = spec.url.iter().chain(&spec.urls).collect();
@@ -134,27 +186,37 @@ pub fn build(name: &str, spec: &BackendSpec, folder: Option<&Path>, shared: &Sha
     if spec.url.is_some() && !spec.urls.is_empty() {
         return whole("both `url` and `urls` are given", "give one of them");
     }
+    let settings = settings(spec, folder);
+    let targets = urls.into_iter().map(|url| target(url, &settings, shared)).collect::<Result<_, _>>()?;
+    Ok(Backend::new(name, targets, deadlines(spec), shared.metrics.backend(name)))
+}
+
+fn or(period: Option<Period>, default: Duration) -> Duration {
+    period.map_or(default, |period| period.0)
+}
+
+fn deadlines(spec: &BackendSpec) -> Deadlines {
     let default = Deadlines::default();
-    let or = |period: &Option<Period>, default: Duration| period.map_or(default, |period| period.0);
-    let deadlines = Deadlines {
-        connect: or(&spec.connect_timeout, default.connect),
+    Deadlines {
+        connect: or(spec.connect_timeout, default.connect),
         // Azure API Management's forward-request default.
-        first_byte: or(&spec.timeout, Duration::from_secs(300)),
-        idle: or(&spec.idle_timeout, default.idle),
+        first_byte: or(spec.timeout, Duration::from_secs(300)),
+        idle: or(spec.idle_timeout, default.idle),
         exchange: spec.exchange_timeout.map(|period| period.0),
-    };
-    let settings = EndpointSettings {
+    }
+}
+
+fn settings(spec: &BackendSpec, folder: Option<&Path>) -> EndpointSettings {
+    EndpointSettings {
         max_idle: spec.max_idle.unwrap_or(256),
-        idle_timeout: or(&spec.keep_alive, Duration::from_secs(60)),
+        idle_timeout: or(spec.keep_alive, Duration::from_secs(60)),
         max_connections: spec.max_connections.map_or(4096, std::num::NonZeroUsize::get),
         preserve_host: spec.preserve_host,
         authorities: spec
             .ca_file
             .as_ref()
             .map(|path| folder.map_or_else(|| PathBuf::from(&path.value), |folder| folder.join(&path.value))),
-    };
-    let targets = urls.into_iter().map(|url| target(url, &settings, shared)).collect::<Result<_, _>>()?;
-    Ok(Backend::new(name, targets, deadlines, shared.metrics.backend(name)))
+    }
 }
 
 fn target(url: &At<String>, settings: &EndpointSettings, shared: &Shared) -> Result<Target, BackendError> {

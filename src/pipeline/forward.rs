@@ -2,14 +2,17 @@
 
 use std::sync::Arc;
 
+use http::header::{ACCEPT_ENCODING, HeaderValue};
 use http::{Request, Response, StatusCode};
 
 use super::chain::Tail;
 use super::exchange::{Exchange, ForwardOptions};
+use super::redirect::Original;
 use super::{Blame, Fault};
 use crate::backend;
 use crate::body::Body;
 use crate::gateway::Backend;
+use crate::gateway::backend::Target;
 use crate::telemetry::metrics::Outcome;
 
 /// Sends the request to the backend: the one that a policy chose, else the operation's.
@@ -17,10 +20,12 @@ use crate::telemetry::metrics::Outcome;
 pub struct Forward {
     /// Whether outbound or on-error read the request.
     pub keep_head: bool,
+    /// Whether outbound reads the body of the answer, and so must not be given a compressed one.
+    pub wants_plain: bool,
 }
 
 impl Tail for Forward {
-    async fn run(&self, exchange: &Arc<Exchange>, request: Request<Body>) -> Result<Response<Body>, Fault> {
+    async fn run(&self, exchange: &Arc<Exchange>, mut request: Request<Body>) -> Result<Response<Body>, Fault> {
         let (backend, options) = {
             let mut state = exchange.state.lock();
             if self.keep_head {
@@ -29,7 +34,6 @@ impl Tail for Forward {
             let chosen = state.backend.clone();
             let backend =
                 chosen.or_else(|| exchange.operation.as_ref().and_then(|operation| operation.backend.clone()));
-            state.upstream.attempts += 1;
             (backend, state.forward.clone())
         };
         let Some(backend) = backend else {
@@ -38,7 +42,21 @@ impl Tail for Forward {
                 "the operation has no backend and no policy chose one",
             ));
         };
-        let response = send(exchange, &backend, request, &options).await?;
+        if self.wants_plain {
+            // Without the field any coding would be acceptable (RFC 9110 §12.5.3).
+            request.headers_mut().insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        }
+        let Some(target) = backend.pick() else {
+            return Err(Fault::internal("BackendNotConfigured", format!("backend `{}` has no endpoint", backend.name)));
+        };
+        let original = options.follow_redirects.then(|| Box::new(Original::of(&request)));
+        let mut response = send(exchange, &backend, target, request, &options).await?;
+        if let Some(original) = original
+            && response.status().is_redirection()
+        {
+            // Boxed: redirections are rare, and would make the future of every request larger.
+            response = Box::pin(follow(exchange, &backend, target, *original, response, &options)).await?;
+        }
         if options.fail_on_error_status && response.status().as_u16() >= 400 {
             let status = response.status();
             let message = format!("the backend answered {status}, and forward-request takes that for an error");
@@ -50,16 +68,34 @@ impl Tail for Forward {
     }
 }
 
+/// The most redirections that are followed; the last answer is passed on then.
+const MAX_REDIRECTIONS: usize = 10;
+
+/// Goes where the backend redirects to, as long as that is the same endpoint.
+async fn follow(
+    exchange: &Arc<Exchange>,
+    backend: &Arc<Backend>,
+    target: &Target,
+    mut original: Original,
+    mut response: Response<Body>,
+    options: &ForwardOptions,
+) -> Result<Response<Body>, Fault> {
+    for _ in 0..MAX_REDIRECTIONS {
+        let Some(request) = original.redirected(&target.endpoint, &response) else { break };
+        response = send(exchange, backend, target, request, options).await?;
+    }
+    Ok(response)
+}
+
 /// One call of a backend, with its time and outcome noted.
 async fn send(
     exchange: &Arc<Exchange>,
     backend: &Arc<Backend>,
+    target: &Target,
     request: Request<Body>,
     options: &ForwardOptions,
 ) -> Result<Response<Body>, Fault> {
-    let Some(target) = backend.pick() else {
-        return Err(Fault::internal("BackendNotConfigured", format!("backend `{}` has no endpoint", backend.name)));
-    };
+    exchange.state.lock().upstream.attempts += 1;
     let clock = &exchange.gateway.clock;
     let started = clock.now();
     let mut deadlines = backend.deadlines;

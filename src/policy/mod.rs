@@ -1,10 +1,23 @@
 //! The policy catalogue: one file for each policy, and the list of them all.
 
+mod branch;
 mod choose;
+mod find_and_replace;
+mod forward_request;
+mod include_fragment;
+mod mock_response;
+mod return_response;
 mod rewrite_uri;
+mod set_backend_service;
+mod set_body;
 mod set_header;
+mod set_method;
+mod set_query_parameter;
+mod set_status;
+mod set_variable;
 mod value;
 
+pub use forward_request::ForwardRequest;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::de::DeserializeOwned;
 
@@ -131,5 +144,19 @@ fn compile<'i, P: Policy>(raw: &RawPolicy<'i>, cx: &mut CompileCx<'_, 'i>) -> Op
 }
 
 /// Every policy, sorted by name. `base` is no policy: it marks where the broader scope's steps go.
-pub const KINDS: &[Kind] =
-    &[Kind::of::<choose::Choose>(), Kind::of::<rewrite_uri::RewriteUri>(), Kind::of::<set_header::SetHeader>()];
+pub const KINDS: &[Kind] = &[
+    Kind::of::<choose::Choose>(),
+    Kind::of::<find_and_replace::FindAndReplace>(),
+    Kind::of::<forward_request::ForwardRequest>(),
+    Kind::of::<include_fragment::IncludeFragment>(),
+    Kind::of::<mock_response::MockResponse>(),
+    Kind::of::<return_response::ReturnResponse>(),
+    Kind::of::<rewrite_uri::RewriteUri>(),
+    Kind::of::<set_backend_service::SetBackendService>(),
+    Kind::of::<set_body::SetBody>(),
+    Kind::of::<set_header::SetHeader>(),
+    Kind::of::<set_method::SetMethod>(),
+    Kind::of::<set_query_parameter::SetQueryParameter>(),
+    Kind::of::<set_status::SetStatus>(),
+    Kind::of::<set_variable::SetVariable>(),
+];

@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, Response, Version};
+use http::{Method, Request, Response, StatusCode, Version};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -89,9 +89,12 @@ impl<H: Handler> hyper::service::Service<Request<Incoming>> for Dispatch<H> {
         });
         let shared = self.shared.clone();
         Box::pin(async move {
+            let head = request.method() == Method::HEAD;
             let mut response = shared.handler.handle(request, guard.connection()).await;
-            if response.body().bytes().is_some_and(|bytes| !bytes.is_empty()) {
-                // A step may have put another body in place. hyper trusts the field, and states the length without it.
+            let bodiless = head || response.status() == StatusCode::NOT_MODIFIED;
+            if response.body().bytes().is_some_and(|bytes| !bytes.is_empty() || !bodiless) {
+                // A step may have put another body in place, or another method. hyper trusts the field, and states the
+                // length without it.
                 response.headers_mut().remove(http::header::CONTENT_LENGTH);
             }
             Ok(response.map(|body| Outgoing { body, _guard: guard }))
