@@ -14,8 +14,8 @@ use crate::config::source::{FileId, Location, Sources};
 use crate::config::{At, Diagnostic, Diagnostics, Nested, RawPolicy, Text, read};
 use crate::expression::{Dialect, Expression, Needs};
 use crate::gateway::Backend;
-use crate::pipeline::{Origin, Placed, Step};
-use crate::policy::{ForwardRequest, KINDS, Kind, Policy as _, Section};
+use crate::pipeline::{Origin, Placed, Step, forward};
+use crate::policy::{KINDS, Kind, Section};
 use crate::routing::TemplateError;
 
 /// A mistake in one policy, at a field of it.
@@ -182,7 +182,7 @@ impl<'a, 'i> CompileCx<'a, 'i> {
 
     /// Reports a policy behind the one that stands for the call of the backend.
     fn check_reached(&mut self, before: &RawPolicy<'i>, raw: &RawPolicy<'i>) {
-        if before.name.get_ref() == ForwardRequest::NAME {
+        if before.name.get_ref() == forward::POLICY {
             let text = format!(
                 "`{}` stands after `forward-request`, which is the last policy of its list",
                 raw.name.get_ref()

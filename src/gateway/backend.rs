@@ -241,3 +241,24 @@ fn target(url: &At<String>, settings: &EndpointSettings, shared: &Shared) -> Res
     })?;
     Ok(Target::new(endpoint))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Clock;
+
+    #[tokio::test]
+    async fn base_urls_from_requests_are_bounded() {
+        let shared = Arc::new(Shared::new(Clock::manual(), tokio::runtime::Handle::current()));
+        let backends = Transient::new("http://@{headers('x-host')}", shared.clone());
+        let url = |number: usize| format!("http://127.0.0.1:{}", 1000 + number);
+        for number in 0..MAX_TRANSIENT + 10 {
+            let backend = backends.add(&url(number), &url(number).parse().unwrap()).unwrap();
+            let known = backends.known(&url(number)).unwrap();
+            assert!(Arc::ptr_eq(&backend, &known), "{number}: the same backend the next time");
+        }
+        assert!(backends.known(&url(9)).is_none(), "the oldest has gone");
+        assert!(backends.known(&url(10)).is_some(), "the others have not");
+        assert_eq!(backends.known.load().len(), MAX_TRANSIENT);
+    }
+}

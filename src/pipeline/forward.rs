@@ -1,6 +1,6 @@
 //! The end of every pipeline: the backend is chosen, called, and its answer noted.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use http::header::{ACCEPT_ENCODING, HeaderValue};
 use http::{Request, Response, StatusCode};
@@ -8,7 +8,8 @@ use http::{Request, Response, StatusCode};
 use super::chain::Tail;
 use super::exchange::{Exchange, ForwardOptions};
 use super::redirect::Original;
-use super::{Blame, Fault};
+use super::segment::place;
+use super::{Blame, Fault, Origin};
 use crate::backend;
 use crate::body::Body;
 use crate::gateway::Backend;
@@ -16,16 +17,36 @@ use crate::gateway::backend::Target;
 use crate::telemetry::metrics::Outcome;
 
 /// Sends the request to the backend: the one that a policy chose, else the operation's.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Forward {
     /// Whether outbound or on-error read the request.
     pub keep_head: bool,
     /// Whether outbound reads the body of the answer, and so must not be given a compressed one.
     pub wants_plain: bool,
+    /// Where on-error is told that a call failed: at the `forward-request` that was written, or at the unwritten one.
+    pub origin: Arc<Origin>,
+}
+
+/// The policy that says how the backend is called.
+pub const POLICY: &str = "forward-request";
+
+/// The place of the `forward-request` that nobody wrote.
+pub fn unwritten() -> Arc<Origin> {
+    static UNWRITTEN: LazyLock<Arc<Origin>> = LazyLock::new(|| {
+        let path = format!("{POLICY}[1]");
+        Arc::new(Origin { policy: POLICY, section: "backend", scope: "global", path, ..Origin::default() })
+    });
+    UNWRITTEN.clone()
 }
 
 impl Tail for Forward {
-    async fn run(&self, exchange: &Arc<Exchange>, mut request: Request<Body>) -> Result<Response<Body>, Fault> {
+    async fn run(&self, exchange: &Arc<Exchange>, request: Request<Body>) -> Result<Response<Body>, Fault> {
+        self.call(exchange, request).await.map_err(|fault| place(fault, &self.origin))
+    }
+}
+
+impl Forward {
+    async fn call(&self, exchange: &Arc<Exchange>, mut request: Request<Body>) -> Result<Response<Body>, Fault> {
         let (backend, options) = {
             let mut state = exchange.state.lock();
             if self.keep_head {

@@ -62,9 +62,11 @@ impl Pipeline {
             .map(|steps| steps.iter().map(|placed| placed.origin.clone()).collect());
         let preflight = inbound.iter().filter(|placed| placed.origin.policy == "cors").cloned().collect();
         let keep_head = outbound.iter().chain(&on_error).any(|placed| placed.needs.contains(Needs::REQUEST_HEAD));
-        let wants_plain = outbound.iter().any(|placed| placed.needs.reads_body());
-        let forward = Forward { keep_head, wants_plain };
-        let middle = Middle::new(Chain::new(backend, forward), Segment::new(outbound), keep_head);
+        let reads_body = outbound.iter().any(|placed| placed.needs.reads_body());
+        let said = backend.iter().rfind(|placed| placed.origin.policy == forward::POLICY);
+        let origin = said.map_or_else(forward::unwritten, |placed| placed.origin.clone());
+        let forward = Forward { keep_head, wants_plain: reads_body, origin };
+        let middle = Middle::new(Chain::new(backend, forward), Segment::new(outbound), keep_head, reads_body);
         Self { inbound: Chain::new(inbound, middle), on_error: Segment::new(on_error), preflight, outline }
     }
 

@@ -7,7 +7,7 @@ use super::{Policy, Sections};
 use crate::compile::{CompileCx, CompileError};
 use crate::config::{At, Period};
 use crate::expression::Needs;
-use crate::pipeline::{Apply, Context, Fault, Flow, ForwardOptions, Step};
+use crate::pipeline::{Apply, Context, Fault, Flow, ForwardOptions, Step, forward};
 
 /// Says how the backend is called, at the end of the backend section; see
 /// [forward-request](https://learn.microsoft.com/azure/api-management/forward-request-policy) in Azure API Management.
@@ -41,7 +41,7 @@ pub struct ForwardRequest {
 }
 
 impl Policy for ForwardRequest {
-    const NAME: &'static str = "forward-request";
+    const NAME: &'static str = forward::POLICY;
     const SECTIONS: Sections = Sections::BACKEND;
 
     fn compile(self, cx: &mut CompileCx<'_, '_>) -> Result<Step, CompileError> {

@@ -17,7 +17,6 @@ mod set_status;
 mod set_variable;
 mod value;
 
-pub use forward_request::ForwardRequest;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::de::DeserializeOwned;
 

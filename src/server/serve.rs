@@ -12,6 +12,7 @@ use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode, Version};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
+use hyper::ext::ReasonPhrase;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
@@ -91,14 +92,29 @@ impl<H: Handler> hyper::service::Service<Request<Incoming>> for Dispatch<H> {
         Box::pin(async move {
             let head = request.method() == Method::HEAD;
             let mut response = shared.handler.handle(request, guard.connection()).await;
-            let bodiless = head || response.status() == StatusCode::NOT_MODIFIED;
-            if response.body().bytes().is_some_and(|bytes| !bytes.is_empty() || !bodiless) {
-                // A step may have put another body in place, or another method. hyper trusts the field, and states the
-                // length without it.
-                response.headers_mut().remove(http::header::CONTENT_LENGTH);
-            }
+            state_length(&mut response, head);
             Ok(response.map(|body| Outgoing { body, _guard: guard }))
         })
+    }
+}
+
+/// A step may have put another body, status or method in place. hyper trusts what the head says.
+fn state_length(response: &mut Response<Body>, head: bool) {
+    let status = response.status();
+    let stale = match response.body().bytes() {
+        // hyper states the length of what is in memory by itself.
+        Some(bytes) if !bytes.is_empty() => true,
+        // No body is what follows these in any case, and the field tells of the one that a GET would have got.
+        Some(_) => !head && status != StatusCode::NOT_MODIFIED,
+        None => false,
+    };
+    // RFC 9110 §8.6: a 204 says nothing of a length.
+    if stale || status == StatusCode::NO_CONTENT {
+        response.headers_mut().remove(http::header::CONTENT_LENGTH);
+    }
+    // hyper would write `<none>`; the phrase may be empty (RFC 9112 §4).
+    if status.canonical_reason().is_none() && response.extensions().get::<ReasonPhrase>().is_none() {
+        response.extensions_mut().insert(ReasonPhrase::from_static(b""));
     }
 }
 

@@ -21,6 +21,7 @@ pub(crate) struct Gateway {
     pub(crate) clock: Clock,
     stop: watch::Sender<Option<Duration>>,
     thread: Option<JoinHandle<()>>,
+    connection: Option<Connection>,
     /// Fetches keys in the background; stops last.
     _control: tokio::runtime::Runtime,
 }
@@ -53,12 +54,15 @@ impl Gateway {
         let thread = std::thread::spawn(move || {
             server.run(&entry, &stopped).unwrap();
         });
-        Started { gateway: Some(Self { address, clock, stop, thread: Some(thread), _control: control }), diagnostics }
+        let thread = Some(thread);
+        let gateway = Self { address, clock, stop, thread, connection: None, _control: control };
+        Started { gateway: Some(gateway), diagnostics }
     }
 
-    /// Sends a request on a connection of its own. `Host` and `Content-Length` are added where they are missing.
-    pub(crate) fn send(&self, request: &Message) -> Option<Message> {
-        let mut connection = Connection::open(self.address);
+    /// Sends a request and waits for the answer, on the connection of the last one while the gateway keeps that open, so that
+    /// an answer with a wrong length spoils the next. `Host` and `Content-Length` are added where they are missing.
+    pub(crate) fn send(&mut self, request: &Message) -> Option<Message> {
+        let mut connection = self.connection.take().unwrap_or_else(|| Connection::open(self.address));
         let (method, _) = request.first_line.split_once(' ').expect("a method and a target");
         let version = if request.first_line.ends_with(" HTTP/1.1") { "" } else { " HTTP/1.1" };
         let mut text = format!("{}{version}\r\n", request.first_line);
@@ -74,7 +78,11 @@ impl Gateway {
         text += "\r\n";
         connection.send(text.as_bytes());
         connection.send(&request.body);
-        connection.response(method)
+        let response = connection.response(method)?;
+        if response.field("connection") != Some("close") {
+            self.connection = Some(connection);
+        }
+        Some(response)
     }
 }
 
