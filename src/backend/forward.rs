@@ -382,7 +382,7 @@ mod tests {
     /// The future is boxed for each request together with those around it.
     #[test]
     fn an_exchange_is_small() {
-        let exchange = size(|endpoint, request, deadlines| forward(endpoint, request, deadlines));
+        let exchange = size(forward);
         assert!(exchange <= 2048, "{exchange}");
         assert!(size_of::<Result<Response<Body>, Fault>>() <= 320);
     }

@@ -250,7 +250,7 @@ mod tests {
     #[tokio::test]
     async fn base_urls_from_requests_are_bounded() {
         let shared = Arc::new(Shared::new(Clock::manual(), tokio::runtime::Handle::current()));
-        let backends = Transient::new("http://@{headers('x-host')}", shared.clone());
+        let backends = Transient::new("http://@{headers('x-host')}", shared);
         let url = |number: usize| format!("http://127.0.0.1:{}", 1000 + number);
         for number in 0..MAX_TRANSIENT + 10 {
             let backend = backends.add(&url(number), &url(number).parse().unwrap()).unwrap();
