@@ -12,6 +12,9 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
 
 use crate::backend::Answer;
+use crate::layer::PermitBody;
+use crate::layer::retry::Replay;
+use crate::limit::Permit;
 use crate::server::deadline::{Deadline, coarse_now};
 
 /// Why a body could not be read to its end.
@@ -43,10 +46,13 @@ pub enum Body {
     Incoming(Incoming),
     /// A client's, as it comes, with a limit on its length and on its pauses.
     Client(Box<ClientBody>),
-    /// A backend's, as it comes.
-    Upstream(Answer),
+    /// A backend's, as it comes. Boxed: bodies are moved often, and every connection to a backend keeps room for dozens of
+    /// requests with theirs.
+    Upstream(Box<Answer>),
     /// Another one whose end somebody wants to know.
     Observed(Box<Observed>),
+    /// Another one that holds a place in a concurrency limit until its end.
+    Held(Box<PermitBody<Body>>),
 }
 
 impl Body {
@@ -57,6 +63,7 @@ impl Body {
             Self::Empty => Some(&NONE),
             Self::Full(bytes) => Some(bytes),
             Self::Observed(observed) => observed.body.bytes(),
+            Self::Held(held) => held.get_ref().bytes(),
             Self::Incoming(_) | Self::Client(_) | Self::Upstream(_) => None,
         }
     }
@@ -64,6 +71,12 @@ impl Body {
     /// A second body of the same bytes, when they are all in memory. It is not observed.
     pub fn try_clone(&self) -> Option<Self> {
         self.bytes().cloned().map(Self::from)
+    }
+
+    /// The same body, which gives the permit back when it has been passed on, has broken or is dropped.
+    #[must_use]
+    pub fn holding(self, permit: Permit) -> Self {
+        Self::Held(Box::new(PermitBody::new(self, permit)))
     }
 
     /// Reads the body to its end into memory.
@@ -108,6 +121,7 @@ impl Body {
         match self {
             Self::Client(client) => Some(client.progress.clone()),
             Self::Observed(observed) => observed.body.progress(),
+            Self::Held(held) => held.get_ref().progress(),
             Self::Empty | Self::Full(_) | Self::Incoming(_) | Self::Upstream(_) => None,
         }
     }
@@ -131,6 +145,12 @@ impl From<Bytes> for Body {
     }
 }
 
+impl Replay for Body {
+    fn try_clone(&self) -> Option<Self> {
+        self.try_clone()
+    }
+}
+
 impl HttpBody for Body {
     type Data = Bytes;
     type Error = BodyError;
@@ -148,8 +168,9 @@ impl HttpBody for Body {
                 Pin::new(incoming).poll_frame(cx).map_err(|error| BodyError::Broken(error.into()))
             }
             Self::Client(client) => Pin::new(&mut **client).poll_frame(cx),
-            Self::Upstream(answer) => Pin::new(answer).poll_frame(cx),
+            Self::Upstream(answer) => Pin::new(&mut **answer).poll_frame(cx),
             Self::Observed(observed) => Pin::new(&mut **observed).poll_frame(cx),
+            Self::Held(held) => Pin::new(&mut **held).poll_frame(cx),
         }
     }
 
@@ -161,6 +182,7 @@ impl HttpBody for Body {
             Self::Client(client) => client.incoming.is_end_stream(),
             Self::Upstream(answer) => answer.is_end_stream(),
             Self::Observed(observed) => observed.body.is_end_stream(),
+            Self::Held(held) => held.is_end_stream(),
         }
     }
 
@@ -172,6 +194,7 @@ impl HttpBody for Body {
             Self::Client(client) => client.incoming.size_hint(),
             Self::Upstream(answer) => answer.size_hint(),
             Self::Observed(observed) => observed.body.size_hint(),
+            Self::Held(held) => held.size_hint(),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Sluicegate: a reverse-proxy API gateway that applies connector-style policies.
 
+pub mod admin;
 pub mod backend;
 pub mod body;
 pub mod cli;
@@ -14,6 +15,7 @@ pub mod layer;
 pub mod limit;
 pub mod pipeline;
 pub mod policy;
+pub mod process;
 pub mod routing;
 pub mod sample;
 pub mod server;

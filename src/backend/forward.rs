@@ -2,8 +2,9 @@
 
 use std::error::Error as StdError;
 use std::future::{Future, poll_fn};
+use std::pin::Pin;
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
@@ -11,6 +12,7 @@ use http::uri::PathAndQuery;
 use http::{Method, Request, Response, StatusCode, Uri, Version};
 use http_body::Body as _;
 use hyper::body::Incoming;
+use hyper::client::conn::TrySendError;
 
 use super::answer::{Answer, Returning};
 use super::connect::{ConnectError, connect};
@@ -90,7 +92,14 @@ pub async fn forward(
             continue;
         }
         lease.wire.begin(replayable && lease.reused && !replayed);
-        match send(&mut lease, request, progress.as_deref(), &deadline, deadlines, limit).await {
+        let sending = Sending {
+            answer: lease.sender.try_send_request(request),
+            progress: progress.as_deref(),
+            deadline: &deadline,
+            first_byte: deadlines.first_byte,
+            limit,
+        };
+        match sending.await {
             Ok(response) => break (response, lease),
             Err(SendError::TimedOut) => return Err(timed_out("the backend did not answer in time")),
             Err(SendError::Failed { error, unsent: Some(unsent) }) => {
@@ -162,34 +171,43 @@ enum SendError {
     },
 }
 
-async fn send(
-    lease: &mut Lease,
-    request: Request<Body>,
-    progress: Option<&Progress>,
-    deadline: &Deadline,
-    deadlines: &Deadlines,
-    limit: u64,
-) -> Result<Response<Incoming>, SendError> {
-    let mut sending = std::pin::pin!(lease.sender.try_send_request(request));
-    poll_fn(|cx| {
-        if let Poll::Ready(result) = sending.as_mut().poll(cx) {
+pin_project_lite::pin_project! {
+    /// A request on its way. Written out, because an `async fn` would keep room for the request twice.
+    struct Sending<'a, F> {
+        #[pin]
+        answer: F,
+        progress: Option<&'a Progress>,
+        deadline: &'a Deadline,
+        first_byte: Duration,
+        limit: u64,
+    }
+}
+
+impl<F> Future for Sending<'_, F>
+where
+    F: Future<Output = Result<Response<Incoming>, TrySendError<Request<Body>>>>,
+{
+    type Output = Result<Response<Incoming>, SendError>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        if let Poll::Ready(result) = this.answer.poll(cx) {
             return Poll::Ready(result.map_err(|mut error| {
                 let unsent = error.take_message().map(Box::new);
                 SendError::Failed { error: error.into_error(), unsent }
             }));
         }
-        while deadline.poll_expired(cx) {
+        while this.deadline.poll_expired(cx) {
             // A long upload is not a slow answer: the time runs from the last piece of the request.
-            let spent = Duration::from_millis(coarse_now().saturating_sub(progress.map_or(0, Progress::last)));
-            let left = deadlines.first_byte.saturating_sub(spent);
-            if left.is_zero() || deadline.due() >= limit {
+            let spent = coarse_now().saturating_sub(this.progress.map_or(0, Progress::last));
+            let left = this.first_byte.saturating_sub(Duration::from_millis(spent));
+            if left.is_zero() || this.deadline.due() >= *this.limit {
                 return Poll::Ready(Err(SendError::TimedOut));
             }
-            deadline.reset_within(left, limit);
+            this.deadline.reset_within(left, *this.limit);
         }
         Poll::Pending
-    })
-    .await
+    }
 }
 
 // === the request ===
@@ -280,7 +298,7 @@ fn finish(
             }
             Body::Empty
         } else {
-            Body::Upstream(Answer::new(incoming, returning, deadline, deadlines.idle, limit))
+            Body::Upstream(Box::new(Answer::new(incoming, returning, deadline, deadlines.idle, limit)))
         }
     }))
 }
@@ -383,7 +401,7 @@ mod tests {
     #[test]
     fn an_exchange_is_small() {
         let exchange = size(forward);
-        assert!(exchange <= 2048, "{exchange}");
-        assert!(size_of::<Result<Response<Body>, Fault>>() <= 320);
+        assert!(exchange <= 1024, "{exchange}");
+        assert!(size_of::<Result<Response<Body>, Fault>>() <= 160);
     }
 }

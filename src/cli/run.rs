@@ -1,48 +1,285 @@
 //! `run`: serves a configuration until it is told to stop.
 
-use std::path::Path;
+use std::fmt::Write as _;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
-use crate::clock::Clock;
-use crate::compile::{self, Origin, Shared};
-use crate::config::render;
-use crate::gateway::handle::Entry;
-use crate::server::Server;
+use http::Method;
+use include_dir::{Dir, include_dir};
+use tokio::runtime::Runtime;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::exit;
+use crate::clock::Clock;
+use crate::compile::{Loaded, Origin, Shared};
+use crate::config::render;
+use crate::config::spec::LogFormat;
+use crate::gateway::{Gateway, Operation};
+use crate::process::source::{Source, Stamp};
+use crate::process::{AdminAddress, Overrides, Process, StartError};
+use crate::telemetry::process_log;
 
-/// Serves a folder.
-#[expect(clippy::print_stderr, reason = "a command speaks to its terminal")]
-pub fn run(folder: Option<&Path>) -> u8 {
-    let origin = Origin::Folder(folder.unwrap_or(Path::new("policies")).to_owned());
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => {
-            eprintln!("error: the runtime cannot start: {error}");
-            return exit::FAILED;
-        }
-    };
-    let shared = Arc::new(Shared::new(Clock::system(), runtime.handle().clone()));
-    let loaded = compile::load(&origin, &shared);
-    eprint!("{}", render::text(&loaded.diagnostics, &loaded.sources));
-    let Some(gateway) = loaded.gateway else { return exit::CONFIGURATION };
-    if let Some(limits) = loaded.limits {
-        limits.commit();
+/// The folder that is served when none is named.
+const DEFAULT_FOLDER: &str = "policies";
+/// The shipped folder, for a program that was copied without it.
+static SHIPPED: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/policies");
+/// The key that the shipped folder grants, which is written in its comments.
+const DEMO_KEY: &str = "contoso-demo-key";
+
+/// Where to listen, in place of what the configuration says.
+#[derive(Clone, Copy, Debug, Default, clap::Args)]
+pub(super) struct Listeners {
+    /// The public address, in place of the configured one; port 0 takes a free port.
+    #[arg(long, value_name = "ADDRESS")]
+    listen: Option<SocketAddr>,
+    /// The admin address, in place of the configured one; `off` turns it off.
+    #[arg(long, value_name = "ADDRESS")]
+    admin: Option<AdminAddress>,
+}
+
+impl Listeners {
+    pub(super) fn overrides(self, keep_stdout_free: bool) -> Overrides {
+        Overrides { listen: self.listen, admin: self.admin, keep_stdout_free }
     }
-    let entry = Arc::new(Entry::new(Arc::new(gateway)));
-    let server = match Server::bind(loaded.process.server) {
-        Ok(server) => server,
-        Err(error) => {
-            eprintln!("error: cannot listen: {error}");
-            return exit::FAILED;
+}
+
+/// A configuration that was loaded and may be started.
+pub(super) struct Prepared {
+    source: Source,
+    loaded: Loaded,
+    stamp: Stamp,
+}
+
+/// Signals that a command waits for.
+pub(super) struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+/// What a signal asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Asked {
+    Terminate,
+    Interrupt,
+    Reload,
+}
+
+impl Signals {
+    /// From here on these signals no longer end the process by themselves. To be called on a runtime.
+    fn listen() -> std::io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
+
+    /// The next signal.
+    pub(super) async fn next(&mut self) -> Asked {
+        tokio::select! {
+            _ = self.terminate.recv() => Asked::Terminate,
+            _ = self.interrupt.recv() => Asked::Interrupt,
+            _ = self.hangup.recv() => Asked::Reload,
         }
+    }
+}
+
+/// Prints to the terminal, or wherever standard error leads.
+#[expect(clippy::print_stderr, reason = "a command speaks to its terminal")]
+pub(super) fn say(text: &str) {
+    eprint!("{text}");
+}
+
+/// The runtime of everything that is not a request, and the signals.
+pub(super) fn control() -> Result<(Runtime, Signals), u8> {
+    let started = tokio::runtime::Builder::new_current_thread().enable_all().build().and_then(|runtime| {
+        let signals = runtime.block_on(async { Signals::listen() })?;
+        Ok((runtime, signals))
+    });
+    started.map_err(|error| {
+        say(&format!("error: the runtime cannot start: {error}\n"));
+        exit::FAILED
+    })
+}
+
+/// Loads a folder, prints its mistakes, and sets up the process log.
+pub(super) fn prepare(origin: Origin, runtime: &Runtime) -> Result<Prepared, u8> {
+    let shared = Arc::new(Shared::new(Clock::system(), runtime.handle().clone()));
+    let mut source = Source::new(origin, shared);
+    let Some((loaded, stamp)) = source.load() else {
+        say("error: the files of the configuration keep changing while they are read\n");
+        return Err(exit::FAILED);
     };
-    eprintln!("listening on {:?}", server.addresses());
-    let (stop, stopped) = tokio::sync::watch::channel(None);
-    let serving = std::thread::spawn(move || server.run(&entry, &stopped));
-    runtime.block_on(async { tokio::signal::ctrl_c().await.ok() });
-    let _ = stop.send(Some(Duration::from_secs(30)));
-    let _ = serving.join();
-    exit::OK
+    say(&render::text(&loaded.diagnostics, &loaded.sources));
+    if loaded.gateway.is_none() {
+        let errors = loaded.diagnostics.errors();
+        say(&format!("{errors} error{} in the configuration\n", if errors == 1 { "" } else { "s" }));
+        return Err(exit::CONFIGURATION);
+    }
+    let format = match loaded.process.log_format {
+        LogFormat::Human => process_log::Format::Human,
+        LogFormat::Json => process_log::Format::Json,
+    };
+    // A second log in one process is refused, which an embedder that has set up its own does not mind.
+    let _ = process_log::init(format, loaded.process.log_level.as_str());
+    Ok(Prepared { source, loaded, stamp })
+}
+
+/// Starts what was prepared.
+pub(super) fn start(prepared: Prepared, overrides: &Overrides) -> Result<Process, u8> {
+    let Prepared { source, loaded, stamp } = prepared;
+    Process::start(source, loaded, stamp, overrides).map_err(|error| {
+        say(&format!("error: {error}\n"));
+        match error {
+            StartError::Configuration | StartError::Tls(_) => exit::CONFIGURATION,
+            _ => exit::FAILED,
+        }
+    })
+}
+
+/// Where the configuration is when the command line does not say.
+fn origin(folder: Option<PathBuf>) -> Origin {
+    match folder {
+        Some(folder) => Origin::Folder(folder),
+        None if Path::new(DEFAULT_FOLDER).join("gateway.toml").is_file() => Origin::Folder(DEFAULT_FOLDER.into()),
+        None => Origin::Embedded(
+            SHIPPED
+                .files()
+                .filter_map(|file| {
+                    let name = file.path().to_str().filter(|name| name.ends_with(".toml"))?;
+                    Some((name.to_owned(), file.contents_utf8()?.to_owned()))
+                })
+                .collect(),
+        ),
+    }
+}
+
+/// Serves a folder, or what is shipped.
+pub(super) fn run(folder: Option<PathBuf>, listeners: Listeners) -> u8 {
+    serve(origin(folder), listeners).unwrap_or_else(|code| code)
+}
+
+fn serve(origin: Origin, listeners: Listeners) -> Result<u8, u8> {
+    let (runtime, mut signals) = control()?;
+    let what = match origin.folder() {
+        Some(folder) => format!("`{}`", folder.display()),
+        None => "the shipped example; name a folder to serve your own".to_owned(),
+    };
+    let prepared = prepare(origin, &runtime)?;
+    let human = prepared.loaded.process.log_format == LogFormat::Human;
+    runtime.block_on(async {
+        let mut process = start(prepared, &listeners.overrides(false))?;
+        if human {
+            say(&banner(&process, &what));
+        } else {
+            let admin = process.admin_url();
+            tracing::info!(url = process.url(), admin, configuration = what, "serving");
+        }
+        loop {
+            tokio::select! {
+                asked = signals.next() => match asked {
+                    Asked::Reload => process.reload(),
+                    Asked::Terminate | Asked::Interrupt => break,
+                },
+                error = process.ended() => {
+                    say(&format!("error: {error}\n"));
+                    return Err(exit::FAILED);
+                }
+            }
+        }
+        drain(process, &mut signals, true).await
+    })
+}
+
+/// Stops a process in good order; a second signal stops it at once.
+pub(super) async fn drain(process: Process, signals: &mut Signals, delay: bool) -> Result<u8, u8> {
+    let second = async { while signals.next().await == Asked::Reload {} };
+    tokio::select! {
+        ended = process.drain(delay) => match ended {
+            Ok(summary) => {
+                let (drained, aborted) = (summary.drained, summary.aborted);
+                tracing::info!(drained, aborted, "stopped: {drained} connections ended, {aborted} were cut off");
+                Ok(exit::OK)
+            }
+            Err(error) => {
+                say(&format!("error: {error}\n"));
+                Err(exit::FAILED)
+            }
+        },
+        () = second => {
+            say("stopped at once by a second signal\n");
+            Err(exit::FAILED)
+        }
+    }
+}
+
+/// What a person wants to know after the start.
+fn banner(process: &Process, what: &str) -> String {
+    let gateway = process.gateway();
+    let mut out = String::new();
+    let _ = writeln!(out, "Sluicegate {} serves {what}", env!("CARGO_PKG_VERSION"));
+    let _ = writeln!(out, "  gateway  {}", process.url());
+    let _ = writeln!(out, "  admin    {}", process.admin_url().as_deref().unwrap_or("off"));
+    const MOST: usize = 20;
+    let width = gateway.apis.iter().take(MOST).map(|api| api.name.chars().count()).max().unwrap_or_default();
+    for api in gateway.apis.iter().take(MOST) {
+        let count = gateway.operations.iter().filter(|operation| Arc::ptr_eq(&operation.api, api)).count();
+        let key = if api.subscription_required { ", needs a key" } else { "" };
+        let plural = if count == 1 { "" } else { "s" };
+        let _ = writeln!(out, "  api      {:width$}  {}  ({count} operation{plural}{key})", api.name, api.path);
+    }
+    if gateway.apis.len() > MOST {
+        let _ = writeln!(out, "  and {} more", gateway.apis.len() - MOST);
+    }
+    let calls = calls(&gateway);
+    if !calls.is_empty() {
+        let _ = writeln!(out, "Try:");
+    }
+    let demo = gateway.keys.lookup(DEMO_KEY.as_bytes()).is_some();
+    for operation in calls {
+        let api = &operation.api;
+        let key = match (api.subscription_required, demo) {
+            (false, _) => String::new(),
+            (true, true) => format!("-H '{}: {DEMO_KEY}' ", api.key_header),
+            (true, false) => format!("-H '{}: YOUR-KEY' ", api.key_header),
+        };
+        let base = api.path.trim_end_matches('/');
+        let rest = operation.template.as_str();
+        let rest = if rest == "/" && !base.is_empty() { "" } else { rest };
+        let _ = writeln!(out, "  curl -i {key}{}{base}{rest}", process.url());
+    }
+    out
+}
+
+/// Three operations that can be called as they are: the first of each API, then the second of each, and so on.
+fn calls(gateway: &Gateway) -> Vec<&Operation> {
+    const CALLS: usize = 3;
+    let callable = |operation: &&Operation| {
+        operation.method.as_ref().is_none_or(|method| *method == Method::GET)
+            && operation.template.names().is_empty()
+            && !operation.template.as_str().contains(['?', '*'])
+    };
+    let mut per_api: Vec<_> = gateway
+        .apis
+        .iter()
+        .map(|api| {
+            let own = gateway.operations.iter().filter(|operation| Arc::ptr_eq(&operation.api, api));
+            own.map(|operation| &**operation).filter(callable)
+        })
+        .collect();
+    let mut found = Vec::new();
+    loop {
+        let before = found.len();
+        for operations in &mut per_api {
+            found.extend(operations.next());
+            if found.len() == CALLS {
+                return found;
+            }
+        }
+        if found.len() == before {
+            return found;
+        }
+    }
 }

@@ -1,8 +1,10 @@
 //! What a policy has at hand while it is compiled: its scope, the named things of the configuration, and a way to report mistakes.
 
 use std::collections::HashMap;
+use std::num::NonZeroU32;
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::{HeaderName, StatusCode};
 use serde::de::DeserializeOwned;
@@ -57,6 +59,19 @@ impl CompileError {
     }
 }
 
+/// A rate limit, as others beside it see it.
+#[derive(Clone, Debug)]
+pub struct RateSeen {
+    /// The path of the list that it stands in: only limits of one list always apply together.
+    pub list: String,
+    /// The key as written.
+    pub key: Option<String>,
+    /// How many requests it admits.
+    pub calls: NonZeroU32,
+    /// In which time.
+    pub period: Duration,
+}
+
 /// A broad or narrow scope, and its name in paths and ids.
 #[derive(Clone, Debug)]
 pub struct ScopeId {
@@ -104,6 +119,8 @@ pub struct CompileCx<'a, 'i> {
     pub needs: Needs,
     /// Whether the innermost list is a fragment: its counters are those of the fragment, whoever includes it.
     pub fragment: Option<String>,
+    /// The rate limits of the section so far, to find those that contradict each other.
+    pub rates: Vec<RateSeen>,
     file: FileId,
     nested: Vec<Vec<RawPolicy<'i>>>,
     prefix: String,
@@ -130,6 +147,7 @@ impl<'a, 'i> CompileCx<'a, 'i> {
             origin: Arc::default(),
             needs: Needs::default(),
             fragment: None,
+            rates: Vec::new(),
             file,
             nested: Vec::new(),
             prefix: String::new(),

@@ -1,9 +1,10 @@
 //! Configuration → pipeline: the only module that knows both sides.
 
 mod cx;
+mod kept;
 mod routes;
 mod scope;
-mod settings;
+pub mod settings;
 mod world;
 
 use std::collections::HashMap;
@@ -11,7 +12,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-pub use cx::{CompileCx, CompileError, Item, ScopeId, has_layer};
+pub use cx::{CompileCx, CompileError, Item, RateSeen, ScopeId, has_layer, unknown_hint};
+pub use kept::Kept;
+
 pub use world::{Issuer, Shared, World};
 
 use crate::config::diagnostic::suggest;
@@ -67,6 +70,8 @@ pub struct Loaded {
     pub process: settings::Process,
     /// The configuration in force as the admin listener shows it: key, value with secrets masked, file and line.
     pub view: Vec<(String, String, String)>,
+    /// The other files that it reads: secrets, keys, certificates.
+    pub files: Vec<PathBuf>,
 }
 
 /// Reads and compiles a configuration. Nothing is listened on and nothing is fetched.
@@ -87,6 +92,7 @@ pub fn load(origin: &Origin, shared: &Arc<Shared>) -> Loaded {
                 limits: None,
                 process: settings::Process::default(),
                 view: Vec::new(),
+                files: Vec::new(),
             }
         }
     }
@@ -110,8 +116,9 @@ pub fn compile(files: Vec<NamedText>, folder: Option<&Path>, shared: &Arc<Shared
     let built = build(&document, &sources, folder, shared, &mut diagnostics);
     diagnostics.sort();
     let view = settings::view(&document, &sources);
+    let files = settings::files(&document, folder);
     let (gateway, limits) = built.filter(|_| diagnostics.errors() == 0).unzip();
-    Loaded { diagnostics, gateway, limits, process, view, sources }
+    Loaded { diagnostics, gateway, limits, process, view, files, sources }
 }
 
 fn build(

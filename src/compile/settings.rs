@@ -1,5 +1,6 @@
 //! The settings of the process, checked; and the configuration in force as a person may see it.
 
+use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -15,6 +16,8 @@ use crate::forwarded::{Fields, Forwarding};
 use crate::gateway::Settings;
 use crate::pipeline::rescue;
 use crate::server;
+use crate::telemetry::Redactor;
+use crate::telemetry::redact::MASK;
 
 /// What only the start of the process reads; a change needs a restart.
 #[derive(Debug, Default, Clone)]
@@ -169,14 +172,43 @@ pub fn header_name(
 /// Key, value and place of everything that is configured. Named values stay as they are written (`{{name}}`), so that no
 /// secret shows; what looks like one is masked.
 pub fn view(document: &Document<'_>, sources: &Sources) -> Vec<(String, String, String)> {
-    document
-        .settings
-        .iter()
-        .map(|(key, value, place)| {
-            let last = key.rsplit('.').next().unwrap_or_default();
-            let secret = matches!(last, "secret" | "password" | "key-value") || value.starts_with("sha256:");
-            let shown = if secret && !value.contains("{{") { "***".to_owned() } else { value.clone() };
-            (key.clone(), shown, sources.place(place))
-        })
-        .collect()
+    let redactor = Redactor::default();
+    let written: HashMap<&str, &str> =
+        document.settings.iter().map(|(key, value, _)| (key.as_str(), value.as_str())).collect();
+    // The header or parameter that a `value` belongs to is named beside it.
+    let is_secret = |key: &str, value: &str| {
+        let (table, last) = key.rsplit_once('.').unwrap_or(("", key));
+        let name = written.get(format!("{table}.name").as_str());
+        match last {
+            "value" => name.is_some_and(|name| {
+                redactor.is_secret_parameter(name)
+                    || HeaderName::from_bytes(name.as_bytes()).is_ok_and(|name| redactor.is_secret_header(&name))
+            }),
+            // What stands in for a secret of the environment or of a file.
+            "default" => table.starts_with("named-values."),
+            // The key of a limit, the file of a private key.
+            "key" | "code" => false,
+            _ => redactor.is_secret_parameter(last) || value.starts_with("sha256:"),
+        }
+    };
+    let shown = |key: &str, value: &str| match value {
+        _ if value.contains("{{") || value.starts_with('@') => value.to_owned(),
+        _ if is_secret(key, value) => MASK.to_owned(),
+        _ => redactor.url(value).into_owned(),
+    };
+    let settings = document.settings.iter();
+    settings.map(|(key, value, place)| (key.clone(), shown(key, value), sources.place(place))).collect()
+}
+
+/// The files that the configuration names: secrets, keys, certificates.
+pub fn files(document: &Document<'_>, folder: Option<&Path>) -> Vec<PathBuf> {
+    let names = document.settings.iter().filter(|(key, ..)| {
+        let last = key.rsplit('.').next().unwrap_or_default();
+        last == "file" || last.ends_with("-file") || matches!(key.as_str(), "server.tls.certificate" | "server.tls.key")
+    });
+    let path = |name: &String| folder.map_or_else(|| PathBuf::from(name), |folder| folder.join(name));
+    let mut files: Vec<PathBuf> = names.map(|(_, name, _)| path(name)).collect();
+    files.sort();
+    files.dedup();
+    files
 }

@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use tokio::runtime::Handle;
 
+use super::Kept;
 use crate::clock::Clock;
 use crate::config::diagnostic::suggest;
 use crate::config::folder::{Document, Entry};
@@ -16,6 +17,7 @@ use crate::config::{At, Diagnostic, Diagnostics, Period};
 use crate::gateway::Backend;
 use crate::identity::subscription::{Scope, State, Subscription, SubscriptionKey};
 use crate::identity::{KeyLocation, KeyRing, RemoteKeyRegistry, RemoteKeys, RemoteKeysOptions, VerificationKey};
+use crate::layer::retry::Budget;
 use crate::limit;
 use crate::telemetry::Metrics;
 
@@ -29,6 +31,8 @@ pub struct Shared {
     pub metrics: Arc<Metrics>,
     /// The counters of limits.
     pub limits: limit::Registry,
+    /// The budgets of retries.
+    pub budgets: Kept<Budget>,
     /// Whether nothing may be fetched: the configuration is only checked.
     pub offline: bool,
     /// Key sets that were fetched.
@@ -47,6 +51,7 @@ impl Shared {
             control,
             metrics,
             limits,
+            budgets: Kept::default(),
             offline: false,
             remote_keys: RemoteKeyRegistry::default(),
             endpoints: crate::gateway::backend::Registry::default(),
@@ -198,6 +203,14 @@ impl World {
             stale_max: or(&spec.stale_max, default.stale_max),
             ..default
         };
+        self.remote_keys(location, options)
+    }
+
+    /// Keys that are fetched: the source in use when there is one with the same options, else one that starts now.
+    ///
+    /// # Errors
+    /// Why the location or an option is refused.
+    pub fn remote_keys(&self, location: KeyLocation, options: RemoteKeysOptions) -> Result<Arc<RemoteKeys>, String> {
         let Shared { clock, control, .. } = &*self.shared;
         if self.shared.offline {
             return RemoteKeys::new(location, options, clock.clone(), control.clone())

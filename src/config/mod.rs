@@ -7,8 +7,10 @@ pub mod read;
 pub mod render;
 pub mod source;
 pub mod spec;
+pub mod statuses;
 pub mod value;
 
 pub use diagnostic::{Diagnostic, Diagnostics, Severity};
 pub use folder::{Document, RawPolicy, ScopeDocument};
+pub use statuses::StatusRange;
 pub use value::{At, Nested, Period, Size, Template, Text};

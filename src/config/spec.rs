@@ -5,6 +5,7 @@ use std::num::{NonZeroU32, NonZeroUsize};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use super::statuses::StatusRange;
 use super::value::{At, Period, Size};
 
 /// `[server]`: listeners, limits and deadlines of the process.
@@ -235,23 +236,27 @@ pub struct BackendSpec {
     pub preserve_host: bool,
     /// PEM file with the authorities to trust in place of the system's, relative to the configuration folder.
     pub ca_file: Option<At<String>>,
-    /// Stops calling a backend that keeps failing.
-    pub circuit_breaker: Option<At<BreakerSpec>>,
+    /// Stops calling a backend that keeps failing. Each endpoint has a breaker of its own. Default: none.
+    pub circuit_breaker: Option<BreakerSpec>,
 }
 
-/// `[backends.NAME.circuit-breaker]`: trips after so many failures in an interval; while open, callers get 503.
+/// `[backends.NAME.circuit-breaker]`: trips after so many failures in an interval, for each endpoint by itself. Open endpoints
+/// are passed over; when all are open, callers get 503 with `Retry-After` (reason `BackendCircuitOpen`) and on-error runs. After
+/// `trip-duration` one request is let through: when it succeeds, the breaker closes, otherwise it opens again. The state
+/// survives a reload that does not change the endpoint or these settings.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct BreakerSpec {
     /// Failures within `interval` that trip the breaker.
     pub failures: NonZeroU32,
     /// The time over which failures are counted. Default `1m`.
-    pub interval: Option<Period>,
+    pub interval: Option<At<Period>>,
     /// How long the breaker stays open. Default `30s`.
-    pub trip_duration: Option<Period>,
-    /// Statuses that count as failures, single or as a range. Default `["500-599"]`. Connection failures and time-outs always count.
-    pub statuses: Option<Vec<At<String>>>,
-    /// Takes the answer's `Retry-After` as the trip duration. Default `false`.
+    pub trip_duration: Option<At<Period>>,
+    /// Statuses that count as failures, single (`503`) or as a range. Default `["500-599"]`. Connection failures and
+    /// time-outs always count.
+    pub statuses: Option<Vec<StatusRange>>,
+    /// Takes the answer's `Retry-After` as the trip duration, up to an hour. Default `false`.
     #[serde(default)]
     pub accept_retry_after: bool,
 }

@@ -1,21 +1,23 @@
 //! A backend by name: its endpoints, used in turn, and how long they may take.
 
 use std::collections::HashMap;
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use http::Uri;
+use http::{StatusCode, Uri};
 use parking_lot::Mutex;
 
+use super::breaker::{Admission, Breaker, BreakerSettings};
 use crate::backend::{Deadlines, Endpoint, EndpointSettings};
-use crate::compile::Shared;
+use crate::clock::Nanos;
+use crate::compile::{Kept, Shared};
 use crate::config::diagnostic::suggest;
-use crate::config::spec::BackendSpec;
-use crate::config::{At, Period};
+use crate::config::spec::{BackendSpec, BreakerSpec};
+use crate::config::{At, Period, statuses};
 use crate::telemetry::metrics::BackendMetrics;
 
 /// A named target.
@@ -32,13 +34,43 @@ pub struct Backend {
     next: AtomicUsize,
 }
 
-/// An endpoint and its name for the log.
+/// An endpoint, its name for the log, and whether it may be called.
 #[derive(Debug, Clone)]
 pub struct Target {
     /// The endpoint.
     pub endpoint: Arc<Endpoint>,
     /// Host and port.
     pub label: Arc<str>,
+    circuit: Option<Circuit>,
+}
+
+/// An endpoint's breaker, and what it takes for a failure.
+#[derive(Debug, Clone)]
+pub struct Circuit {
+    breaker: Arc<Breaker>,
+    /// Connection failures and time-outs are failures as well.
+    statuses: Arc<[RangeInclusive<u16>]>,
+}
+
+/// An endpoint that may be called.
+#[derive(Debug)]
+pub struct Picked<'a> {
+    /// The endpoint.
+    pub target: &'a Target,
+    /// What its breaker waits to hear about.
+    pub admission: Option<Admission>,
+}
+
+/// Why no endpoint may be called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unavailable {
+    /// There is none.
+    NoEndpoint,
+    /// The breakers of all are open.
+    CircuitOpen {
+        /// The time until the first of them lets a call through.
+        wait: Duration,
+    },
 }
 
 impl Target {
@@ -50,7 +82,27 @@ impl Target {
         } else {
             format!("{host}:{}", endpoint.port())
         };
-        Self { endpoint, label: label.into() }
+        Self { endpoint, label: label.into(), circuit: None }
+    }
+
+    /// The same endpoint behind a breaker.
+    #[must_use]
+    pub fn behind(self, circuit: Circuit) -> Self {
+        Self { circuit: Some(circuit), ..self }
+    }
+
+    /// Whether the breaker takes an answer for a failure.
+    pub fn is_failure(&self, status: StatusCode) -> bool {
+        self.circuit.as_ref().is_some_and(|circuit| statuses::contains(&circuit.statuses, status))
+    }
+
+    /// This endpoint and no other.
+    ///
+    /// # Errors
+    /// When its breaker is open: the time until it lets a call through.
+    pub fn admit(&self, now: Nanos) -> Result<Picked<'_>, Duration> {
+        let admission = self.circuit.as_ref().map(|circuit| circuit.breaker.admit(now)).transpose()?;
+        Ok(Picked { target: self, admission })
     }
 }
 
@@ -60,13 +112,30 @@ impl Backend {
         Self { name: name.into(), endpoints: endpoints.into(), deadlines, metrics, next: AtomicUsize::new(0) }
     }
 
-    /// The endpoint for the next request: each in turn.
-    pub fn pick(&self) -> Option<&Target> {
-        match &*self.endpoints {
-            [] => None,
-            [only] => Some(only),
-            several => several.get(self.next.fetch_add(1, Ordering::Relaxed) % several.len()),
+    /// The endpoint for the next request: each in turn, but for those whose breaker is open.
+    ///
+    /// # Errors
+    /// When there is none, or all are open.
+    pub fn pick(&self, now: Nanos) -> Result<Picked<'_>, Unavailable> {
+        let endpoints = &*self.endpoints;
+        let first = if endpoints.len() > 1 { self.next.fetch_add(1, Ordering::Relaxed) % endpoints.len() } else { 0 };
+        let mut unavailable = Unavailable::NoEndpoint;
+        for target in endpoints[first..].iter().chain(&endpoints[..first]) {
+            match target.admit(now) {
+                Ok(picked) => return Ok(picked),
+                Err(wait) => {
+                    let known = if let Unavailable::CircuitOpen { wait } = unavailable { wait } else { Duration::MAX };
+                    unavailable = Unavailable::CircuitOpen { wait: wait.min(known) };
+                }
+            }
         }
+        Err(unavailable)
+    }
+
+    /// Whether the breakers of all endpoints are open.
+    pub fn is_open(&self, now: Nanos) -> bool {
+        let open = |target: &Target| target.circuit.as_ref().is_some_and(|circuit| circuit.breaker.is_open_at(now));
+        !self.endpoints.is_empty() && self.endpoints.iter().all(open)
     }
 
     /// All endpoints.
@@ -92,6 +161,7 @@ pub struct BackendError {
 #[derive(Debug, Default)]
 pub struct Registry {
     endpoints: Mutex<HashMap<String, Arc<Endpoint>>>,
+    breakers: Kept<Breaker>,
     sample: OnceLock<Result<(std::net::SocketAddr, crate::sample::Handle), std::io::Error>>,
 }
 
@@ -187,8 +257,23 @@ pub fn build(name: &str, spec: &BackendSpec, folder: Option<&Path>, shared: &Sha
         return whole("both `url` and `urls` are given", "give one of them");
     }
     let settings = settings(spec, folder);
-    let targets = urls.into_iter().map(|url| target(url, &settings, shared)).collect::<Result<_, _>>()?;
-    Ok(Backend::new(name, targets, deadlines(spec), shared.metrics.backend(name)))
+    let metrics = shared.metrics.backend(name);
+    let mut targets = urls.iter().map(|url| target(url, &settings, shared)).collect::<Result<Vec<_>, _>>()?;
+    if let Some(spec) = &spec.circuit_breaker {
+        let settings = breaker(spec)?;
+        let ranges = spec.statuses.as_ref();
+        let statuses: Arc<[_]> =
+            ranges.map_or(Arc::new([500..=599]), |ranges| ranges.iter().map(|range| range.0.clone()).collect());
+        let behind = |(target, url): (Target, &At<String>)| {
+            // The same endpoint may serve two backends, and each has an opinion of its own.
+            let id = format!("{name} {} {settings:?} {statuses:?}", url.value);
+            let make = || Breaker::new(settings.clone(), metrics.circuit_open());
+            let breaker = shared.endpoints.breakers.get(id, make);
+            target.behind(Circuit { breaker, statuses: statuses.clone() })
+        };
+        targets = targets.into_iter().zip(urls).map(behind).collect();
+    }
+    Ok(Backend::new(name, targets, deadlines(spec), metrics))
 }
 
 fn or(period: Option<Period>, default: Duration) -> Duration {
@@ -217,6 +302,25 @@ fn settings(spec: &BackendSpec, folder: Option<&Path>) -> EndpointSettings {
             .as_ref()
             .map(|path| folder.map_or_else(|| PathBuf::from(&path.value), |folder| folder.join(&path.value))),
     }
+}
+
+fn breaker(spec: &BreakerSpec) -> Result<BreakerSettings, BackendError> {
+    let period = |period: &Option<At<Period>>, default: u64| match period {
+        None => Ok(Duration::from_secs(default)),
+        Some(At { value: Period(Duration::ZERO), span }) => Err(BackendError {
+            span: Some(span.clone()),
+            code: "bad-value",
+            message: "a time of zero would never stop a call".to_owned(),
+            hint: Some("leave `circuit-breaker` out for no breaker".to_owned()),
+        }),
+        Some(period) => Ok(period.value.0),
+    };
+    Ok(BreakerSettings {
+        failures: spec.failures.get(),
+        interval: period(&spec.interval, 60)?,
+        trip: period(&spec.trip_duration, 30)?,
+        accept_retry_after: spec.accept_retry_after,
+    })
 }
 
 fn target(url: &At<String>, settings: &EndpointSettings, shared: &Shared) -> Result<Target, BackendError> {

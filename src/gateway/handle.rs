@@ -4,18 +4,17 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use http::header::{self, HeaderName, HeaderValue};
+use http::header::{self, HeaderValue};
 use http::uri::PathAndQuery;
 use http::{Method, Request, Response, StatusCode, Uri};
 use parking_lot::Mutex;
 use smallvec::SmallVec;
 
-use super::{Api, Gateway, Operation, Product};
+use super::{Gateway, Operation, caller};
 use crate::body::{Body, End, Finish};
 use crate::forwarded::{Peer, RequestId, Scheme, TraceContext};
-use crate::identity::{Refusal, Subscription};
 use crate::pipeline::{Exchange, Fault, State};
-use crate::routing::{Match, Miss, normalise, query};
+use crate::routing::{Match, Miss, normalise};
 use crate::server::admission::admit;
 use crate::server::authority::Authority;
 use crate::server::{Connection, Handler};
@@ -53,8 +52,8 @@ impl Handler for Entry {
             Ok(Entered::Run(request)) => {
                 let product = exchange.state.lock().product.clone();
                 match &exchange.operation {
-                    Some(operation) => operation.pipeline(product.as_deref()).serve(&exchange, *request).await,
-                    None => exchange.gateway.unmatched.serve(&exchange, *request).await,
+                    Some(operation) => operation.pipeline(product.as_deref()).serve(&exchange, request).await,
+                    None => exchange.gateway.unmatched.serve(&exchange, request).await,
                 }
             }
             Ok(Entered::Answered(response)) => *response,
@@ -134,7 +133,7 @@ fn enter(
     let admission = admitted.and_then(|admitted| place(&mut exchange, &request, admitted.authority));
     let entered = admission.and_then(|admission| match admission {
         Place::Operation(found) => prepare(&mut exchange, &found, request, peer, &id),
-        Place::Preflight(operation) => preflight(&mut exchange, operation, request),
+        Place::Preflight(operation) => Ok(preflight(&mut exchange, operation, request)),
     });
     (Arc::new(exchange), entered)
 }
@@ -167,20 +166,27 @@ fn place(exchange: &mut Exchange, request: &Request<Body>, authority: Authority)
         let (path, query) = (exchange.target.path(), exchange.target.query());
         gateway.router.route(exchange.authority(), method, path, query, request.headers())
     };
-    let miss = match find(request.method()) {
-        Ok(found) => return Ok(Place::Operation(found)),
-        Err(miss) => miss,
-    };
-    let asked = request.headers().get(header::ACCESS_CONTROL_REQUEST_METHOD);
-    if let (&Method::OPTIONS, Some(asked), true) =
-        (request.method(), asked, request.headers().contains_key(header::ORIGIN))
-        && let Ok(method) = Method::from_bytes(asked.as_bytes())
-        && let Ok(found) = find(&method)
-        && let Some(operation) = gateway.operations.get(found.operation as usize)
+    let found = find(request.method());
+    let operation = |number: u32| gateway.operations.get(number as usize);
+    // An operation for OPTIONS answers preflights itself; one for any method leaves them to cors.
+    let explicit = |found: &Match<u32, u32>| operation(found.operation).is_some_and(|it| it.method.is_some());
+    if request.method() == Method::OPTIONS
+        && !found.as_ref().is_ok_and(explicit)
+        && let Some(method) = asked_for(request)
+        && let Ok(wanted) = find(&method)
+        && let Some(operation) = operation(wanted.operation)
+        && operation.open_pipeline().answers_preflights()
     {
         return Ok(Place::Preflight(operation.clone()));
     }
-    Err(not_found(&miss))
+    found.map(Place::Operation).map_err(|miss| not_found(&miss))
+}
+
+/// The method that a CORS preflight asks for.
+fn asked_for(request: &Request<Body>) -> Option<Method> {
+    let headers = request.headers();
+    let asked = headers.get(header::ACCESS_CONTROL_REQUEST_METHOD).filter(|_| headers.contains_key(header::ORIGIN))?;
+    Method::from_bytes(asked.as_bytes()).ok()
 }
 
 /// Azure API Management's answer, whatever the cause: a wrong method is 404 as well. The log says which it was.
@@ -200,16 +206,11 @@ fn not_found(miss: &Miss<u32>) -> Fault {
     fault
 }
 
-/// Asks cors, and nothing else, about a preflight.
-fn preflight(exchange: &mut Exchange, operation: Arc<Operation>, mut request: Request<Body>) -> Result<Entered, Fault> {
-    let answer = operation.pipeline.preflight(exchange, &mut request);
-    match answer {
-        Some(response) => {
-            exchange.operation = Some(operation);
-            Ok(Entered::Answered(Box::new(response)))
-        }
-        None => Err(not_found(&Miss::NoOperation { api: 0 })),
-    }
+/// Asks cors, and nothing else, about a preflight: before any key is looked at, because a browser sends none with it.
+fn preflight(exchange: &mut Exchange, operation: Arc<Operation>, mut request: Request<Body>) -> Entered {
+    let response = operation.open_pipeline().preflight(exchange, &mut request);
+    exchange.operation = Some(operation);
+    Entered::Answered(Box::new(response))
 }
 
 /// Checks the key where the API asks for one, takes off the API's base path, and adds the gateway's own headers.
@@ -227,7 +228,7 @@ fn prepare(
     exchange.operation = Some(operation.clone());
     exchange.captures = found.captures.clone();
     if operation.api.checks_keys {
-        let (subscription, product) = identify(exchange, &operation.api, &request)?;
+        let (subscription, product) = caller::identify(exchange, &operation.api, &request)?;
         let state = exchange.state.get_mut();
         state.subscription = subscription;
         state.product = product;
@@ -245,6 +246,8 @@ fn prepare(
             Fault::client(StatusCode::BAD_REQUEST, "BadRequest", "the request target is not valid").cause(error)
         })?;
     }
+    // Room for what the gateway and a few policies add, in one step.
+    request.headers_mut().reserve(10);
     let host = exchange.authority.as_ref().map(Authority::value);
     gateway.settings.forwarding.apply(peer, host, request.headers_mut());
     exchange.trace.apply(request.headers_mut());
@@ -253,63 +256,6 @@ fn prepare(
         request.headers_mut().insert(gateway.settings.request_id_header.clone(), value);
     }
     Ok(Entered::Run(Box::new(request)))
-}
-
-/// The subscription of the key that was presented, and the product that the call is made under.
-type Caller = (Option<Arc<Subscription>>, Option<Arc<Product>>);
-
-/// Who calls, by the key in the API's header or else in its query parameter, as in Azure API Management: a key that is
-/// presented must be good even where none is needed.
-fn identify(exchange: &Exchange, api: &Api, request: &Request<Body>) -> Result<Caller, Fault> {
-    let gateway = &exchange.gateway;
-    let decoded;
-    let presented = match request.headers().get(&api.key_header) {
-        Some(value) => Some(value.as_bytes()),
-        None => {
-            decoded = exchange.target.query().and_then(|text| query::get(text, &api.key_query));
-            decoded.as_ref().map(|text| text.as_bytes())
-        }
-    };
-    let refusal = match presented.filter(|key| !key.is_empty()) {
-        None if api.open_product.is_some() => return Ok((None, api.open_product.clone())),
-        None if !api.subscription_required => return Ok((None, None)),
-        None => Refusal::KeyMissing,
-        Some(key) => match gateway.keys.lookup(key) {
-            None => Refusal::KeyUnknown,
-            Some(subscription) => match subscription.authorize(&api.name, &api.products, exchange.time) {
-                Err(refusal) => refusal,
-                Ok(()) => {
-                    let product = subscription.product();
-                    let product =
-                        product.and_then(|name| gateway.products.iter().find(|product| product.name == *name));
-                    return Ok((Some(subscription.clone()), product.cloned()));
-                }
-            },
-        },
-    };
-    Err(key_refused(exchange, api, &refusal))
-}
-
-/// Azure API Management's 401, with its challenge and its reason phrase.
-pub fn key_refused(exchange: &Exchange, api: &Api, refusal: &Refusal) -> Fault {
-    exchange.gateway.metrics.auth_failure(refusal.reason());
-    let realm = format!("{}://{}{}", exchange.scheme(), exchange.authority(), api.path);
-    let challenge =
-        format!(r#"AzureApiManagementKey realm="{realm}",name="{}",type="header""#, title_case(&api.key_header));
-    let mut fault = Fault::client(StatusCode::UNAUTHORIZED, refusal.reason(), refusal.message())
-        .public(refusal.public_message())
-        .phrase("Access Denied")
-        .cause(refusal.to_string());
-    fault.source = "authorization";
-    match HeaderValue::from_str(&challenge) {
-        Ok(challenge) => fault.header(header::WWW_AUTHENTICATE, challenge),
-        Err(_) => fault,
-    }
-}
-
-/// `ocp-apim-subscription-key` as people write it. Names compare without case; the challenge is read by people.
-fn title_case(name: &HeaderName) -> String {
-    if name.as_str() == "ocp-apim-subscription-key" { "Ocp-Apim-Subscription-Key".to_owned() } else { name.to_string() }
 }
 
 impl Finish for Exchange {
@@ -374,5 +320,23 @@ impl Finish for Exchange {
             aborted,
             truncated,
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The size of what `handle` makes, without making one.
+    fn size<'a, F: Future>(_: impl FnOnce(&'a Entry, Request<Body>, &'a Connection) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    #[test]
+    fn a_request_is_small() {
+        let future = size(|entry, request, connection| entry.handle(request, connection));
+        println!("{future} {} {}", size_of::<Exchange>(), size_of::<State>());
+        assert!(future <= 4096, "the future of a request takes {future} bytes");
+        assert!(size_of::<Exchange>() <= 1024, "{}", size_of::<Exchange>());
     }
 }

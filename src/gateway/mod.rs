@@ -1,6 +1,8 @@
 //! A configuration, compiled: what workers read through one pointer while they serve.
 
 pub mod backend;
+pub mod breaker;
+pub mod caller;
 pub mod handle;
 
 use std::sync::Arc;
@@ -124,5 +126,9 @@ impl Operation {
         product
             .and_then(|product| self.product_pipelines.iter().find(|(name, _)| *name == product.name))
             .map_or(&*self.pipeline, |(_, pipeline)| &**pipeline)
+    }
+    /// The pipeline of a call that comes without a key.
+    pub fn open_pipeline(&self) -> &Pipeline {
+        self.pipeline(self.api.open_product.as_deref())
     }
 }

@@ -98,6 +98,7 @@ fn first_reason(first: &Option<Box<KeyError>>) -> String {
 #[derive(Clone)]
 pub struct VerificationKey {
     id: Option<Arc<str>>,
+    issuer: Option<Arc<str>>,
     algorithms: AlgorithmSet,
     verifiers: Arc<[(Algorithm, Verifier)]>,
 }
@@ -271,13 +272,20 @@ impl VerificationKey {
 
     fn new(verifiers: Vec<(Algorithm, Verifier)>) -> Self {
         let algorithms = verifiers.iter().map(|(algorithm, _)| *algorithm).collect();
-        Self { id: None, algorithms, verifiers: verifiers.into() }
+        Self { id: None, issuer: None, algorithms, verifiers: verifiers.into() }
     }
 
     /// Gives the key an id, which a token's `kid` must equal.
     #[must_use]
     pub fn with_id(mut self, id: impl Into<Arc<str>>) -> Self {
         self.id = Some(id.into());
+        self
+    }
+
+    /// Says whose key it is: it verifies no other issuer's tokens, unless the rules list that issuer.
+    #[must_use]
+    pub fn with_issuer(mut self, issuer: Option<Arc<str>>) -> Self {
+        self.issuer = issuer;
         self
     }
 
@@ -291,6 +299,11 @@ impl VerificationKey {
     /// The key's id.
     pub fn id(&self) -> Option<&str> {
         self.id.as_deref()
+    }
+
+    /// Whose key it is, when it belongs to one issuer.
+    pub fn issuer(&self) -> Option<&Arc<str>> {
+        self.issuer.as_ref()
     }
 
     /// The algorithms that this key verifies.
@@ -357,6 +370,16 @@ impl KeySet {
             (Some(id), Some(kid)) => id == kid,
             _ => true,
         })
+    }
+
+    /// Whether some key belongs to one issuer.
+    pub(super) fn has_issuer(&self) -> bool {
+        self.0.iter().any(|key| key.issuer.is_some())
+    }
+
+    /// Whether every key belongs to one issuer.
+    pub(super) fn has_issuers(&self) -> bool {
+        self.0.iter().all(|key| key.issuer.is_some())
     }
 
     /// Every algorithm that some key verifies.

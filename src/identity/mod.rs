@@ -31,4 +31,4 @@ pub use remote_keys::{KeyLocation, RemoteKeys, RemoteKeysError, RemoteKeysOption
 pub use subscription::{KeyDigest, KeyRing, Refusal, Scope, State, Subscription};
 pub use token_error::TokenError;
 pub use token_rules::{TokenRules, VerifierError};
-pub use token_verifier::{KeyRefresh, Outcome, TokenVerifier, Verified};
+pub use token_verifier::{KeyRefresh, Outcome, RemoteSource, TokenVerifier, Verified};

@@ -189,6 +189,29 @@ impl TokenError {
         }
     }
 
+    /// What the challenge says (`error_description`, RFC 6750 §3): which check failed, and nothing that the caller did not
+    /// send. Nothing when the token is not what is wrong.
+    pub const fn description(&self) -> Option<&'static str> {
+        Some(match self {
+            Self::NotPresent | Self::KeysUnavailable { .. } => return None,
+            Self::Malformed { .. } | Self::TooLarge { .. } | Self::CriticalHeader | Self::ClaimMalformed { .. } => {
+                "The token is malformed"
+            }
+            Self::Encrypted => "The token is encrypted",
+            Self::Unsigned => "The token is not signed",
+            Self::AlgorithmNotAllowed { .. } => "The signature algorithm is not allowed",
+            Self::KeyMismatch { .. } | Self::SignatureInvalid { .. } => "The signature is not valid",
+            Self::KeyNotFound { .. } => "The signature key was not found",
+            Self::ExpirationMissing => "The token has no expiration time",
+            Self::Expired { .. } => "The token expired",
+            Self::NotYetValid { .. } => "The token is not valid yet",
+            Self::IssuerNotAllowed { .. } => "The issuer is not allowed",
+            Self::AudienceNotAllowed { .. } => "The audience is not allowed",
+            Self::ClaimNotFound { .. } => "A required claim is missing",
+            Self::ClaimValueNotAllowed { .. } => "A required claim has a value that is not allowed",
+        })
+    }
+
     /// Whose fault it is. Without keys no token can be judged, which is not the caller's.
     pub const fn blame(&self) -> Blame {
         match self {

@@ -12,8 +12,8 @@ pub struct TokenRules {
     /// The accepted values of `aud`. At least one is required: without it a token for any other API would do
     /// (RFC 8725 §3.9).
     pub audiences: Vec<Arc<str>>,
-    /// The accepted values of `iss`, besides the issuer of the discovery document whose key verifies the token. With none
-    /// at all, `iss` is not checked.
+    /// The accepted values of `iss`, besides the issuer that the verifying key belongs to. With neither, `iss` is not
+    /// checked.
     pub issuers: Vec<Arc<str>>,
     /// The accepted algorithms, as far as the keys can serve them. Default: all.
     pub algorithms: AlgorithmSet,
@@ -59,9 +59,7 @@ pub enum VerifierError {
         /// What the keys can do.
         possible: AlgorithmSet,
     },
-    /// A discovery document speaks for its own keys only.
-    #[error(
-        "issuers must be listed when keys come from elsewhere besides discovery: those keys have no issuer of their own"
-    )]
+    /// Beside keys that belong to an issuer, one that belongs to none would verify that issuer's tokens too.
+    #[error("the accepted issuers must be listed when only some of the keys belong to an issuer")]
     NoIssuer,
 }

@@ -26,7 +26,7 @@ use serde_json::Value;
 use super::algorithm::{Algorithm, AlgorithmSet};
 use super::claims::{self, Lifetime};
 use super::key_set::{KeySet, VerificationKey, clip};
-use super::remote_keys::{Refresh, RemoteKeys};
+use super::remote_keys::{KeyLocation, Refresh, RemoteKeys};
 use super::subscription::KeyDigest;
 use super::token_cache::{Cached, KeyOrigin, TokenCache};
 use super::token_error::TokenError;
@@ -79,13 +79,34 @@ impl KeyRefresh {
     }
 }
 
+/// Fetched keys, and whose they are.
+#[derive(Clone, Debug)]
+pub struct RemoteSource {
+    /// The keys; started.
+    pub keys: Arc<RemoteKeys>,
+    /// The issuer they belong to; without, what discovery says.
+    pub issuer: Option<Arc<str>>,
+}
+
+impl From<Arc<RemoteKeys>> for RemoteSource {
+    fn from(keys: Arc<RemoteKeys>) -> Self {
+        Self { keys, issuer: None }
+    }
+}
+
+impl RemoteSource {
+    fn has_issuer(&self) -> bool {
+        self.issuer.is_some() || matches!(self.keys.location(), KeyLocation::Discovery(_))
+    }
+}
+
 /// Rules, keys, and a memory of tokens that passed.
 pub struct TokenVerifier {
     rules: TokenRules,
     /// The allowed algorithms that some key can serve.
     accepted: AlgorithmSet,
     keys: KeySet,
-    remotes: Vec<Arc<RemoteKeys>>,
+    remotes: Vec<RemoteSource>,
     cache: TokenCache,
 }
 
@@ -119,9 +140,7 @@ impl From<TokenError> for Failure {
 
 impl TokenVerifier {
     /// A verifier with keys from configuration and from `remotes`, which must be started.
-    pub fn new(rules: TokenRules, keys: KeySet, remotes: Vec<Arc<RemoteKeys>>) -> Result<Self, VerifierError> {
-        use super::remote_keys::KeyLocation::Discovery;
-
+    pub fn new(rules: TokenRules, keys: KeySet, remotes: Vec<RemoteSource>) -> Result<Self, VerifierError> {
         if rules.audiences.is_empty() {
             return Err(VerifierError::NoAudience);
         }
@@ -135,9 +154,9 @@ impl TokenVerifier {
         if accepted.is_empty() {
             return Err(VerifierError::NoAlgorithm { allowed: rules.algorithms, possible });
         }
-        let discovered = remotes.iter().filter(|remote| matches!(remote.location(), Discovery(_))).count();
-        let only_discovered = keys.is_empty() && discovered == remotes.len();
-        if rules.issuers.is_empty() && discovered > 0 && !only_discovered {
+        let some_have = remotes.iter().any(RemoteSource::has_issuer) || keys.has_issuer();
+        let all_have = remotes.iter().all(RemoteSource::has_issuer) && keys.has_issuers();
+        if rules.issuers.is_empty() && some_have && !all_have {
             return Err(VerifierError::NoIssuer);
         }
         let cache = TokenCache::new(rules.cache_entries);
@@ -146,13 +165,13 @@ impl TokenVerifier {
 
     /// Verifies with the keys at hand, or says what to wait for.
     pub fn try_verify(&self, token: &str, now: SystemTime) -> Outcome {
-        let fetches = || self.remotes.iter().map(|remote| remote.fetches()).sum::<u64>();
+        let fetches = || self.remotes.iter().map(|remote| remote.keys.fetches()).sum::<u64>();
         let before = fetches();
         match self.attempt(token, now) {
             Ok(verified) => Outcome::Done(Ok(verified)),
             Err(Failure { error, wants_keys: false }) => Outcome::Done(Err(error)),
             Err(Failure { error, wants_keys: true }) => {
-                let refreshes: Vec<Refresh> = self.remotes.iter().filter_map(RemoteKeys::demand).collect();
+                let refreshes: Vec<Refresh> = self.remotes.iter().filter_map(|remote| remote.keys.demand()).collect();
                 if !refreshes.is_empty() {
                     return Outcome::Wait(KeyRefresh(refreshes));
                 }
@@ -179,6 +198,11 @@ impl TokenVerifier {
         }
     }
 
+    /// Whether keys are fetched, so that a caller may have to wait.
+    pub fn fetches_keys(&self) -> bool {
+        !self.remotes.is_empty()
+    }
+
     /// How many verified tokens are remembered.
     pub fn cached(&self) -> usize {
         self.cache.len()
@@ -194,7 +218,7 @@ impl TokenVerifier {
         }
         let digest = KeyDigest::of(token.as_bytes());
         if let Some(Cached { verified, origin, .. }) = self.cache.get(&digest)
-            && origin.is_none_or(|(source, generation)| self.remotes[source].is_current(generation))
+            && origin.is_none_or(|(source, generation)| self.remotes[source].keys.is_current(generation))
         {
             // Everything else about a token that passed once stays true.
             verified.lifetime.check(now, self.rules.clock_skew)?;
@@ -216,14 +240,10 @@ impl TokenVerifier {
         }
         let kid = header.kid.as_deref();
         let signature = decode(parts.signature, "the signature is not base64url")?;
-        let (origin, issuer) = self.check_signature(algorithm, kid, parts.signed.as_bytes(), &signature)?;
-
-        let payload = decode(parts.payload, "the payload is not base64url")?;
-        let claims: Value = serde_json::from_slice(&payload)
-            .ok()
-            .filter(Value::is_object)
-            .ok_or(TokenError::Malformed { what: "the payload is not a JSON object" })?;
-        let lifetime = self.check_claims(&claims, issuer.as_deref(), now)?;
+        let message = parts.signed.as_bytes();
+        let trial = Trial { algorithm, kid, message, signature: &signature, tried: 0, named: false, mismatch: None };
+        let (origin, claims) = self.check_signature(trial, parts.payload)?;
+        let lifetime = self.check_claims(&claims, now)?;
         let key_id = kid.map(Into::into);
         let verified = Verified { algorithm, key_id, claims, expires: lifetime.expires, lifetime };
         Ok((Arc::new(verified), origin))
@@ -239,51 +259,56 @@ impl TokenVerifier {
             .ok_or_else(|| TokenError::AlgorithmNotAllowed { expected: self.accepted, found: clip(name) })
     }
 
-    /// Finds the key that made the signature: where it came from, and the issuer that its source speaks for.
-    fn check_signature(
-        &self,
-        algorithm: Algorithm,
-        kid: Option<&str>,
-        message: &[u8],
-        signature: &[u8],
-    ) -> Result<(KeyOrigin, Option<Arc<str>>), Failure> {
-        let mut trial = Trial { algorithm, kid, message, signature, tried: 0, named: false, mismatch: None };
-        if trial.passes(&self.keys) {
-            return Ok((None, None));
+    /// Finds the key that made the signature and may speak for the token's issuer: where it came from, and what it
+    /// vouches for.
+    fn check_signature(&self, mut trial: Trial<'_>, payload: &str) -> Result<(KeyOrigin, Value), Failure> {
+        let symmetric = trial.algorithm.is_symmetric();
+        let mut signed = Signed { payload, rules: &self.rules, claims: None, issuers: Vec::new() };
+        for key in self.keys.candidates(trial.kid) {
+            if trial.passes(key)
+                && let Some(claims) = signed.by(key.issuer())?
+            {
+                return Ok((None, claims));
+            }
         }
         let mut without_keys = None;
-        if !algorithm.is_symmetric() {
-            for (index, remote) in self.remotes.iter().enumerate() {
-                match remote.current() {
-                    Some(snapshot) if trial.passes(&snapshot.keys) => {
-                        return Ok((Some((index, snapshot.generation)), snapshot.issuer.clone()));
-                    }
-                    Some(_) => {}
-                    None => without_keys = Some(remote),
-                }
+        for (index, remote) in self.remotes.iter().enumerate().filter(|_| !symmetric) {
+            let Some(snapshot) = remote.keys.current() else {
+                without_keys = Some(&remote.keys);
+                continue;
+            };
+            let issuer = remote.issuer.as_ref().or(snapshot.issuer.as_ref());
+            if snapshot.keys.candidates(trial.kid).any(|key| trial.passes(key))
+                && let Some(claims) = signed.by(issuer)?
+            {
+                return Ok((Some((index, snapshot.generation)), claims));
             }
         }
+        if let Some(error) = signed.refusal() {
+            let error = without_keys.map_or(error, |remote| TokenError::KeysUnavailable { cause: remote.last_error() });
+            return Err(Failure { error, wants_keys: without_keys.is_some() });
+        }
         // Fetching helps unless the very key that the token names is at hand and says no.
-        let wants_keys = !trial.named && !algorithm.is_symmetric() && !self.remotes.is_empty();
+        let wants_keys = !trial.named && !symmetric && !self.remotes.is_empty();
         let error = match (trial.mismatch, without_keys) {
             (Some((key, expected)), _) if trial.tried == 0 => {
-                TokenError::KeyMismatch { key, expected, found: algorithm.name() }
+                TokenError::KeyMismatch { key, expected, found: trial.algorithm.name() }
             }
             (_, Some(remote)) if !trial.named => TokenError::KeysUnavailable { cause: remote.last_error() },
-            _ if trial.tried == 0 => TokenError::KeyNotFound { found: kid.map(clip) },
+            _ if trial.tried == 0 => TokenError::KeyNotFound { found: trial.kid.map(clip) },
             _ => TokenError::SignatureInvalid { tried: trial.tried },
         };
         Err(Failure { error, wants_keys })
     }
 
-    fn check_claims(&self, claims: &Value, issuer: Option<&str>, now: SystemTime) -> Result<Lifetime, TokenError> {
+    /// Everything but the issuer, which goes with the key.
+    fn check_claims(&self, claims: &Value, now: SystemTime) -> Result<Lifetime, TokenError> {
         let rules = &self.rules;
         let lifetime = Lifetime::read(claims)?;
         if rules.require_expiration && lifetime.expires.is_none() {
             return Err(TokenError::ExpirationMissing);
         }
         lifetime.check(now, rules.clock_skew)?;
-        claims::check_issuer(claims, &rules.issuers, issuer)?;
         claims::check_audience(claims, &rules.audiences)?;
         claims::check_required(claims, &rules.required_claims)?;
         Ok(lifetime)
@@ -315,11 +340,7 @@ struct Trial<'a> {
 }
 
 impl Trial<'_> {
-    fn passes(&mut self, keys: &KeySet) -> bool {
-        keys.candidates(self.kid).any(|key| self.passes_key(key))
-    }
-
-    fn passes_key(&mut self, key: &VerificationKey) -> bool {
+    fn passes(&mut self, key: &VerificationKey) -> bool {
         let named = self.kid.is_some() && key.id() == self.kid;
         self.named |= named;
         match key.verify(self.algorithm, self.message, self.signature) {
@@ -334,6 +355,45 @@ impl Trial<'_> {
                 false
             }
         }
+    }
+}
+
+/// What a good signature vouches for, provided that its key may speak for the issuer. Several issuers can publish the same
+/// key (every Entra tenant does), so one that is not the token's does not end the search.
+struct Signed<'a> {
+    payload: &'a str,
+    rules: &'a TokenRules,
+    claims: Option<Value>,
+    /// The issuers whose key made the signature, and that are not the token's.
+    issuers: Vec<Arc<str>>,
+}
+
+impl Signed<'_> {
+    /// The claims, when a key of this issuer may make them.
+    fn by(&mut self, issuer: Option<&Arc<str>>) -> Result<Option<Value>, TokenError> {
+        let claims = match self.claims.take() {
+            Some(claims) => claims,
+            None => {
+                let json = decode(self.payload, "the payload is not base64url")?;
+                let claims: Option<Value> = serde_json::from_slice(&json).ok().filter(Value::is_object);
+                claims.ok_or(TokenError::Malformed { what: "the payload is not a JSON object" })?
+            }
+        };
+        match claims::check_issuer(&claims, &self.rules.issuers, issuer.map(|issuer| &**issuer)) {
+            Ok(()) => Ok(Some(claims)),
+            Err(TokenError::IssuerNotAllowed { .. }) => {
+                self.claims = Some(claims);
+                self.issuers.extend(issuer.cloned());
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Why nobody whose key made the signature may speak for the token's issuer; nothing when no signature was good.
+    fn refusal(&self) -> Option<TokenError> {
+        let allowed: Vec<Arc<str>> = self.rules.issuers.iter().chain(&self.issuers).cloned().collect();
+        claims::check_issuer(self.claims.as_ref()?, &allowed, None).err()
     }
 }
 

@@ -18,7 +18,7 @@ pub trait Gate<B, R, E>: Clone {
     type Held;
     /// Takes the permit for a request, or makes the error that refuses it. [`ConcurrencyLimit::try_acquire`] with the
     /// request's key, usually.
-    fn admit(&self, request: &Request<B>) -> Result<Permit, E>;
+    fn admit(&self, request: &mut Request<B>) -> Result<Permit, E>;
     /// Ties the permit to the body, to be dropped when the body ends or is dropped: [`PermitBody::new`], or a body type
     /// of the caller's own that can hold it.
     fn hold(&self, body: R, permit: Permit) -> Self::Held;
@@ -47,7 +47,7 @@ where
 {
     type Held = PermitBody<R>;
 
-    fn admit(&self, request: &Request<B>) -> Result<Permit, E> {
+    fn admit(&self, request: &mut Request<B>) -> Result<Permit, E> {
         self.limit.try_acquire((self.key)(request)).ok_or_else(|| (self.full)(self.limit.max()))
     }
 
@@ -98,8 +98,8 @@ where
         self.inner.poll_ready(cx)
     }
 
-    fn call(&mut self, request: Request<B>) -> Self::Future {
-        let state = match self.gate.admit(&request) {
+    fn call(&mut self, mut request: Request<B>) -> Self::Future {
+        let state = match self.gate.admit(&mut request) {
             Ok(permit) => State::Admitted { inner: self.inner.call(request), permit: Some(permit) },
             Err(error) => State::Refused { error: Some(error) },
         };
@@ -162,6 +162,11 @@ impl<B: Body> PermitBody<B> {
     pub fn new(body: B, permit: Permit) -> Self {
         let permit = (!body.is_end_stream()).then_some(permit);
         Self { body, permit }
+    }
+
+    /// The body itself.
+    pub fn get_ref(&self) -> &B {
+        &self.body
     }
 }
 

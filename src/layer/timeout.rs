@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use http::{Request, Response};
+use http::{Extensions, Request, Response};
 use pin_project_lite::pin_project;
 use tokio::time::{Instant, Sleep};
 use tower_layer::Layer;
@@ -15,6 +15,15 @@ use tower_service::Service;
 /// inside read it so as not to begin what cannot end in time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Deadline(pub Instant);
+
+impl Deadline {
+    /// Notes a deadline, unless a narrower one is known.
+    pub fn narrow(extensions: &mut Extensions, due: Instant) {
+        if extensions.get::<Self>().is_none_or(|outer| due < outer.0) {
+            extensions.insert(Self(due));
+        }
+    }
+}
 
 /// Answers with an error when the response head takes longer than a duration. The body is not timed: it streams.
 #[derive(Clone, Debug)]
@@ -61,11 +70,7 @@ where
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
         let sleep = tokio::time::sleep(self.duration);
-        let deadline = Deadline(sleep.deadline());
-        let extensions = request.extensions_mut();
-        if extensions.get::<Deadline>().is_none_or(|outer| deadline.0 < outer.0) {
-            extensions.insert(deadline);
-        }
+        Deadline::narrow(request.extensions_mut(), sleep.deadline());
         TimeoutFuture { inner: self.inner.call(request), sleep, duration: self.duration, error: self.error.clone() }
     }
 }

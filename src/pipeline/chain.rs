@@ -16,11 +16,11 @@ use crate::body::Body;
 
 /// What stands at the end of a chain.
 pub trait Tail: Send + Sync + 'static {
-    /// Answers a request.
+    /// Answers a request. It is boxed: a request is large, and each future on its way would hold a copy of it.
     fn run(
         &self,
         exchange: &Arc<Exchange>,
-        request: Request<Body>,
+        request: Box<Request<Body>>,
     ) -> impl Future<Output = Result<Response<Body>, Fault>> + Send;
 }
 
@@ -63,7 +63,11 @@ impl<T: Tail> Chain<T> {
     }
 
     /// Runs the steps and what comes after them.
-    pub async fn run(&self, exchange: &Arc<Exchange>, mut request: Request<Body>) -> Result<Response<Body>, Fault> {
+    pub async fn run(
+        &self,
+        exchange: &Arc<Exchange>,
+        mut request: Box<Request<Body>>,
+    ) -> Result<Response<Body>, Fault> {
         if !self.segment.is_empty() {
             match self.segment.run(exchange, Message::Request(&mut request)).await {
                 Ok(Flow::Next) => {}
@@ -83,7 +87,7 @@ impl<T: Tail> Chain<T> {
                 if request.extensions().get::<Arc<Exchange>>().is_none() {
                     request.extensions_mut().insert(exchange.clone());
                 }
-                next.clone().call(request).await
+                next.clone().call(*request).await
             }
         }
     }
@@ -93,18 +97,18 @@ impl<T: Tail> Serve for Chain<T> {
     fn serve(self: Arc<Self>, request: Request<Body>) -> BoxFuture<'static, Result<Response<Body>, Fault>> {
         Box::pin(async move {
             let exchange = exchange_of(&request)?;
-            self.run(&exchange, request).await
+            self.run(&exchange, Box::new(request)).await
         })
     }
 }
 
 /// A chain in front of everything that comes after: how a branch of `choose` goes on when it holds layers.
 impl Tail for Next {
-    async fn run(&self, exchange: &Arc<Exchange>, mut request: Request<Body>) -> Result<Response<Body>, Fault> {
+    async fn run(&self, exchange: &Arc<Exchange>, mut request: Box<Request<Body>>) -> Result<Response<Body>, Fault> {
         if request.extensions().get::<Arc<Exchange>>().is_none() {
             request.extensions_mut().insert(exchange.clone());
         }
-        self.clone().call(request).await
+        self.clone().call(*request).await
     }
 }
 
@@ -127,7 +131,7 @@ impl<F: Tail> Middle<F> {
 }
 
 impl<F: Tail> Tail for Middle<F> {
-    async fn run(&self, exchange: &Arc<Exchange>, request: Request<Body>) -> Result<Response<Body>, Fault> {
+    async fn run(&self, exchange: &Arc<Exchange>, request: Box<Request<Body>>) -> Result<Response<Body>, Fault> {
         if self.keep_head {
             exchange.state.lock().save_head(&request);
         }

@@ -64,7 +64,7 @@ pub struct Exchange {
 #[derive(Debug, Default)]
 pub struct State {
     /// The values of `set-variable`.
-    pub variables: SmallVec<[(Arc<str>, Json); 2]>,
+    pub variables: Vec<(Arc<str>, Json)>,
     /// Who calls, when a key was presented and found good.
     pub subscription: Option<Arc<Subscription>>,
     /// The product that the call is made under.
@@ -86,9 +86,9 @@ pub struct State {
     /// The status that the client gets.
     pub status: StatusCode,
     /// The body of the current message as JSON, parsed once.
-    pub(super) json: OnceCell<Result<Json, String>>,
+    pub(super) json: OnceCell<Box<Result<Json, String>>>,
     /// `lastError()` as JSON, made when first read.
-    pub(super) last_error: OnceCell<Option<Json>>,
+    pub(super) last_error: OnceCell<Option<Box<Json>>>,
 }
 
 /// The head of a request.
@@ -258,6 +258,18 @@ impl State {
             uri: request.uri().clone(),
             headers: request.headers().clone(),
         }));
+    }
+
+    /// Shows a fault to expressions for a moment, as on-error would see it.
+    pub fn with_fault<T>(&mut self, fault: &mut Fault, look: impl FnOnce(&mut Self) -> T) -> T {
+        self.fault = Some(std::mem::replace(fault, Fault::internal("Internal", "")));
+        self.last_error = OnceCell::new();
+        let seen = look(self);
+        if let Some(shown) = self.fault.take() {
+            *fault = shown;
+        }
+        self.last_error = OnceCell::new();
+        seen
     }
 
     /// Forgets the parsed body, because the message or its body changed.

@@ -46,7 +46,7 @@ impl Facts for Context<'_> {
     }
 
     fn body(&self) -> Result<&Json, EvaluationError> {
-        let parsed = self.state.json.get_or_init(|| match self.message.body().bytes() {
+        let parse = || match self.message.body().bytes() {
             None => Err("the body is not in memory".to_owned()),
             Some(bytes) if bytes.is_empty() => Ok(Json::Null),
             Some(bytes) => {
@@ -54,8 +54,9 @@ impl Facts for Context<'_> {
                 let bytes = bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(bytes);
                 serde_json::from_slice(bytes).map_err(|error| format!("the body is not JSON: {error}"))
             }
-        });
-        parsed.as_ref().map_err(|message| EvaluationError::new(message.clone()))
+        };
+        let parsed = self.state.json.get_or_init(|| Box::new(parse()));
+        parsed.as_ref().as_ref().map_err(|message| EvaluationError::new(message.clone()))
     }
 
     fn body_text(&self) -> Result<Cow<'_, str>, EvaluationError> {

@@ -2,8 +2,11 @@
 
 use std::borrow::Cow;
 use std::error::Error;
+use std::sync::Arc;
 
 use http::{HeaderName, HeaderValue, StatusCode};
+
+use super::Origin;
 
 /// Whose fault it is. Decides the log level and the metric, never the bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,7 +32,7 @@ pub struct Detail {
     pub phrase: Option<&'static str>,
     /// The stable code, in Azure API Management's words where it has one (`RateLimitExceeded`).
     pub reason: &'static str,
-    /// The policy or part of the gateway that failed (`rate-limit`); the segment fills it in for a policy.
+    /// The policy or part of the gateway that failed (`rate-limit`); [`Fault::at`] fills it in for a policy.
     pub source: &'static str,
     /// The full message, for on-error and the log. Never holds a secret.
     pub message: Cow<'static, str>,
@@ -45,8 +48,8 @@ pub struct Detail {
     pub unsent: bool,
     /// The underlying error, for the log only.
     pub cause: Option<Box<dyn Error + Send + Sync>>,
-    /// Where in the configuration it happened; the segment fills it in.
-    pub origin: Option<std::sync::Arc<super::Origin>>,
+    /// Where in the configuration it happened; [`Fault::at`] fills it in.
+    pub origin: Option<Arc<Origin>>,
 }
 
 impl Fault {
@@ -115,6 +118,19 @@ impl Fault {
     #[must_use]
     pub fn cause(mut self, cause: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         self.0.cause = Some(cause.into());
+        self
+    }
+
+    /// Notes where it happened, unless that is known.
+    #[cold]
+    #[must_use]
+    pub fn at(mut self, origin: &Arc<Origin>) -> Self {
+        if self.0.origin.is_none() {
+            self.0.origin = Some(origin.clone());
+            if self.0.source.is_empty() {
+                self.0.source = origin.policy;
+            }
+        }
         self
     }
 

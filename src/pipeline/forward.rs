@@ -2,8 +2,9 @@
 
 use std::sync::{Arc, LazyLock};
 
-use http::header::{ACCEPT_ENCODING, HeaderValue};
+use http::header::{ACCEPT_ENCODING, HeaderValue, RETRY_AFTER};
 use http::{Request, Response, StatusCode};
+use tokio::time::Instant;
 
 use super::chain::Tail;
 use super::exchange::{Exchange, ForwardOptions};
@@ -12,8 +13,12 @@ use super::segment::place;
 use super::{Blame, Fault, Origin};
 use crate::backend;
 use crate::body::Body;
+use crate::clock::Nanos;
 use crate::gateway::Backend;
-use crate::gateway::backend::Target;
+use crate::gateway::backend::{Picked, Target, Unavailable};
+use crate::gateway::breaker::{Admission, CallEnd};
+use crate::layer::Deadline;
+use crate::layer::retry::retry_after;
 use crate::telemetry::metrics::Outcome;
 
 /// Sends the request to the backend: the one that a policy chose, else the operation's.
@@ -40,13 +45,13 @@ pub fn unwritten() -> Arc<Origin> {
 }
 
 impl Tail for Forward {
-    async fn run(&self, exchange: &Arc<Exchange>, request: Request<Body>) -> Result<Response<Body>, Fault> {
+    async fn run(&self, exchange: &Arc<Exchange>, request: Box<Request<Body>>) -> Result<Response<Body>, Fault> {
         self.call(exchange, request).await.map_err(|fault| place(fault, &self.origin))
     }
 }
 
 impl Forward {
-    async fn call(&self, exchange: &Arc<Exchange>, mut request: Request<Body>) -> Result<Response<Body>, Fault> {
+    async fn call(&self, exchange: &Arc<Exchange>, mut request: Box<Request<Body>>) -> Result<Response<Body>, Fault> {
         let (backend, options) = {
             let mut state = exchange.state.lock();
             if self.keep_head {
@@ -67,11 +72,10 @@ impl Forward {
             // Without the field any coding would be acceptable (RFC 9110 §12.5.3).
             request.headers_mut().insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         }
-        let Some(target) = backend.pick() else {
-            return Err(Fault::internal("BackendNotConfigured", format!("backend `{}` has no endpoint", backend.name)));
-        };
+        let picked = backend.pick(exchange.gateway.clock.now()).map_err(|reason| unavailable(&backend, reason))?;
+        let target = picked.target;
         let original = options.follow_redirects.then(|| Box::new(Original::of(&request)));
-        let mut response = send(exchange, &backend, target, request, &options).await?;
+        let mut response = send(exchange, &backend, picked, *request, &options).await?;
         if let Some(original) = original
             && response.status().is_redirection()
         {
@@ -103,43 +107,128 @@ async fn follow(
 ) -> Result<Response<Body>, Fault> {
     for _ in 0..MAX_REDIRECTIONS {
         let Some(request) = original.redirected(&target.endpoint, &response) else { break };
-        response = send(exchange, backend, target, request, options).await?;
+        let picked = target
+            .admit(exchange.gateway.clock.now())
+            .map_err(|wait| unavailable(backend, Unavailable::CircuitOpen { wait }))?;
+        response = send(exchange, backend, picked, request, options).await?;
     }
     Ok(response)
 }
 
-/// One call of a backend, with its time and outcome noted.
+/// One call of a backend, its time and outcome noted whatever becomes of it.
 async fn send(
     exchange: &Arc<Exchange>,
     backend: &Arc<Backend>,
-    target: &Target,
+    picked: Picked<'_>,
     request: Request<Body>,
     options: &ForwardOptions,
 ) -> Result<Response<Body>, Fault> {
-    exchange.state.lock().upstream.attempts += 1;
     let clock = &exchange.gateway.clock;
-    let started = clock.now();
     let mut deadlines = backend.deadlines;
     if let Some(timeout) = options.timeout {
         deadlines.first_byte = timeout;
     }
-    let result = backend::forward(&target.endpoint, request, &deadlines).await;
-    let duration = clock.now().since(started);
-    let outcome = match &result {
-        Ok(response) => Some(Outcome::Answered(response.status())),
-        Err(fault) if fault.blame != Blame::Upstream => None,
-        Err(fault) if fault.status == StatusCode::GATEWAY_TIMEOUT => Some(Outcome::Timeout),
-        Err(fault) if fault.unsent => Some(Outcome::ConnectError),
-        Err(_) => Some(Outcome::Reset),
+    let attempt = Attempt {
+        exchange,
+        backend,
+        target: picked.target,
+        admission: picked.admission,
+        started: clock.now(),
+        due: request.extensions().get::<Deadline>().map(|deadline| deadline.0),
+        noted: false,
     };
-    if let Some(outcome) = outcome {
-        backend.metrics.attempt(outcome, duration);
-    }
-    let mut state = exchange.state.lock();
-    state.upstream.backend = Some(backend.clone());
-    state.upstream.endpoint = Some(target.label.clone());
-    state.upstream.status = result.as_ref().ok().map(Response::status);
-    state.upstream.duration = duration;
-    drop(state);
+    let result = backend::forward(&picked.target.endpoint, request, &deadlines).await;
+    attempt.end(&result);
     result
+}
+
+/// Azure API Management's 503; the body is this gateway's own, because theirs is not documented.
+#[cold]
+fn unavailable(backend: &Backend, reason: Unavailable) -> Fault {
+    match reason {
+        Unavailable::NoEndpoint => {
+            Fault::internal("BackendNotConfigured", format!("backend `{}` has no endpoint", backend.name))
+        }
+        Unavailable::CircuitOpen { wait } => {
+            let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+            Fault::upstream(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "BackendCircuitOpen",
+                format!("the circuit breaker of backend `{}` is open", backend.name),
+            )
+            .public("The backend is temporarily unavailable.")
+            .header(RETRY_AFTER, HeaderValue::from(seconds.max(1)))
+        }
+    }
+}
+
+/// A call under way. One that is dropped was cut off by a timeout, which is the backend's failure, or by the client.
+struct Attempt<'a> {
+    exchange: &'a Exchange,
+    backend: &'a Arc<Backend>,
+    target: &'a Target,
+    admission: Option<Admission>,
+    started: Nanos,
+    /// When a timeout of the pipeline cuts it off.
+    due: Option<Instant>,
+    noted: bool,
+}
+
+impl Attempt<'_> {
+    fn end(mut self, result: &Result<Response<Body>, Fault>) {
+        let clock = &self.exchange.gateway.clock;
+        let (outcome, end) = match result {
+            Ok(response) => {
+                let end = if self.target.is_failure(response.status()) {
+                    CallEnd::Failure { retry_after: retry_after(response.headers(), clock.wall()) }
+                } else {
+                    CallEnd::Success
+                };
+                (Some(Outcome::Answered(response.status())), end)
+            }
+            Err(fault) if fault.blame != Blame::Upstream => (None, CallEnd::Unknown),
+            Err(fault) => {
+                let outcome = match fault.status {
+                    StatusCode::GATEWAY_TIMEOUT => Outcome::Timeout,
+                    _ if fault.unsent => Outcome::ConnectError,
+                    _ => Outcome::Reset,
+                };
+                // 503: the gateway's own bound on connections was reached, which says nothing of the backend.
+                let known = fault.status != StatusCode::SERVICE_UNAVAILABLE;
+                (Some(outcome), if known { CallEnd::Failure { retry_after: None } } else { CallEnd::Unknown })
+            }
+        };
+        self.note(result.as_ref().ok().map(Response::status), outcome, end);
+    }
+
+    fn note(&mut self, status: Option<StatusCode>, outcome: Option<Outcome>, end: CallEnd) {
+        let now = self.exchange.gateway.clock.now();
+        let duration = now.since(self.started);
+        if let Some(admission) = self.admission.take() {
+            admission.end(end, now);
+        }
+        if let Some(outcome) = outcome {
+            self.backend.metrics.attempt(outcome, duration);
+        }
+        let mut state = self.exchange.state.lock();
+        state.upstream.backend = Some(self.backend.clone());
+        state.upstream.endpoint = Some(self.target.label.clone());
+        state.upstream.status = status;
+        state.upstream.duration = duration;
+        state.upstream.attempts += 1;
+        self.noted = true;
+    }
+}
+
+impl Drop for Attempt<'_> {
+    fn drop(&mut self) {
+        if self.noted {
+            return;
+        }
+        if self.due.is_some_and(|due| due <= Instant::now()) {
+            self.note(None, Some(Outcome::Timeout), CallEnd::Failure { retry_after: None });
+        } else {
+            self.note(None, None, CallEnd::Unknown);
+        }
+    }
 }

@@ -71,7 +71,7 @@ impl Pipeline {
     }
 
     /// Runs a request through; every failure has become a response.
-    pub async fn serve(&self, exchange: &Arc<Exchange>, request: Request<Body>) -> Response<Body> {
+    pub async fn serve(&self, exchange: &Arc<Exchange>, request: Box<Request<Body>>) -> Response<Body> {
         let mut response = match self.inbound.run(exchange, request).await {
             Ok(response) => response,
             Err(fault) => rescue::rescue(fault, exchange, &self.on_error).await,
@@ -80,8 +80,13 @@ impl Pipeline {
         response
     }
 
-    /// Answers a preflight, when a `cors` of the operation does.
-    pub fn preflight(&self, exchange: &mut Exchange, request: &mut Request<Body>) -> Option<Response<Body>> {
+    /// Whether a `cors` stands directly in inbound, so that preflights are answered.
+    pub fn answers_preflights(&self) -> bool {
+        !self.preflight.is_empty()
+    }
+
+    /// Answers a preflight by the first `cors` that does; with an empty 200 when none does, which tells the browser no.
+    pub fn preflight(&self, exchange: &mut Exchange, request: &mut Request<Body>) -> Response<Body> {
         let mut state = std::mem::take(exchange.state.get_mut());
         let mut cx = Context { exchange, state: &mut state, message: Message::Request(request) };
         let answer = self.preflight.iter().find_map(|placed| match &placed.step {
@@ -89,7 +94,7 @@ impl Pipeline {
             Step::Async(_) | Step::Layer(_) => None,
         });
         *exchange.state.get_mut() = state;
-        answer
+        answer.unwrap_or_default()
     }
 
     /// Answers a fault that happened before the pipeline could start: no operation, no key.

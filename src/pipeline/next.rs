@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use http::{Request, Response};
+use http_body::Body as _;
 use tower::ServiceExt as _;
 use tower_service::Service;
 
-use super::exchange::Exchange;
+use super::exchange::{Exchange, Message};
 use super::step::BoxFuture;
 use super::{Blame, Fault};
 use crate::body::Body;
@@ -26,6 +27,18 @@ impl Next {
     /// Wraps something that answers requests.
     pub fn new(serve: impl Serve + 'static) -> Self {
         Self(Arc::new(serve))
+    }
+
+    /// Reads the body of a request into memory before it goes on; with a bound, only one whose length is known and within it.
+    #[must_use]
+    pub fn buffered(self, bound: Option<u64>) -> Self {
+        Self::new(Buffered { bound, next: self })
+    }
+
+    /// Keeps the head of a request for expressions that read it once there is an answer.
+    #[must_use]
+    pub fn keeping_head(self) -> Self {
+        Self::new(KeepingHead(self))
     }
 
     /// Wraps a tower service. It is cloned for each request, so its own state must be small: numbers and pointers.
@@ -61,6 +74,42 @@ where
 {
     fn serve(self: Arc<Self>, request: Request<Body>) -> BoxFuture<'static, Result<Response<Body>, Fault>> {
         Box::pin(self.0.clone().oneshot(request))
+    }
+}
+
+struct Buffered {
+    bound: Option<u64>,
+    next: Next,
+}
+
+impl Serve for Buffered {
+    fn serve(self: Arc<Self>, mut request: Request<Body>) -> BoxFuture<'static, Result<Response<Body>, Fault>> {
+        Box::pin(async move {
+            let exchange = exchange_of(&request)?;
+            let fits = |bound: u64| {
+                let length = request.body().size_hint().exact();
+                length.is_some_and(|length| length <= bound.min(exchange.gateway.settings.buffer_size))
+            };
+            if self.bound.is_none_or(fits)
+                && let Err(fault) = exchange.buffer(&mut Message::Request(&mut request)).await
+            {
+                exchange.state.lock().save_head(&request);
+                return Err(fault);
+            }
+            self.next.clone().call(request).await
+        })
+    }
+}
+
+struct KeepingHead(Next);
+
+impl Serve for KeepingHead {
+    fn serve(self: Arc<Self>, request: Request<Body>) -> BoxFuture<'static, Result<Response<Body>, Fault>> {
+        match exchange_of(&request) {
+            Ok(exchange) => exchange.state.lock().save_head(&request),
+            Err(fault) => return Box::pin(async { Err(fault) }),
+        }
+        self.0.clone().call(request)
     }
 }
 

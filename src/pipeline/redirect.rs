@@ -5,9 +5,9 @@ use std::borrow::Cow;
 use bytes::Bytes;
 use http::header::{self, HeaderMap};
 use http::uri::{PathAndQuery, Uri};
-use http::{Method, Request, Response, StatusCode};
+use http::{Extensions, Method, Request, Response, StatusCode};
 
-use crate::backend::{Endpoint, HostOverride};
+use crate::backend::Endpoint;
 use crate::body::Body;
 use crate::routing;
 
@@ -16,7 +16,7 @@ pub(super) struct Original {
     method: Method,
     uri: Uri,
     headers: HeaderMap,
-    host: Option<HostOverride>,
+    extensions: Extensions,
     /// None when the body is a stream, which can be sent only once.
     body: Option<Body>,
 }
@@ -28,7 +28,7 @@ impl Original {
             method: request.method().clone(),
             uri: request.uri().clone(),
             headers: request.headers().clone(),
-            host: request.extensions().get::<HostOverride>().cloned(),
+            extensions: request.extensions().clone(),
             body: request.body().try_clone(),
         }
     }
@@ -56,9 +56,7 @@ impl Original {
         *request.method_mut() = self.method.clone();
         *request.uri_mut() = uri.clone();
         *request.headers_mut() = self.headers.clone();
-        if let Some(host) = &self.host {
-            request.extensions_mut().insert(host.clone());
-        }
+        *request.extensions_mut() = self.extensions.clone();
         self.uri = uri;
         Some(request)
     }

@@ -130,7 +130,7 @@ pub(super) fn last_error<'a>(cx: &'a Context<'_>) -> Option<&'a Json> {
         .get_or_init(|| {
             let fault = cx.state.fault.as_ref()?;
             let origin = fault.origin.as_deref();
-            Some(json!({
+            Some(Box::new(json!({
                 "source": fault.source,
                 "reason": fault.reason,
                 "message": fault.message,
@@ -138,9 +138,9 @@ pub(super) fn last_error<'a>(cx: &'a Context<'_>) -> Option<&'a Json> {
                 "section": origin.map(|origin| origin.section),
                 "path": origin.map(|origin| &origin.path),
                 "policyId": origin.and_then(|origin| origin.id.as_deref()),
-            }))
+            })))
         })
-        .as_ref()
+        .as_deref()
 }
 
 #[cfg(test)]

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
+use super::Fault;
 use super::exchange::{Context, Exchange, Message};
 use super::step::{Call, Flow, Placed, Step};
-use super::{Fault, Origin};
 use crate::expression::Needs;
 
 /// Adjacent synchronous and asynchronous steps of one section. Layers are never among them.
@@ -44,10 +44,10 @@ impl Segment {
             };
             let Some(placed) = self.0.get(at) else { break };
             if placed.needs.contains(Needs::BODY) && message.body().bytes().is_none() {
-                exchange.buffer(&mut message).await.map_err(|fault| place(fault, &placed.origin))?;
+                exchange.buffer(&mut message).await.map_err(|fault| fault.at(&placed.origin))?;
             } else if let Step::Async(step) = &placed.step {
                 let call = Call { exchange, message: message.reborrow() };
-                match step.apply(call).await.map_err(|fault| place(fault, &placed.origin))? {
+                match step.apply(call).await.map_err(|fault| fault.at(&placed.origin))? {
                     Flow::Next => at += 1,
                     answer @ Flow::Respond(_) => return Ok(answer),
                 }
@@ -81,23 +81,11 @@ impl Segment {
             if placed.needs.contains(Needs::BODY) && cx.message.body().bytes().is_none() {
                 return Ok(Ran::Until(at));
             }
-            match step.apply(cx).map_err(|fault| place(fault, &placed.origin))? {
+            match step.apply(cx).map_err(|fault| fault.at(&placed.origin))? {
                 Flow::Next => {}
                 answer @ Flow::Respond(_) => return Ok(Ran::Answered(answer)),
             }
         }
         Ok(Ran::Until(self.0.len()))
     }
-}
-
-/// Notes where a fault happened, unless a step inside already did.
-#[cold]
-pub(super) fn place(mut fault: Fault, origin: &Arc<Origin>) -> Fault {
-    if fault.origin.is_none() {
-        fault.origin = Some(origin.clone());
-        if fault.source.is_empty() {
-            fault.source = origin.policy;
-        }
-    }
-    fault
 }

@@ -1,11 +1,18 @@
 //! The policy catalogue: one file for each policy, and the list of them all.
 
+mod api_key;
 mod branch;
+mod check_header;
 mod choose;
+mod cors;
 mod find_and_replace;
 mod forward_request;
 mod include_fragment;
+mod ip_filter;
+mod limit_concurrency;
 mod mock_response;
+mod rate_limit;
+mod retry;
 mod return_response;
 mod rewrite_uri;
 mod set_backend_service;
@@ -15,6 +22,8 @@ mod set_method;
 mod set_query_parameter;
 mod set_status;
 mod set_variable;
+mod timeout;
+mod validate_jwt;
 mod value;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator};
@@ -144,11 +153,18 @@ fn compile<'i, P: Policy>(raw: &RawPolicy<'i>, cx: &mut CompileCx<'_, 'i>) -> Op
 
 /// Every policy, sorted by name. `base` is no policy: it marks where the broader scope's steps go.
 pub const KINDS: &[Kind] = &[
+    Kind::of::<api_key::ApiKey>(),
+    Kind::of::<check_header::CheckHeader>(),
     Kind::of::<choose::Choose>(),
+    Kind::of::<cors::Cors>(),
     Kind::of::<find_and_replace::FindAndReplace>(),
     Kind::of::<forward_request::ForwardRequest>(),
     Kind::of::<include_fragment::IncludeFragment>(),
+    Kind::of::<ip_filter::IpFilter>(),
+    Kind::of::<limit_concurrency::LimitConcurrency>(),
     Kind::of::<mock_response::MockResponse>(),
+    Kind::of::<rate_limit::RateLimit>(),
+    Kind::of::<retry::Retry>(),
     Kind::of::<return_response::ReturnResponse>(),
     Kind::of::<rewrite_uri::RewriteUri>(),
     Kind::of::<set_backend_service::SetBackendService>(),
@@ -158,4 +174,6 @@ pub const KINDS: &[Kind] = &[
     Kind::of::<set_query_parameter::SetQueryParameter>(),
     Kind::of::<set_status::SetStatus>(),
     Kind::of::<set_variable::SetVariable>(),
+    Kind::of::<timeout::Timeout>(),
+    Kind::of::<validate_jwt::ValidateJwt>(),
 ];

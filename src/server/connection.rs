@@ -7,6 +7,7 @@ use std::sync::{Arc, OnceLock};
 use std::task::Waker;
 
 use super::admission::Limits;
+use super::counters::count;
 use super::deadline::coarse_now;
 use super::head::{Framing, UNKNOWN};
 use super::settings::Settings;
@@ -134,6 +135,9 @@ pub(crate) struct Control {
     since: AtomicU64,
     /// When a write began to wait for the client; zero for never.
     stalled: AtomicU64,
+    /// How many answers of an HTTP/2 connection wait for the client's window, and when one of them last went on.
+    untaken: AtomicU32,
+    taken: AtomicU64,
     command: AtomicU8,
     in_flight: AtomicU32,
     /// The framing of the head that is being read, and of the request in service.
@@ -151,6 +155,8 @@ impl Default for Control {
             phase: AtomicU8::new(Phase::Idle as u8),
             since: AtomicU64::new(0),
             stalled: AtomicU64::new(0),
+            untaken: AtomicU32::new(0),
+            taken: AtomicU64::new(0),
             command: AtomicU8::new(Command::Serve as u8),
             in_flight: AtomicU32::new(0),
             next: AtomicU8::new(Framing::Unseen as u8),
@@ -230,8 +236,18 @@ impl Control {
         self.stalled.store(if stalled { coarse_now() } else { 0 }, Ordering::Relaxed);
     }
 
+    /// An answer begins to wait for the client's window, or goes on.
+    pub(crate) fn set_untaken(&self, untaken: bool) {
+        let count = self.untaken.load(Ordering::Relaxed);
+        self.untaken.store(if untaken { count + 1 } else { count.saturating_sub(1) }, Ordering::Relaxed);
+        self.taken.store(coarse_now(), Ordering::Relaxed);
+    }
+
     /// Since when the client has not taken what is written.
     pub(crate) fn stalled(&self) -> Option<u64> {
+        if self.untaken.load(Ordering::Relaxed) > 0 {
+            return Some(self.taken.load(Ordering::Relaxed));
+        }
         Some(self.stalled.load(Ordering::Relaxed)).filter(|since| *since != 0)
     }
 
@@ -269,6 +285,10 @@ pub(crate) struct InFlight(Arc<Connection>);
 impl InFlight {
     pub(crate) fn begin(connection: Arc<Connection>, announced: u64, http10: bool) -> Self {
         connection.control.request_begins(announced, http10);
+        count(|counters| {
+            counters.requests.add();
+            counters.in_flight.add();
+        });
         Self(connection)
     }
 
@@ -280,5 +300,30 @@ impl InFlight {
 impl Drop for InFlight {
     fn drop(&mut self) {
         self.0.control.request_ends();
+        count(|counters| counters.in_flight.sub());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keeps_one_value_of_one_type() {
+        let connection = Connection::for_tests(Framing::Clear);
+        assert_eq!(connection.cached(|| 1_u32), Some(&1));
+        assert_eq!(connection.cached(|| 2_u32), Some(&1));
+        assert_eq!(connection.cached(|| "other"), None);
+    }
+
+    #[test]
+    fn commands_only_grow_stronger() {
+        let control = Control::default();
+        for (given, want) in
+            [(Command::Drain, Command::Drain), (Command::Close, Command::Close), (Command::Drain, Command::Close)]
+        {
+            control.give(given);
+            assert_eq!(control.command(), want);
+        }
     }
 }

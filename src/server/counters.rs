@@ -48,6 +48,8 @@ counters! {
     bad_requests,
     /// Requests passed to the handler.
     requests,
+    /// Requests whose answer is not complete yet.
+    in_flight,
     /// Connections opened to backends.
     upstream_opened,
     /// Connections to backends open now.

@@ -167,9 +167,14 @@ impl Deadline {
             if slot.due <= ticker.now.get() {
                 return true;
             }
-            if !slot.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
-                slot.waker = Some(cx.waker().clone());
-            }
+            let old = if slot.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+                None
+            } else {
+                slot.waker.replace(cx.waker().clone())
+            };
+            // Dropped last: what a waker drags along may have deadlines of its own.
+            drop(slots);
+            drop(old);
             false
         })
     }

@@ -72,6 +72,8 @@ impl Server {
             0 => std::thread::available_parallelism().map_or(1, usize::from),
             workers => workers,
         };
+        // Elsewhere several sockets cannot share a port, or not so that each gets its part.
+        let workers = if cfg!(unix) { workers } else { 1 };
         let mut addresses = Vec::new();
         let mut listeners: Vec<Vec<TcpListener>> = (0..workers).map(|_| Vec::new()).collect();
         for address in &settings.listen {
@@ -138,6 +140,7 @@ fn listener(address: SocketAddr, backlog: i32, shared: bool) -> io::Result<TcpLi
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     // A restarted server takes its port although old connections linger in TIME_WAIT.
     socket.set_reuse_address(true)?;
+    #[cfg(unix)]
     if shared {
         socket.set_reuse_port(true)?;
     }

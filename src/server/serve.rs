@@ -82,7 +82,6 @@ impl<H: Handler> hyper::service::Service<Request<Incoming>> for Dispatch<H> {
         let body = request.body();
         let announced = if body.is_end_stream() { 0 } else { body.size_hint().exact().unwrap_or(CHUNKED) };
         let guard = InFlight::begin(self.connection.clone(), announced, request.version() == Version::HTTP_10);
-        count(|counters| counters.requests.add());
         let settings = &self.shared.settings;
         let request = request.map(|incoming| match announced {
             0 => Body::Empty,
@@ -93,7 +92,12 @@ impl<H: Handler> hyper::service::Service<Request<Incoming>> for Dispatch<H> {
             let head = request.method() == Method::HEAD;
             let mut response = shared.handler.handle(request, guard.connection()).await;
             state_length(&mut response, head);
-            Ok(response.map(|body| Outgoing { body, _guard: guard }))
+            let http2 = guard.connection().is_http2();
+            if http2 {
+                // Faults that end an HTTP/1.1 connection say so; in HTTP/2 the field is forbidden (RFC 9113 §8.2.2).
+                response.headers_mut().remove(http::header::CONNECTION);
+            }
+            Ok(response.map(|body| Outgoing { body, guard, http2, untaken: false }))
         })
     }
 }
@@ -121,7 +125,26 @@ fn state_length(response: &mut Response<Body>, head: bool) {
 /// The body of an answer on its way out; the connection is busy until it is dropped.
 struct Outgoing {
     body: Body,
-    _guard: InFlight,
+    guard: InFlight,
+    http2: bool,
+    /// Whether hyper has a piece of it and has not asked for the next: the client leaves no window (RFC 9113 §5.2). In
+    /// HTTP/1.1 the socket tells that.
+    untaken: bool,
+}
+
+impl Outgoing {
+    fn set_untaken(&mut self, untaken: bool) {
+        if self.untaken != untaken {
+            self.untaken = untaken;
+            self.guard.connection().control().set_untaken(untaken);
+        }
+    }
+}
+
+impl Drop for Outgoing {
+    fn drop(&mut self) {
+        self.set_untaken(false);
+    }
 }
 
 impl HttpBody for Outgoing {
@@ -129,7 +152,13 @@ impl HttpBody for Outgoing {
     type Error = BodyError;
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        Pin::new(&mut self.get_mut().body).poll_frame(cx)
+        let this = self.get_mut();
+        let frame = Pin::new(&mut this.body).poll_frame(cx);
+        if this.http2 {
+            this.set_untaken(false);
+            this.set_untaken(matches!(frame, Poll::Ready(Some(Ok(_)))));
+        }
+        frame
     }
 
     fn is_end_stream(&self) -> bool {
@@ -333,6 +362,6 @@ mod tests {
         let task = size(serve::<Nothing>);
         assert!(task <= 2048, "the task of a connection takes {task} bytes");
         assert!(size_of::<Connection>() <= 320, "{}", size_of::<Connection>());
-        assert!(size_of::<Body>() <= 176, "{}", size_of::<Body>());
+        assert!(size_of::<Body>() <= 48, "{}", size_of::<Body>());
     }
 }

@@ -75,6 +75,12 @@ impl AsyncRead for Watched {
             let length = this.prefix.filled().len().min(buf.remaining());
             buf.put_slice(&this.prefix.filled()[..length]);
             this.prefix.start += u8::try_from(length).unwrap_or(0);
+            // With what follows: a first read of a few bytes would make hyper double its buffer for good.
+            if buf.remaining() > 0
+                && let Poll::Ready(Err(error)) = Pin::new(&mut this.stream).poll_read(cx, buf)
+            {
+                return Poll::Ready(Err(error));
+            }
         }
         let bytes = &buf.filled()[before..];
         if let Some(head) = &mut this.head

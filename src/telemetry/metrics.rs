@@ -17,16 +17,19 @@ use prometheus::{
 };
 
 use crate::clock::Clock;
+use crate::server::Totals;
 use exchange::Exchanges;
 use upstream::Upstreams;
 
 mod exchange;
 mod process;
+mod server;
 #[cfg(test)]
 mod tests;
 mod upstream;
 
 pub use exchange::{ApiMetrics, OperationMetrics, Record};
+pub use server::KeySource;
 pub use upstream::{BackendMetrics, Outcome, Retry};
 
 /// Upper bounds of the duration histograms, in seconds: from a cached answer to the 120 s a connector waits.
@@ -147,14 +150,7 @@ pub struct Metrics {
     reloads: IntCounterVec,
     reload_success: IntGauge,
     reload_timestamp: Gauge,
-    /// Exchanges between the request's head and the last byte of the answer; see [`Held`].
-    pub in_flight: IntGauge,
-    /// Client connections that are open now; see [`Held`].
-    pub connections_open: IntGauge,
-    /// Client connections accepted.
-    pub connections_accepted: IntCounter,
-    /// Client connections refused, because of a limit or while draining.
-    pub connections_refused: IntCounter,
+    server: server::Server,
     /// Access-log lines dropped because the sink was gone or too slow.
     pub access_log_dropped: IntCounter,
 }
@@ -252,6 +248,13 @@ impl Metrics {
                 "Retries sent (attempt) and retries that the budget refused (budget_refused).",
                 &["backend", "reason"],
             ),
+            circuits: families.add(prometheus::IntGaugeVec::new(
+                options(
+                    "backend_circuit_open",
+                    "Endpoints of a backend whose circuit breaker is open, or waits for the call that closes it.",
+                ),
+                &["backend"],
+            )),
             backends: Names::new(bounds.backends),
         });
         let build = families.add(prometheus::IntGaugeVec::new(
@@ -305,10 +308,7 @@ impl Metrics {
                 "config_last_reload_timestamp_seconds",
                 "When the configuration in force was loaded, in seconds since 1970.",
             ))),
-            in_flight: families.gauge("in_flight_requests", "Exchanges in progress."),
-            connections_open: families.gauge("connections_open", "Client connections that are open."),
-            connections_accepted: families.counter("connections_accepted_total", "Client connections accepted."),
-            connections_refused: families.counter("connections_refused_total", "Client connections refused."),
+            server: server::Server::new(&mut families),
             access_log_dropped: families.counter(
                 "access_log_dropped_lines_total",
                 "Access-log lines dropped because the sink was gone or too slow.",
@@ -375,6 +375,11 @@ impl Metrics {
         self.auth_failures.inc([reason]);
     }
 
+    /// Brings in what the sockets and the sources of token keys have counted; to be called before [`Metrics::render`].
+    pub fn observe(&self, totals: &Totals, sources: &[KeySource]) {
+        self.server.observe(totals, sources);
+    }
+
     /// A configuration was loaded and is in force.
     pub fn config_loaded(&self, at: SystemTime) {
         self.reloads.with_label_values(&["success"]).inc();
@@ -406,23 +411,4 @@ pub struct LimitMetrics {
     pub overflow: IntCounter,
     /// Requests that would have been refused, were the limit not in shadow mode.
     pub shadow_refused: IntCounter,
-}
-
-/// One unit of a gauge, given back when this is dropped, so that a cancelled exchange or connection is not counted for
-/// ever.
-#[derive(Debug)]
-pub struct Held(IntGauge);
-
-impl Held {
-    /// Adds one to `gauge` until the answer is dropped.
-    pub fn new(gauge: &IntGauge) -> Self {
-        gauge.inc();
-        Self(gauge.clone())
-    }
-}
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        self.0.dec();
-    }
 }

@@ -252,8 +252,11 @@ fn a_full_worker_closes_what_comes() {
 /// An HTTP/2 client, and a task that ends with its connection.
 async fn http2(gateway: &Gateway) -> (SendRequest<Full<Bytes>>, tokio::task::JoinHandle<hyper::Result<()>>) {
     let stream = tokio::net::TcpStream::connect(gateway.address).await.unwrap();
-    let (sender, connection) =
-        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
+    let (sender, connection) = hyper::client::conn::http2::Builder::new(TokioExecutor::new())
+        .initial_stream_window_size(4096)
+        .handshake(TokioIo::new(stream))
+        .await
+        .unwrap();
     (sender, tokio::spawn(connection))
 }
 
@@ -308,4 +311,20 @@ async fn a_truncated_answer_resets_the_http2_stream_alone() {
         let response = sender.send_request(request).await.unwrap();
         assert_eq!(read(response.into_body()).await.is_ok(), complete);
     }
+}
+
+#[tokio::test]
+async fn an_http2_client_that_leaves_no_window_is_given_up() {
+    let backend = Backend::new(|client, _| {
+        client.message();
+        client.send(&format!("HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n{}", "x".repeat(1_000_000)));
+    });
+    let settings = Settings { send_timeout: Duration::from_millis(150), ..Settings::default() };
+    let gateway = Gateway::with(backend.address, Options { settings, ..Options::default() });
+    let (mut sender, ended) = http2(&gateway).await;
+    let request = http::Request::get("http://a.example/").body(Full::default()).unwrap();
+    let response = sender.send_request(request).await.unwrap();
+    let _ = ended.await.unwrap();
+    assert!(read(response.into_body()).await.is_err());
+    assert_eq!(gateway.totals().closed_stalled, 1);
 }

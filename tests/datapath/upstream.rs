@@ -6,6 +6,7 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use sluicegate::backend::{Deadlines, EndpointSettings};
+use sluicegate::server::Settings;
 
 use crate::support::{Backend, Client, GET, Gateway, OK, Options, PATIENCE};
 
@@ -332,6 +333,60 @@ fn a_full_pool_says_so_in_the_end() {
     }
     for client in &mut clients[1..] {
         assert_eq!(client.message().unwrap().status(), 503);
+    }
+}
+
+#[test]
+fn a_connection_whose_request_was_not_sent_to_its_end_is_not_used_again() {
+    let backend = Backend::new(|client, number| {
+        if number == 0 {
+            client.head();
+            client.send(OK);
+            client.rest();
+        }
+        while client.message().is_some() {
+            client.send(OK);
+        }
+    });
+    let gateway = Gateway::new(backend.address);
+    let mut uploading = gateway.connect();
+    uploading.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nabc");
+    assert_eq!(uploading.message().unwrap().status(), 200);
+    let mut client = gateway.connect();
+    client.send(GET);
+    assert_eq!(client.message().unwrap().status(), 200);
+    assert_eq!(backend.connections(), 2);
+}
+
+#[test]
+fn a_name_is_looked_up_and_each_of_its_addresses_tried() {
+    let backend = Backend::answering(OK);
+    let gateway = Gateway::at(&format!("http://localhost:{}", backend.address.port()), Options::default());
+    let mut client = gateway.connect();
+    client.send(GET);
+    assert_eq!(client.message().unwrap().status(), 200);
+    let gateway = Gateway::at("http://name.invalid", Options::default());
+    let mut client = gateway.connect();
+    client.send(GET);
+    assert_eq!(client.message().unwrap().text(), "the backend's name cannot be looked up");
+}
+
+#[test]
+fn idle_connections_to_a_backend_are_closed() {
+    let backend = Backend::answering(OK);
+    // The sweep follows the shortest of the server's times.
+    let settings = Settings { send_timeout: Duration::from_millis(100), ..Settings::default() };
+    let endpoint = EndpointSettings { idle_timeout: Duration::from_millis(100), ..EndpointSettings::default() };
+    let gateway = Gateway::with(backend.address, Options { settings, endpoint, ..Options::default() });
+    let mut client = gateway.connect();
+    for round in 1..=2 {
+        client.send(GET);
+        assert_eq!(client.message().unwrap().status(), 200);
+        while gateway.totals().upstream_open > 0 {
+            std::thread::yield_now();
+        }
+        assert_eq!(gateway.totals().upstream_idle, 0);
+        assert_eq!(backend.connections(), round);
     }
 }
 

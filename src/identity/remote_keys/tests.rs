@@ -8,7 +8,9 @@ use serde_json::json;
 use super::super::test_support::{Answer, Issuer, Signer};
 
 use super::*;
-use crate::identity::{Outcome, RemoteKeyRegistry, TokenError, TokenRules, TokenVerifier, Verified, VerifierError};
+use crate::identity::{
+    Outcome, RemoteKeyRegistry, RemoteSource, TokenError, TokenRules, TokenVerifier, Verified, VerifierError,
+};
 
 fn minutes(count: u64) -> Duration {
     Duration::from_secs(60 * count)
@@ -28,7 +30,7 @@ fn jwks(issuer: &Issuer, clock: &Clock) -> Arc<RemoteKeys> {
 
 fn verifier(remotes: Vec<Arc<RemoteKeys>>) -> TokenVerifier {
     let rules = TokenRules { audiences: vec!["api".into()], require_expiration: false, ..TokenRules::default() };
-    TokenVerifier::new(rules, KeySet::default(), remotes).unwrap()
+    TokenVerifier::new(rules, KeySet::default(), remotes.into_iter().map(RemoteSource::from).collect()).unwrap()
 }
 
 fn a() -> Signer {
@@ -358,10 +360,26 @@ async fn discovery_names_the_issuer_and_speaks_for_its_own_keys_only() {
     assert_eq!(issuer.hits(), 4);
 
     let plain = source(KeyLocation::Jwks(issuer.url("/one/keys")), &clock);
-    let mixed = sources().into_iter().chain([plain]).collect();
+    let mixed = sources().into_iter().chain([plain]).map(RemoteSource::from).collect();
     let rules = TokenRules { audiences: vec!["api".into()], ..TokenRules::default() };
     let error = TokenVerifier::new(rules, KeySet::default(), mixed).unwrap_err();
     assert_eq!(error, VerifierError::NoIssuer);
+}
+
+#[tokio::test]
+async fn issuers_that_publish_the_same_key_speak_for_themselves() {
+    let issuer = Issuer::start().await;
+    issuer.publish(&[a().jwk(Some("a"))]);
+    let clock = Clock::manual();
+    let keys = jwks(&issuer, &clock);
+    let of = |name: &str| RemoteSource { keys: Arc::clone(&keys), issuer: Some(name.into()) };
+    let rules = TokenRules { audiences: vec!["api".into()], require_expiration: false, ..TokenRules::default() };
+    let verifier = TokenVerifier::new(rules, KeySet::default(), vec![of("one"), of("two")]).unwrap();
+    for (iss, want) in [("one", "ok"), ("two", "ok"), ("three", "TokenIssuerNotAllowed")] {
+        let token = a().token(Some("a"), &json!({ "aud": "api", "iss": iss }));
+        assert_eq!(reason(verifier.verify_or_wait(&token, &clock).await), want, "{iss}");
+    }
+    assert_eq!(issuer.hits(), 1);
 }
 
 #[tokio::test]

@@ -317,6 +317,37 @@ fn no_error_or_debug_output_holds_the_token_or_a_key() {
 }
 
 #[test]
+fn a_key_speaks_for_its_own_issuer_only() {
+    let of = |name: &str| Some(Arc::from(name));
+    let keys = || {
+        vec![
+            pem(fixture!("rsa-a.pub.pem")).with_issuer(of("one")),
+            pem(fixture!("p256.pub.pem")).with_issuer(of("two")),
+            pem(fixture!("rsa-a.pub.pem")).with_issuer(of("three")),
+        ]
+    };
+    let rules = |issuers: &[&str]| TokenRules { issuers: issuers.iter().map(|it| (*it).into()).collect(), ..rules() };
+    let verifier = |rules| TokenVerifier::new(rules, KeySet::new(keys()), Vec::new()).unwrap();
+    let (rsa, ec) = (Signer::rsa_a(Signing::RS256), Signer::p256());
+    for (signer, iss, listed, want) in [
+        (&rsa, "one", &[][..], "ok"),
+        (&rsa, "three", &[], "ok"),
+        (&ec, "two", &[], "ok"),
+        (&rsa, "two", &[], "issuer `two` is not allowed, expected one of `one`, `three`"),
+        (&ec, "one", &[], "issuer `one` is not allowed, expected one of `two`"),
+        (&ec, "four", &["four"], "ok"),
+        (&ec, "five", &["four"], "issuer `five` is not allowed, expected one of `four`, `two`"),
+    ] {
+        let token = signer.token(None, &claims_with(&json!({ "iss": iss })));
+        let result = verifier(rules(listed)).verify(&token, at(NOW));
+        assert_eq!(result.map_or_else(|error| error.to_string(), |_| "ok".to_owned()), want, "{iss}, {listed:?}");
+    }
+    let mixed = keys().into_iter().chain([pem(fixture!("p384.pub.pem"))]).collect();
+    let error = TokenVerifier::new(rules(&[]), KeySet::new(mixed), Vec::new()).unwrap_err();
+    assert_eq!(error, VerifierError::NoIssuer);
+}
+
+#[test]
 fn rules_that_would_let_anything_in_are_refused() {
     let none = || TokenRules { audiences: Vec::new(), ..rules() };
     let new = |rules, keys| TokenVerifier::new(rules, keys, Vec::new()).map(|_| ());

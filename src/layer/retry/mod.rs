@@ -38,10 +38,10 @@ pub trait Retryable<R, E> {
     type Exchange;
     /// Takes it.
     fn exchange(&self, extensions: &Extensions) -> Self::Exchange;
-    /// About a response; `attempt` counts from 1.
-    fn response(&self, exchange: &Self::Exchange, attempt: u32, response: &Response<R>) -> Verdict;
-    /// About an error; `attempt` counts from 1.
-    fn error(&self, exchange: &Self::Exchange, attempt: u32, error: &E) -> Verdict;
+    /// About a response; `attempt` counts from 1. When it cannot be judged, the caller gets that error.
+    fn response(&self, exchange: &Self::Exchange, attempt: u32, response: &mut Response<R>) -> Result<Verdict, E>;
+    /// About an error; `attempt` counts from 1. When it cannot be judged, the caller gets that error.
+    fn error(&self, exchange: &Self::Exchange, attempt: u32, error: &mut E) -> Result<Verdict, E>;
     /// Whether the request provably never reached the upstream, so that any method may be sent again.
     fn unsent(&self, error: &E) -> bool;
     /// The error for an attempt that took longer than the per-try timeout.

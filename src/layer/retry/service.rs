@@ -74,10 +74,10 @@ where
     let mut attempt = 1;
     loop {
         let kept = if attempt > settings.retries { None } else { copy(&request) };
-        let outcome = send(&mut inner, &shared, request).await;
-        let verdict = match &outcome {
-            Ok(response) => policy.response(&exchange, attempt, response),
-            Err(error) => policy.error(&exchange, attempt, error),
+        let mut outcome = send(&mut inner, &shared, request).await;
+        let verdict = match &mut outcome {
+            Ok(response) => policy.response(&exchange, attempt, response)?,
+            Err(error) => policy.error(&exchange, attempt, error)?,
         };
         let repeatable = any_failure || outcome.as_ref().is_err_and(|error| policy.unsent(error));
         let (stop, next) = match verdict {
@@ -118,18 +118,22 @@ where
 }
 
 /// One attempt, within the per-try timeout.
-async fn send<S, P, B, R>(inner: &mut S, shared: &Shared<P>, request: Request<B>) -> Result<Response<R>, S::Error>
+async fn send<S, P, B, R>(inner: &mut S, shared: &Shared<P>, mut request: Request<B>) -> Result<Response<R>, S::Error>
 where
     S: Service<Request<B>, Response = Response<R>>,
     P: Retryable<R, S::Error>,
 {
+    let due = shared.settings.per_try.map(|limit| (limit, Instant::now() + limit));
+    if let Some((_, due)) = due {
+        Deadline::narrow(request.extensions_mut(), due);
+    }
     let attempt = async {
         poll_fn(|cx| inner.poll_ready(cx)).await?;
         inner.call(request).await
     };
-    match shared.settings.per_try {
+    match due {
         None => attempt.await,
-        Some(limit) => match tokio::time::timeout(limit, attempt).await {
+        Some((limit, due)) => match tokio::time::timeout_at(due, attempt).await {
             Ok(outcome) => outcome,
             Err(_elapsed) => Err(shared.policy.timed_out(limit)),
         },

@@ -38,11 +38,11 @@ struct Usual {
 impl<R> Retryable<R, Failure> for Usual {
     type Exchange = ();
     fn exchange(&self, _: &Extensions) {}
-    fn response(&self, (): &(), _: u32, response: &Response<R>) -> Verdict {
-        usual_verdict(response.status(), response.headers(), &Clock::manual())
+    fn response(&self, (): &(), _: u32, response: &mut Response<R>) -> Result<Verdict, Failure> {
+        Ok(usual_verdict(response.status(), response.headers(), &Clock::manual()))
     }
-    fn error(&self, (): &(), _: u32, _: &Failure) -> Verdict {
-        Verdict::Retry { after: None }
+    fn error(&self, (): &(), _: u32, _: &mut Failure) -> Result<Verdict, Failure> {
+        Ok(Verdict::Retry { after: None })
     }
     fn unsent(&self, error: &Failure) -> bool {
         *error == Failure::Unsent
@@ -239,11 +239,11 @@ struct Never;
 impl Retryable<(), tower::BoxError> for Never {
     type Exchange = ();
     fn exchange(&self, _: &Extensions) {}
-    fn response(&self, (): &(), _: u32, response: &Response<()>) -> Verdict {
-        usual_verdict(response.status(), response.headers(), &Clock::manual())
+    fn response(&self, (): &(), _: u32, response: &mut Response<()>) -> Result<Verdict, tower::BoxError> {
+        Ok(usual_verdict(response.status(), response.headers(), &Clock::manual()))
     }
-    fn error(&self, (): &(), _: u32, _: &tower::BoxError) -> Verdict {
-        Verdict::Done
+    fn error(&self, (): &(), _: u32, _: &mut tower::BoxError) -> Result<Verdict, tower::BoxError> {
+        Ok(Verdict::Done)
     }
     fn unsent(&self, _: &tower::BoxError) -> bool {
         false

@@ -131,6 +131,8 @@ fn an_attempt_is_counted_by_its_outcome() {
         );
     }
     assert_has(&metrics, &[r#"sluicegate_retries_total{backend="erp",reason="budget_refused"} 1"#]);
+    backend.circuit_open().inc();
+    assert_has(&metrics, &[r#"sluicegate_backend_circuit_open{backend="erp"} 1"#]);
 }
 
 #[test]
@@ -153,15 +155,22 @@ fn reloads_keep_the_time_of_the_configuration_in_force() {
 }
 
 #[test]
-fn a_held_unit_is_given_back_when_dropped() {
+fn counts_of_workers_and_key_sources_show_when_asked_for() {
     let metrics = Metrics::new(&Clock::manual());
-    let first = Held::new(&metrics.in_flight);
-    let second = Held::new(&metrics.in_flight);
-    assert_eq!(metrics.in_flight.get(), 2);
-    drop(first);
-    assert_eq!(metrics.in_flight.get(), 1);
-    drop(second);
-    assert_eq!(metrics.in_flight.get(), 0);
+    let source =
+        KeySource { source: "https://a/keys".to_owned(), keys: 2, age: Some(Duration::from_secs(3)), failures: 1 };
+    metrics.observe(&Totals { in_flight: 3, accepted: 5, closed_idle: 2, ..Totals::default() }, &[source]);
+    metrics.observe(&Totals { in_flight: 2, accepted: 7, closed_idle: 2, ..Totals::default() }, &[]);
+    let text = metrics.render();
+    assert!(!text.contains("https://a/keys"), "a source that is gone is not shown:\n{text}");
+    assert_has(
+        &metrics,
+        &[
+            "sluicegate_in_flight_requests 2",
+            "sluicegate_connections_accepted_total 7",
+            r#"sluicegate_connections_closed_total{reason="idle"} 2"#,
+        ],
+    );
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use http::StatusCode;
-use prometheus::{HistogramVec, IntCounter, IntCounterVec};
+use prometheus::{HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
 
 use super::exchange::Cell;
 use super::{CLASSES, Names, class_index};
@@ -14,6 +14,7 @@ pub(super) struct Upstreams {
     pub(super) requests: IntCounterVec,
     pub(super) durations: HistogramVec,
     pub(super) retries: IntCounterVec,
+    pub(super) circuits: IntGaugeVec,
     pub(super) backends: Names,
 }
 
@@ -82,6 +83,11 @@ impl BackendMetrics {
         });
         cell.requests.inc();
         cell.durations.observe(duration.as_secs_f64());
+    }
+
+    /// How many of the backend's circuit breakers are open. The series comes into being when this is first asked for.
+    pub fn circuit_open(&self) -> IntGauge {
+        self.upstreams.circuits.with_label_values(&[&*self.name])
     }
 
     /// Counts one retry, or one that the budget refused.

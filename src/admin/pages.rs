@@ -1,0 +1,159 @@
+//! The pages of the admin listener.
+
+use std::fmt::Write as _;
+
+use bytes::Bytes;
+use http::header::{self, HeaderValue};
+use http::{Method, Request, Response, StatusCode};
+use serde_json::{Value as Json, json};
+
+use super::State;
+use crate::process::status::{Current, timestamp};
+use crate::server::Totals;
+use crate::telemetry::metrics::{self, KeySource};
+use crate::telemetry::redact::Redactor;
+
+const TEXT: &str = "text/plain; charset=utf-8";
+const JSON: &str = "application/json";
+
+const INDEX: &str = "\
+/healthz  200 while the process answers
+/readyz   200 when requests should be sent here, 503 when not; details as JSON
+/metrics  Prometheus text format
+/config   the configuration in force, secrets masked, with file and line; ?format=text for reading
+";
+
+/// Answers a request.
+pub(super) async fn answer<B>(request: &Request<B>, state: &State) -> Response<Bytes> {
+    let path = request.uri().path();
+    if !matches!(path, "/" | "/healthz" | "/readyz" | "/metrics" | "/config") {
+        return page(StatusCode::NOT_FOUND, TEXT, "there is no such page; `/` lists those there are\n");
+    }
+    // hyper leaves the body out of an answer to HEAD.
+    if !matches!(*request.method(), Method::GET | Method::HEAD) {
+        let mut response = page(StatusCode::METHOD_NOT_ALLOWED, TEXT, "only GET and HEAD\n");
+        response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
+        return response;
+    }
+    match path {
+        "/healthz" => page(StatusCode::OK, TEXT, "ok\n"),
+        "/readyz" => ready(state),
+        "/metrics" => scrape(state).await,
+        "/config" => state.0.status.with_current(|current| config(request, current)).unwrap_or_else(unavailable),
+        _ => page(StatusCode::OK, TEXT, INDEX),
+    }
+}
+
+fn page(status: StatusCode, kind: &'static str, body: impl Into<Bytes>) -> Response<Bytes> {
+    let mut response = Response::new(body.into());
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    response
+}
+
+fn unavailable() -> Response<Bytes> {
+    page(StatusCode::SERVICE_UNAVAILABLE, TEXT, "not yet\n")
+}
+
+fn sources(state: &State) -> Vec<(KeySource, Option<String>)> {
+    let redactor = Redactor::default();
+    let mut sources: Vec<_> = state
+        .0
+        .shared
+        .remote_keys
+        .all()
+        .iter()
+        .map(|keys| {
+            let status = keys.status();
+            let source = KeySource {
+                source: redactor.url(keys.location().url()).into_owned(),
+                keys: status.keys,
+                age: status.age,
+                failures: status.failures,
+            };
+            (source, status.error.map(|error| error.to_string()))
+        })
+        .collect();
+    sources.sort_by(|(a, _), (b, _)| a.source.cmp(&b.source));
+    sources
+}
+
+fn ready(state: &State) -> Response<Bytes> {
+    let mut detail = state.0.status.detail();
+    detail["key_sources"] = sources(state)
+        .into_iter()
+        .map(|(source, error)| {
+            json!({
+                "source": source.source,
+                "keys": source.keys,
+                "age_seconds": source.age.map(|age| age.as_secs()),
+                "failures": source.failures,
+                "last_error": error,
+            })
+        })
+        .collect();
+    let status = if detail["ready"] == true { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    page(status, JSON, format!("{detail:#}\n"))
+}
+
+async fn scrape(state: &State) -> Response<Bytes> {
+    let _turn = state.0.rendering.lock().await;
+    let own = state.clone();
+    // With many operations this takes long enough to delay a health check.
+    let rendered = tokio::task::spawn_blocking(move || {
+        let keys: Vec<KeySource> = sources(&own).into_iter().map(|(source, _)| source).collect();
+        let metrics = &own.0.shared.metrics;
+        metrics.observe(&Totals::of(&own.0.counters), &keys);
+        metrics.render()
+    });
+    match rendered.await {
+        Ok(text) => page(StatusCode::OK, metrics::CONTENT_TYPE, text),
+        Err(_) => unavailable(),
+    }
+}
+
+fn config<B>(request: &Request<B>, current: &Current) -> Response<Bytes> {
+    let query = request.uri().query().unwrap_or_default();
+    let accept = request.headers().get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
+    let format = query.split('&').find_map(|pair| pair.strip_prefix("format="));
+    match format {
+        Some("text") => page(StatusCode::OK, TEXT, config_text(current)),
+        Some("json") => page(StatusCode::OK, JSON, config_json(current)),
+        Some(_) => page(StatusCode::BAD_REQUEST, TEXT, "`format` is `text` or `json`\n"),
+        None if accept.contains("text/plain") && !accept.contains(JSON) => {
+            page(StatusCode::OK, TEXT, config_text(current))
+        }
+        None => page(StatusCode::OK, JSON, config_json(current)),
+    }
+}
+
+fn config_json(current: &Current) -> String {
+    let settings: Vec<Json> = current
+        .view
+        .iter()
+        .map(|(key, value, place)| {
+            let (file, line) = place.rsplit_once(':').unwrap_or((place, ""));
+            json!({ "key": key, "value": value, "file": file, "line": line.parse::<u32>().ok() })
+        })
+        .collect();
+    let whole = json!({
+        "generation": current.generation,
+        "loaded_at": timestamp(current.loaded_at),
+        "digest": current.digest,
+        "settings": settings,
+    });
+    format!("{whole:#}\n")
+}
+
+fn config_text(current: &Current) -> String {
+    let mut text =
+        format!("# generation {}, loaded {}, {}\n", current.generation, timestamp(current.loaded_at), current.digest);
+    let width = current.view.iter().map(|(key, ..)| key.chars().count()).max().unwrap_or_default().min(48);
+    for (key, value, place) in &current.view {
+        let _ = writeln!(text, "{key:width$} = {}  # {place}", Json::from(value.as_str()));
+    }
+    text
+}

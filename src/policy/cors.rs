@@ -1,0 +1,387 @@
+//! Lets pages of other origins call: answers preflights, and marks the answers that such pages may read.
+
+use http::header::{
+    ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS,
+    ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_HEADERS,
+    ACCESS_CONTROL_REQUEST_METHOD, HeaderName, HeaderValue, ORIGIN, VARY,
+};
+use http::{Method, Response};
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::{Policy, Sections};
+use crate::body::Body;
+use crate::compile::{CompileCx, CompileError};
+use crate::config::{At, Period};
+use crate::pipeline::{Apply, Context, Exchange, Fault, Flow, Step};
+
+/// Lets pages of other origins call, by the [CORS protocol](https://fetch.spec.whatwg.org/#http-cors-protocol), as
+/// [cors](https://learn.microsoft.com/azure/api-management/cors-policy) in Azure API Management does.
+///
+/// A preflight (`OPTIONS` with `Origin` and `Access-Control-Request-Method`, for an operation that exists) is answered 200 by this
+/// policy alone, before any key is looked at and without any other policy, unless the API has an operation for `OPTIONS`. Only
+/// a `cors` directly in inbound is asked, not one inside `choose` or a fragment. On every other request with an `Origin` that
+/// is allowed, the answer gets its CORS headers, error or not. Of several `cors` the first that allows the origin decides.
+///
+/// ```toml
+/// [[inbound]]
+/// policy          = "cors"
+/// allowed-origins = ["https://make.powerapps.com", "https://*.contoso.com"]
+/// allowed-methods = ["GET", "POST", "DELETE"]
+/// allowed-headers = ["content-type", "ocp-apim-subscription-key"]
+/// ```
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Cors {
+    /// The origins that may call: scheme, host and port, where 80 and 443 are understood (`https://contoso.com`);
+    /// `https://*.contoso.com` for every host below that name, which Azure API Management does not know; or `"*"` alone
+    /// for all. At least one.
+    allowed_origins: At<Vec<At<String>>>,
+    /// The methods that may be asked for; `"*"` for all. Default `["GET", "POST"]`.
+    allowed_methods: Option<Vec<At<String>>>,
+    /// The request headers that may be sent besides the few that always may; `"*"` for all. Default: none.
+    #[serde(default)]
+    allowed_headers: Vec<At<String>>,
+    /// The response headers that a page may read besides the few that it always may; `"*"` for all, which browsers
+    /// do not honour together with credentials. Default: none.
+    #[serde(default)]
+    expose_headers: Vec<At<String>>,
+    /// Whether browsers may send cookies and other credentials. Not together with the origin `"*"`. Default `false`.
+    allow_credentials: Option<At<bool>>,
+    /// How long browsers may remember the answer to a preflight; whole seconds. Default `0s`: not at all.
+    preflight_result_max_age: Option<At<Period>>,
+    /// Whether a request from an origin that is not allowed ends here: a preflight, `GET` or `HEAD` with an empty 200 without
+    /// CORS headers, so that the browser refuses it. With `false` a preflight is left to the next `cors`, and other requests
+    /// go on without CORS headers. Default `true`, which Azure API Management's text says and its table does not.
+    terminate_unmatched_request: Option<bool>,
+}
+
+impl Policy for Cors {
+    const NAME: &'static str = "cors";
+    const SECTIONS: Sections = Sections::INBOUND;
+
+    fn compile(self, cx: &mut CompileCx<'_, '_>) -> Result<Step, CompileError> {
+        let credentials = self.allow_credentials.as_ref().is_some_and(|allow| allow.value);
+        let origins = origins(&self.allowed_origins)?;
+        if let (Origins::Any, true, Some(field)) = (&origins, credentials, &self.allow_credentials) {
+            return Err(CompileError::at(field, "credentials cannot be allowed to every origin")
+                .hint("list the origins: with `*`, any page could act with its visitor's cookies"));
+        }
+        let methods = match &self.allowed_methods {
+            None => Allowed::List(HeaderValue::from_static("GET, POST")),
+            Some(list) => Allowed::compile(list, |text| {
+                Method::from_bytes(text.as_bytes()).map(drop).map_err(|_| {
+                    CompileError::at(text, format!("`{}` cannot be a method", text.value)).hint("for example `GET`")
+                })
+            })?
+            .ok_or_else(|| CompileError::at(&self.allowed_origins, "`allowed-methods` is empty"))
+            .map_err(|error| error.hint("leave it out for `GET` and `POST`"))?,
+        };
+        let headers = Allowed::compile(&self.allowed_headers, |text| cx.header_name(text).map(drop))?;
+        let expose = match Allowed::compile(&self.expose_headers, |text| cx.header_name(text).map(drop))? {
+            Some(Allowed::List(list)) => Some(list),
+            Some(Allowed::Any) => Some(HeaderValue::from_static("*")),
+            None => None,
+        };
+        let max_age = match &self.preflight_result_max_age {
+            Some(age) if age.0.subsec_nanos() != 0 => {
+                return Err(CompileError::at(age, "the age is counted in whole seconds").hint("for example `10m`"));
+            }
+            Some(age) if !age.0.is_zero() => Some(HeaderValue::from(age.0.as_secs())),
+            _ => None,
+        };
+        let terminate = self.terminate_unmatched_request.unwrap_or(true);
+        Ok(Step::sync(Compiled { origins, methods, headers, expose, credentials, max_age, terminate }))
+    }
+}
+
+fn origins(list: &At<Vec<At<String>>>) -> Result<Origins, CompileError> {
+    match &list.value[..] {
+        [] => Err(CompileError::at(list, "no origin is allowed").hint("for example `https://make.powerapps.com`")),
+        [any] if any.as_str() == "*" => Ok(Origins::Any),
+        several => several
+            .iter()
+            .map(|text| match Pattern::parse(text) {
+                Some(pattern) => Ok(pattern),
+                None if text.as_str() == "*" => Err(CompileError::at(text, "`*` stands alone or not at all")),
+                None => Err(CompileError::at(text, format!("`{}` is not an origin", text.value)).hint(
+                    "scheme, host and port: `https://contoso.com`, `http://localhost:3000`, `https://*.contoso.com`",
+                )),
+            })
+            .collect::<Result<_, _>>()
+            .map(Origins::These),
+    }
+}
+
+// === impl Apply ===
+
+struct Compiled {
+    origins: Origins,
+    methods: Allowed,
+    headers: Option<Allowed>,
+    expose: Option<HeaderValue>,
+    credentials: bool,
+    max_age: Option<HeaderValue>,
+    terminate: bool,
+}
+
+/// What a preflight may ask for.
+enum Allowed {
+    /// Whatever it asks for. Not sent as `*`, which covers neither `Authorization` nor requests with credentials.
+    Any,
+    /// This list, for the browser to check.
+    List(HeaderValue),
+}
+
+impl Allowed {
+    fn compile(
+        list: &[At<String>],
+        mut check: impl FnMut(&At<String>) -> Result<(), CompileError>,
+    ) -> Result<Option<Self>, CompileError> {
+        if list.iter().any(|text| text.as_str() == "*") {
+            return Ok(Some(Self::Any));
+        }
+        list.iter().try_for_each(&mut check)?;
+        let joined = list.iter().map(|text| text.as_str()).collect::<Vec<_>>().join(", ");
+        // Names are visible ASCII, which always fits.
+        Ok(HeaderValue::from_str(&joined).ok().filter(|_| !list.is_empty()).map(Self::List))
+    }
+
+    fn answer(&self, asked: Option<&HeaderValue>) -> Option<HeaderValue> {
+        match self {
+            Self::Any => asked.cloned(),
+            Self::List(list) => Some(list.clone()),
+        }
+    }
+}
+
+impl Apply for Compiled {
+    fn apply(&self, cx: &mut Context<'_>) -> Result<Flow, Fault> {
+        let added = &mut cx.state.response_headers;
+        if added.iter().any(|(name, _)| name == ACCESS_CONTROL_ALLOW_ORIGIN) {
+            return Ok(Flow::Next);
+        }
+        // Caches must keep the answers for different origins apart, that for none included.
+        if !matches!(self.origins, Origins::Any) && !added.iter().any(|(name, _)| name == VARY) {
+            added.push((VARY, HeaderValue::from_name(ORIGIN)));
+        }
+        let Some(origin) = cx.message.headers().get(ORIGIN) else { return Ok(Flow::Next) };
+        if let Some(allow) = self.origins.allow(origin) {
+            self.mark(allow, |name, value| added.push((name, value)));
+            if let Some(expose) = &self.expose {
+                added.push((ACCESS_CONTROL_EXPOSE_HEADERS, expose.clone()));
+            }
+            return Ok(Flow::Next);
+        }
+        let ends = self.terminate && matches!(*cx.method(), Method::GET | Method::HEAD) && !own(cx.exchange, origin);
+        Ok(if ends { Flow::Respond(Box::default()) } else { Flow::Next })
+    }
+
+    fn preflight(&self, cx: &mut Context<'_>) -> Option<Response<Body>> {
+        let asked = cx.message.headers();
+        let mut response = Response::<Body>::default();
+        let headers = response.headers_mut();
+        let Some(allow) = asked.get(ORIGIN).and_then(|origin| self.origins.allow(origin)) else {
+            return self.terminate.then_some(response);
+        };
+        self.mark(allow, |name, value| drop(headers.insert(name, value)));
+        if let Some(methods) = self.methods.answer(asked.get(ACCESS_CONTROL_REQUEST_METHOD)) {
+            headers.insert(ACCESS_CONTROL_ALLOW_METHODS, methods);
+        }
+        let wanted = asked.get(ACCESS_CONTROL_REQUEST_HEADERS);
+        if let Some(names) = self.headers.as_ref().and_then(|allowed| allowed.answer(wanted)) {
+            headers.insert(ACCESS_CONTROL_ALLOW_HEADERS, names);
+        }
+        if let Some(age) = &self.max_age {
+            headers.insert(ACCESS_CONTROL_MAX_AGE, age.clone());
+        }
+        // Nobody may cache an answer to OPTIONS (RFC 9110 §9.3.7), and some do.
+        headers.insert(
+            VARY,
+            HeaderValue::from_static("origin, access-control-request-method, access-control-request-headers"),
+        );
+        Some(response)
+    }
+}
+
+impl Compiled {
+    fn mark(&self, allow: HeaderValue, mut add: impl FnMut(HeaderName, HeaderValue)) {
+        add(ACCESS_CONTROL_ALLOW_ORIGIN, allow);
+        if self.credentials {
+            add(ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true"));
+        }
+    }
+}
+
+/// Whether the page comes from the gateway itself, which is no other origin.
+fn own(exchange: &Exchange, origin: &HeaderValue) -> bool {
+    let own = format!("{}://{}", exchange.scheme(), exchange.authority());
+    Pattern::parse(&own).is_some_and(|own| Parts::of(origin).is_some_and(|origin| own.matches(&origin)))
+}
+
+enum Origins {
+    Any,
+    These(Box<[Pattern]>),
+}
+
+impl Origins {
+    /// What `Access-Control-Allow-Origin` says to this origin.
+    fn allow(&self, origin: &HeaderValue) -> Option<HeaderValue> {
+        match self {
+            Self::Any => Some(HeaderValue::from_static("*")),
+            Self::These(patterns) => {
+                let parts = Parts::of(origin)?;
+                patterns.iter().any(|pattern| pattern.matches(&parts)).then(|| origin.clone())
+            }
+        }
+    }
+}
+
+/// Scheme, host and port of an origin (RFC 6454 §4), as they stand in it.
+#[derive(Debug, PartialEq, Eq)]
+struct Parts<'a> {
+    scheme: &'a str,
+    host: &'a str,
+    /// With the default of the scheme; zero when it has none.
+    port: u16,
+}
+
+impl<'a> Parts<'a> {
+    fn of(origin: &'a HeaderValue) -> Option<Self> {
+        Self::parse(origin.to_str().ok()?)
+    }
+
+    fn parse(text: &'a str) -> Option<Self> {
+        let (scheme, authority) = text.split_once("://")?;
+        let scheme_is_valid = scheme.starts_with(|first: char| first.is_ascii_alphabetic())
+            && scheme.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte));
+        // The colons of an IPv6 address stand before its bracket.
+        let (host, port) = match authority.rsplit_once(':') {
+            Some((host, port)) if !port.contains(']') => (host, Some(port)),
+            _ => (authority, None),
+        };
+        let host_is_valid = match host.strip_prefix('[') {
+            Some(rest) => rest.strip_suffix(']')?.parse::<std::net::Ipv6Addr>().is_ok(),
+            None => {
+                !matches!(host.as_bytes().first(), None | Some(b'.'))
+                    && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._~*".contains(&byte))
+            }
+        };
+        let port = match port {
+            Some(port) if port.bytes().all(|byte| byte.is_ascii_digit()) => port.parse().ok()?,
+            Some(_) => return None,
+            None if scheme.eq_ignore_ascii_case("https") => 443,
+            None if scheme.eq_ignore_ascii_case("http") => 80,
+            None => 0,
+        };
+        (scheme_is_valid && host_is_valid).then_some(Self { scheme, host, port })
+    }
+}
+
+/// An origin as configured.
+#[derive(Debug)]
+struct Pattern {
+    scheme: Box<str>,
+    /// In lower case; what follows the `*` of a wildcard, with its dot.
+    host: Box<str>,
+    wildcard: bool,
+    port: u16,
+}
+
+impl Pattern {
+    fn parse(text: &str) -> Option<Self> {
+        let Parts { scheme, host, port } = Parts::parse(text.strip_suffix('/').unwrap_or(text))?;
+        let (host, wildcard) = match host.strip_prefix('*') {
+            Some(rest) if rest.len() > 1 && rest.starts_with('.') => (rest, true),
+            Some(_) => return None,
+            None => (host, false),
+        };
+        let (scheme, lower) = (scheme.to_ascii_lowercase().into(), host.to_ascii_lowercase());
+        (!host.contains('*')).then_some(Self { scheme, host: lower.into(), wildcard, port })
+    }
+
+    fn matches(&self, origin: &Parts<'_>) -> bool {
+        let host = origin.host.as_bytes();
+        let same = match host.len().checked_sub(self.host.len()) {
+            Some(0) => !self.wildcard,
+            Some(_) => self.wildcard,
+            None => return false,
+        };
+        same && self.port == origin.port
+            && self.scheme.eq_ignore_ascii_case(origin.scheme)
+            && host[host.len() - self.host.len()..].eq_ignore_ascii_case(self.host.as_bytes())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn origins_are_compared_by_scheme_host_and_port() {
+        struct Case {
+            pattern: &'static str,
+            yes: &'static [&'static str],
+            no: &'static [&'static str],
+        }
+        for Case { pattern, yes, no } in [
+            Case {
+                pattern: "https://contoso.com/",
+                yes: &["https://contoso.com", "https://contoso.com:443", "HTTPS://Contoso.com"],
+                no: &[
+                    "http://contoso.com",
+                    "https://contoso.com:8443",
+                    "https://www.contoso.com",
+                    "https://contoso.com.evil.example",
+                    "https://evilcontoso.com",
+                    "https://contoso.com@evil.example",
+                    "null",
+                    "contoso.com",
+                    "",
+                ],
+            },
+            Case {
+                pattern: "https://*.contoso.com",
+                yes: &["https://a.contoso.com", "https://a.b.contoso.com:443"],
+                no: &[
+                    "https://contoso.com",
+                    "https://.contoso.com",
+                    "https://acontoso.com",
+                    "https://a.contoso.com.evil.example",
+                    "http://a.contoso.com",
+                    "https://evil.example#.contoso.com",
+                    "https://evil.example/.contoso.com",
+                ],
+            },
+            Case { pattern: "http://localhost:3000", yes: &["http://localhost:3000"], no: &["http://localhost"] },
+            Case { pattern: "http://[::1]:80", yes: &["http://[::1]"], no: &["http://[::1]:81", "http://[::2]"] },
+            Case { pattern: "capacitor://localhost", yes: &["capacitor://localhost"], no: &["ionic://localhost"] },
+        ] {
+            let parsed = Pattern::parse(pattern).unwrap();
+            let matches = |origin: &&str| Parts::parse(origin).is_some_and(|parts| parsed.matches(&parts));
+            for origin in yes {
+                assert!(matches(origin), "{pattern}: {origin}");
+            }
+            for origin in no {
+                assert!(!matches(origin), "{pattern}: {origin}");
+            }
+        }
+        for wrong in [
+            "*",
+            "contoso.com",
+            "https://",
+            "https://*",
+            "https://*.",
+            "https://a.*.com",
+            "https://a/b",
+            "https://a:x",
+            "https://a:",
+            "https://a:65536",
+            "null",
+            "1s://a",
+            "",
+        ] {
+            assert!(Pattern::parse(wrong).is_none(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,111 @@
+//! Limits how many requests may be in progress at once.
+
+use std::num::NonZeroU32;
+use std::sync::Arc;
+
+use http::{Request, StatusCode};
+use schemars::JsonSchema;
+use serde::Deserialize;
+use tower_layer::Layer as _;
+
+use super::value::TextValue;
+use super::{Policy, Sections};
+use crate::body::Body;
+use crate::compile::{CompileCx, CompileError};
+use crate::config::Text;
+use crate::expression::Needs;
+use crate::layer::ConcurrencyLayer;
+use crate::layer::concurrency::Gate;
+use crate::limit::{ConcurrencyLimit, Permit};
+use crate::pipeline::next::exchange_of;
+use crate::pipeline::{Context, Fault, Message, Next, Origin, Step};
+use crate::telemetry::metrics::LimitMetrics;
+
+/// Limits how many requests of a key may be in progress at once, from here on: everything that comes after it, until the
+/// answer's body has been passed on, a policy has read all of it, or the client has left.
+///
+/// A request beyond that is refused at once with 429 (reason `ConcurrencyLimitExceeded`), and on-error runs; nothing is queued. There
+/// is no `Retry-After`, because nobody knows when a request in progress will end. See
+/// [limit-concurrency](https://learn.microsoft.com/azure/api-management/limit-concurrency-policy) in Azure API Management. Requests
+/// in progress count on over a reload, under a changed maximum too.
+///
+/// ```toml
+/// [[backend]]
+/// policy    = "limit-concurrency"
+/// key       = "@subscription()"
+/// max-count = 10
+/// ```
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct LimitConcurrency {
+    /// Whose requests count together; requests for which it is empty are one such group. Evaluated when the step runs; a failure
+    /// goes to on-error. Default: all requests count together.
+    key: Option<Text>,
+    /// How many requests of a key may be in progress. At least 1.
+    max_count: NonZeroU32,
+}
+
+impl Policy for LimitConcurrency {
+    const NAME: &'static str = "limit-concurrency";
+    const SECTIONS: Sections = Sections::REQUEST;
+
+    // A layer, because it has to know when everything after it has ended.
+    fn compile(self, cx: &mut CompileCx<'_, '_>) -> Result<Step, CompileError> {
+        let id = cx.state_id();
+        let entry = Entry(Arc::new(Compiled {
+            key: self.key.as_ref().map(|key| TextValue::compile(key, cx)).transpose()?,
+            limit: cx.world.limits.concurrency(&id, self.max_count),
+            metrics: cx.world.shared.metrics.limit(&id),
+            origin: cx.origin.clone(),
+        }));
+        let needs_body = cx.needs.contains(Needs::BODY);
+        Ok(Step::layer(move |next| {
+            let limited = Next::from_service(ConcurrencyLayer::new(entry.clone()).layer(next));
+            if needs_body { limited.buffered(None) } else { limited }
+        }))
+    }
+}
+
+// === impl Gate ===
+
+#[derive(Clone)]
+struct Entry(Arc<Compiled>);
+
+struct Compiled {
+    key: Option<TextValue>,
+    limit: ConcurrencyLimit,
+    metrics: LimitMetrics,
+    origin: Arc<Origin>,
+}
+
+impl Gate<Body, Body, Fault> for Entry {
+    type Held = Body;
+
+    fn admit(&self, request: &mut Request<Body>) -> Result<Permit, Fault> {
+        let compiled = &*self.0;
+        let permit = match &compiled.key {
+            None => compiled.limit.try_acquire(""),
+            Some(key) => {
+                let exchange = exchange_of(request)?;
+                let mut state = exchange.state.lock();
+                let cx = Context { exchange: &exchange, state: &mut state, message: Message::Request(request) };
+                let key = key.text(&cx).map_err(|fault| fault.at(&compiled.origin))?;
+                compiled.limit.try_acquire(&key)
+            }
+        };
+        if let Some(permit) = permit {
+            compiled.metrics.admitted.inc();
+            return Ok(permit);
+        }
+        compiled.metrics.refused.inc();
+        exchange_of(request)?.state.lock().save_head(request);
+        let message = "Concurrency limit is exceeded";
+        Err(Fault::client(StatusCode::TOO_MANY_REQUESTS, "ConcurrencyLimitExceeded", message)
+            .public("Too many requests are in progress. Try again later.")
+            .at(&compiled.origin))
+    }
+
+    fn hold(&self, body: Body, permit: Permit) -> Body {
+        body.holding(permit)
+    }
+}

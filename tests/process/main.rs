@@ -1,0 +1,10 @@
+//! The program as it is run: reload, admin pages, access log, drain, exit codes, and backends that misbehave.
+
+#![allow(clippy::unwrap_used, reason = "a test may panic, and so may what it calls")]
+
+mod admin;
+mod backends;
+mod command;
+mod drain;
+mod reload;
+mod support;
