@@ -70,9 +70,7 @@ enum Command {
 pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let code = match arguments.command {
-        None => run::run(None),
         Some(Command::Key(command)) => key::run(&command),
-        Some(Command::Run { folder }) => run::run(folder.as_deref()),
         None => run::run(None, run::Listeners::default()),
         Some(Command::Run { folder, listeners }) => run::run(folder, listeners),
         Some(Command::Oneshot { folder, listeners, command }) => oneshot::oneshot(folder, listeners, &command),
