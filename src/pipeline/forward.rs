@@ -9,7 +9,6 @@ use tokio::time::Instant;
 use super::chain::Tail;
 use super::exchange::{Exchange, ForwardOptions};
 use super::redirect::Original;
-use super::segment::place;
 use super::{Blame, Fault, Origin};
 use crate::backend;
 use crate::body::Body;
@@ -46,7 +45,7 @@ pub fn unwritten() -> Arc<Origin> {
 
 impl Tail for Forward {
     async fn run(&self, exchange: &Arc<Exchange>, request: Box<Request<Body>>) -> Result<Response<Body>, Fault> {
-        self.call(exchange, request).await.map_err(|fault| place(fault, &self.origin))
+        self.call(exchange, request).await.map_err(|fault| fault.at(&self.origin))
     }
 }
 
