@@ -23,6 +23,7 @@ pub(crate) struct Gateway {
     entry: Arc<Entry>,
     stop: watch::Sender<Option<Duration>>,
     thread: Option<JoinHandle<()>>,
+    connection: Option<Connection>,
     /// Fetches keys in the background; stops last.
     _control: tokio::runtime::Runtime,
 }
@@ -56,7 +57,8 @@ impl Gateway {
         let thread = std::thread::spawn(move || {
             server.run(&serving, &stopped).unwrap();
         });
-        let gateway = Self { address, clock, shared, entry, stop, thread: Some(thread), _control: control };
+        let thread = Some(thread);
+        let gateway = Self { address, clock, shared, entry, stop, thread, connection: None, _control: control };
         Started { gateway: Some(gateway), diagnostics }
     }
 
@@ -73,9 +75,10 @@ impl Gateway {
         self.shared.metrics.render().lines().any(|found| found == line)
     }
 
-    /// Sends a request on a connection of its own. `Host` and `Content-Length` are added where they are missing.
-    pub(crate) fn send(&self, request: &Message) -> Option<Message> {
-        let mut connection = Connection::open(self.address);
+    /// Sends a request and waits for the answer, on the connection of the last one while the gateway keeps that open, so that
+    /// an answer with a wrong length spoils the next. `Host` and `Content-Length` are added where they are missing.
+    pub(crate) fn send(&mut self, request: &Message) -> Option<Message> {
+        let mut connection = self.connection.take().unwrap_or_else(|| Connection::open(self.address));
         let (method, _) = request.first_line.split_once(' ').expect("a method and a target");
         let version = if request.first_line.ends_with(" HTTP/1.1") { "" } else { " HTTP/1.1" };
         let mut text = format!("{}{version}\r\n", request.first_line);
@@ -91,7 +94,11 @@ impl Gateway {
         text += "\r\n";
         connection.send(text.as_bytes());
         connection.send(&request.body);
-        connection.response(method)
+        let response = connection.response(method)?;
+        if response.field("connection") != Some("close") {
+            self.connection = Some(connection);
+        }
+        Some(response)
     }
 }
 
