@@ -14,6 +14,7 @@ pub mod layer;
 pub mod limit;
 pub mod pipeline;
 pub mod policy;
+pub mod reference;
 pub mod routing;
 pub mod sample;
 pub mod server;
