@@ -80,7 +80,7 @@ struct Fork {
 
 fn layered(branches: &Arc<Vec<(Condition, Vec<Placed>)>>, otherwise: &[Placed], needs_body: bool, next: &Next) -> Next {
     let lists = branches.iter().map(|(_, steps)| steps.clone()).chain([otherwise.to_vec()]);
-    let chains = lists.map(|steps| Next::new(Chain::new(steps, next.clone()))).collect();
+    let chains = lists.map(|steps| Next::new(Chain::new(steps, next.clone(), true))).collect();
     Next::new(Fork { branches: branches.clone(), chains, needs_body })
 }
 
