@@ -176,7 +176,10 @@ impl ValidateJwt {
     fn place(&self, cx: &mut CompileCx<'_, '_>) -> Result<Place, CompileError> {
         match (&self.header, &self.query_parameter, &self.token) {
             (_, None, None) => {}
-            (None, Some(name), None) if self.require_scheme.is_none() => return Ok(Place::Query(name.value.clone())),
+            (None, Some(name), None) if self.require_scheme.is_none() => {
+                cx.secret_parameter(name);
+                return Ok(Place::Query(name.value.clone()));
+            }
             (None, None, Some(token)) if self.require_scheme.is_none() => {
                 return TextValue::compile(token, cx).map(Place::Value);
             }
