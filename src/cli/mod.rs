@@ -99,8 +99,6 @@ pub fn main() -> ExitCode {
         None => run::run(None, run::Listeners::default()),
         Some(Command::Run { folder, listeners }) => run::run(folder, listeners),
         Some(Command::Oneshot { folder, listeners, command }) => oneshot::oneshot(folder, listeners, &command),
-        None => run::run(None),
-        Some(Command::Run { folder }) => run::run(folder.as_deref()),
         Some(Command::Check(check)) => check.run(),
         Some(Command::Routes(routes)) => routes.run(),
         Some(Command::Schema(schema)) => schema.run(),
