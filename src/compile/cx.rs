@@ -244,6 +244,11 @@ impl<'a, 'i> CompileCx<'a, 'i> {
         self.diagnostics.push(Diagnostic::error(error.code, raw.file, span, error.message).maybe_hint(error.hint));
     }
 
+    /// Notes a query parameter in which callers send credentials, so that the access log masks its value.
+    pub fn secret_parameter(&self, name: &str) {
+        self.world.secret_parameters.lock().insert(name.to_owned());
+    }
+
     /// Warns about a field of the policy being compiled.
     pub fn warn<T>(&mut self, field: &At<T>, code: &'static str, message: impl Into<String>, hint: impl Into<String>) {
         self.diagnostics.push(Diagnostic::warning(code, self.file, field.span.clone(), message).hint(hint));

@@ -48,6 +48,8 @@ pub struct Gateway {
     pub metrics: Arc<Metrics>,
     /// Where lines go; none when the access log is off.
     pub access_log: Option<Arc<AccessLog>>,
+    /// Query parameters in which callers send credentials, sorted: the access log masks their values.
+    pub secret_parameters: Box<[Arc<str>]>,
 }
 
 /// Settings that the request path reads.

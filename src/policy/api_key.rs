@@ -93,6 +93,9 @@ impl Policy for ApiKey {
             }
         }
         let header = self.header.as_ref().map(|name| cx.header_name(name)).transpose()?;
+        if let Some(name) = &self.query {
+            cx.secret_parameter(name);
+        }
         let places = sources.iter().map(|source| {
             Ok(match source {
                 Source::Header => Place::Header(header.clone()),

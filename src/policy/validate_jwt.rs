@@ -174,6 +174,9 @@ impl Policy for ValidateJwt {
 
 impl ValidateJwt {
     fn place(&self, cx: &mut CompileCx<'_, '_>) -> Result<Place, CompileError> {
+        if let Some(name) = &self.query_parameter {
+            cx.secret_parameter(name);
+        }
         match (&self.header, &self.query_parameter, &self.token) {
             (_, None, None) => {}
             (None, Some(name), None) if self.require_scheme.is_none() => return Ok(Place::Query(name.value.clone())),
