@@ -16,7 +16,7 @@ use crate::config::source::{FileId, Location, Sources};
 use crate::config::{At, Diagnostic, Diagnostics, Nested, RawPolicy, Text, read};
 use crate::expression::{Dialect, Expression, Needs};
 use crate::gateway::Backend;
-use crate::pipeline::{Origin, Placed, Step};
+use crate::pipeline::{Origin, Placed, Step, forward};
 use crate::policy::{KINDS, Kind, Section};
 use crate::routing::TemplateError;
 
@@ -158,8 +158,11 @@ impl<'a, 'i> CompileCx<'a, 'i> {
     pub fn section(&mut self, policies: &[RawPolicy<'i>]) -> Vec<Item> {
         let mut items = Vec::with_capacity(policies.len());
         let mut seen: HashMap<&'static str, usize> = HashMap::new();
-        for raw in policies {
+        for (at, raw) in policies.iter().enumerate() {
             self.file = raw.file;
+            if at > 0 {
+                self.check_reached(&policies[at - 1], raw);
+            }
             if raw.name.get_ref() == "base" {
                 items.extend(self.base(raw));
                 continue;
@@ -193,6 +196,22 @@ impl<'a, 'i> CompileCx<'a, 'i> {
             items.extend(self.policy(kind, raw, path).map(Item::Step));
         }
         items
+    }
+
+    /// Reports a policy behind the one that stands for the call of the backend.
+    fn check_reached(&mut self, before: &RawPolicy<'i>, raw: &RawPolicy<'i>) {
+        if before.name.get_ref() == forward::POLICY {
+            let text = format!(
+                "`{}` stands after `forward-request`, which is the last policy of its list",
+                raw.name.get_ref()
+            );
+            let place = Location { file: before.file, span: before.name.span() };
+            self.diagnostics.push(
+                Diagnostic::error("after-forward-request", raw.file, raw.name.span(), text)
+                    .related(place, "the backend is called here")
+                    .hint("put it before `forward-request`, or into `outbound` when it works on the answer"),
+            );
+        }
     }
 
     fn base(&mut self, raw: &RawPolicy<'i>) -> Option<Item> {
@@ -300,6 +319,9 @@ impl<'a, 'i> CompileCx<'a, 'i> {
         // buffered by the segment that holds the step.
         if steps.iter().any(|placed| placed.needs.contains(Needs::REQUEST_HEAD)) {
             self.needs |= Needs::REQUEST_HEAD;
+        }
+        if steps.iter().any(|placed| placed.needs.reads_body()) {
+            self.needs |= Needs::INNER_BODY;
         }
         steps
     }

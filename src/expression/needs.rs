@@ -5,7 +5,7 @@ use std::ops::{BitOr, BitOrAssign};
 
 /// A set of facts that must be at hand before an expression runs. Computed while the expression is read.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Hash)]
-pub struct Needs(u8);
+pub struct Needs(u16);
 
 impl Needs {
     /// Nothing: the value is the same for every request, or depends on the gateway alone.
@@ -26,13 +26,29 @@ impl Needs {
     pub const CONNECTION: Self = Self(1 << 6);
     /// The failure that on-error handles.
     pub const LAST_ERROR: Self = Self(1 << 7);
+    /// A buffered body for a step inside this one, which is buffered there and only when that step runs.
+    pub const INNER_BODY: Self = Self(1 << 8);
 
-    const NAMES: [&'static str; 8] =
-        ["request-head", "body", "response-head", "claims", "variables", "caller", "connection", "last-error"];
+    const NAMES: [&'static str; 9] = [
+        "request-head",
+        "body",
+        "response-head",
+        "claims",
+        "variables",
+        "caller",
+        "connection",
+        "last-error",
+        "inner-body",
+    ];
 
     /// Whether everything in `other` is needed.
     pub const fn contains(self, other: Self) -> bool {
         self.0 & other.0 == other.0
+    }
+
+    /// Whether a step or one inside it reads the body.
+    pub const fn reads_body(self) -> bool {
+        self.contains(Self::BODY) || self.contains(Self::INNER_BODY)
     }
 
     /// Whether nothing is needed.
@@ -61,7 +77,7 @@ impl BitOrAssign for Needs {
 
 impl fmt::Debug for Needs {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let names = (0..8).filter(|bit| self.0 & (1 << bit) != 0).map(|bit| Self::NAMES[bit]);
+        let names = (0..Self::NAMES.len()).filter(|bit| self.0 & (1 << bit) != 0).map(|bit| Self::NAMES[bit]);
         f.debug_set().entries(names).finish()
     }
 }

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use http::{StatusCode, Uri};
 use parking_lot::Mutex;
 
@@ -95,7 +96,11 @@ impl Target {
         self.circuit.as_ref().is_some_and(|circuit| statuses::contains(&circuit.statuses, status))
     }
 
-    fn admit(&self, now: Nanos) -> Result<Picked<'_>, Duration> {
+    /// This endpoint and no other.
+    ///
+    /// # Errors
+    /// When its breaker is open: the time until it lets a call through.
+    pub fn admit(&self, now: Nanos) -> Result<Picked<'_>, Duration> {
         let admission = self.circuit.as_ref().map(|circuit| circuit.breaker.admit(now)).transpose()?;
         Ok(Picked { target: self, admission })
     }
@@ -188,6 +193,57 @@ impl Registry {
     }
 }
 
+/// The most base URLs that one policy may have in use; beyond it the oldest goes, and its connections with it.
+const MAX_TRANSIENT: usize = 128;
+
+/// Backends at base URLs that only requests tell. Reading takes no lock; a URL that is new takes one.
+pub struct Transient {
+    /// What the policy has for a URL: the name in logs and metrics, so that their labels stay few.
+    name: Arc<str>,
+    shared: Arc<Shared>,
+    known: ArcSwap<HashMap<String, (u64, Arc<Backend>)>>,
+    /// The number of the next URL. Who adds one holds it.
+    next: Mutex<u64>,
+}
+
+impl Transient {
+    /// None yet.
+    pub fn new(name: &str, shared: Arc<Shared>) -> Self {
+        Self { name: name.into(), shared, known: ArcSwap::default(), next: Mutex::default() }
+    }
+
+    /// The backend that was added for a URL as it was written.
+    pub fn known(&self, text: &str) -> Option<Arc<Backend>> {
+        self.known.load().get(text).map(|(_, backend)| backend.clone())
+    }
+
+    /// Adds the backend for a URL as it was written.
+    ///
+    /// # Errors
+    /// When it is not the URL of a backend.
+    pub fn add(&self, text: &str, url: &Uri) -> Result<Arc<Backend>, crate::backend::EndpointError> {
+        let mut next = self.next.lock();
+        if let Some(backend) = self.known(text) {
+            return Ok(backend);
+        }
+        let defaults = BackendSpec::default();
+        let endpoint = self.shared.endpoints.endpoint(url, settings(&defaults, None))?;
+        let metrics = self.shared.metrics.backend(&self.name);
+        let target = vec![Target::new(endpoint)];
+        let backend = Arc::new(Backend::new(&self.name, target, deadlines(&defaults), metrics));
+        let mut known = HashMap::clone(&self.known.load());
+        if known.len() >= MAX_TRANSIENT
+            && let Some(oldest) = known.iter().min_by_key(|(_, (number, _))| *number).map(|(text, _)| text.clone())
+        {
+            known.remove(&oldest);
+        }
+        known.insert(text.to_owned(), (*next, backend.clone()));
+        *next += 1;
+        self.known.store(Arc::new(known));
+        Ok(backend)
+    }
+}
+
 /// Builds a backend from its table.
 pub fn build(name: &str, spec: &BackendSpec, folder: Option<&Path>, shared: &Shared) -> Result<Backend, BackendError> {
     let urls: Vec<&At<String>> = spec.url.iter().chain(&spec.urls).collect();
@@ -200,25 +256,7 @@ pub fn build(name: &str, spec: &BackendSpec, folder: Option<&Path>, shared: &Sha
     if spec.url.is_some() && !spec.urls.is_empty() {
         return whole("both `url` and `urls` are given", "give one of them");
     }
-    let default = Deadlines::default();
-    let or = |period: &Option<Period>, default: Duration| period.map_or(default, |period| period.0);
-    let deadlines = Deadlines {
-        connect: or(&spec.connect_timeout, default.connect),
-        // Azure API Management's forward-request default.
-        first_byte: or(&spec.timeout, Duration::from_secs(300)),
-        idle: or(&spec.idle_timeout, default.idle),
-        exchange: spec.exchange_timeout.map(|period| period.0),
-    };
-    let settings = EndpointSettings {
-        max_idle: spec.max_idle.unwrap_or(256),
-        idle_timeout: or(&spec.keep_alive, Duration::from_secs(60)),
-        max_connections: spec.max_connections.map_or(4096, std::num::NonZeroUsize::get),
-        preserve_host: spec.preserve_host,
-        authorities: spec
-            .ca_file
-            .as_ref()
-            .map(|path| folder.map_or_else(|| PathBuf::from(&path.value), |folder| folder.join(&path.value))),
-    };
+    let settings = settings(spec, folder);
     let metrics = shared.metrics.backend(name);
     let mut targets = urls.iter().map(|url| target(url, &settings, shared)).collect::<Result<Vec<_>, _>>()?;
     if let Some(spec) = &spec.circuit_breaker {
@@ -235,7 +273,35 @@ pub fn build(name: &str, spec: &BackendSpec, folder: Option<&Path>, shared: &Sha
         };
         targets = targets.into_iter().zip(urls).map(behind).collect();
     }
-    Ok(Backend::new(name, targets, deadlines, metrics))
+    Ok(Backend::new(name, targets, deadlines(spec), metrics))
+}
+
+fn or(period: Option<Period>, default: Duration) -> Duration {
+    period.map_or(default, |period| period.0)
+}
+
+fn deadlines(spec: &BackendSpec) -> Deadlines {
+    let default = Deadlines::default();
+    Deadlines {
+        connect: or(spec.connect_timeout, default.connect),
+        // Azure API Management's forward-request default.
+        first_byte: or(spec.timeout, Duration::from_secs(300)),
+        idle: or(spec.idle_timeout, default.idle),
+        exchange: spec.exchange_timeout.map(|period| period.0),
+    }
+}
+
+fn settings(spec: &BackendSpec, folder: Option<&Path>) -> EndpointSettings {
+    EndpointSettings {
+        max_idle: spec.max_idle.unwrap_or(256),
+        idle_timeout: or(spec.keep_alive, Duration::from_secs(60)),
+        max_connections: spec.max_connections.map_or(4096, std::num::NonZeroUsize::get),
+        preserve_host: spec.preserve_host,
+        authorities: spec
+            .ca_file
+            .as_ref()
+            .map(|path| folder.map_or_else(|| PathBuf::from(&path.value), |folder| folder.join(&path.value))),
+    }
 }
 
 fn breaker(spec: &BreakerSpec) -> Result<BreakerSettings, BackendError> {
@@ -265,6 +331,8 @@ fn target(url: &At<String>, settings: &EndpointSettings, shared: &Shared) -> Res
         hint,
     };
     let text = match url.strip_prefix("sample:") {
+        // A configuration that is only checked starts nothing.
+        Some(path) if shared.offline => format!("http://sample.invalid{path}"),
         Some(path) => {
             let address = shared.endpoints.sample().map_err(|message| fail(message, None))?;
             format!("http://{address}{path}")
@@ -278,4 +346,25 @@ fn target(url: &At<String>, settings: &EndpointSettings, shared: &Shared) -> Res
         fail(format!("`{}` is not the URL of a backend: {error}", url.value), hint)
     })?;
     Ok(Target::new(endpoint))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Clock;
+
+    #[tokio::test]
+    async fn base_urls_from_requests_are_bounded() {
+        let shared = Arc::new(Shared::new(Clock::manual(), tokio::runtime::Handle::current()));
+        let backends = Transient::new("http://@{headers('x-host')}", shared);
+        let url = |number: usize| format!("http://127.0.0.1:{}", 1000 + number);
+        for number in 0..MAX_TRANSIENT + 10 {
+            let backend = backends.add(&url(number), &url(number).parse().unwrap()).unwrap();
+            let known = backends.known(&url(number)).unwrap();
+            assert!(Arc::ptr_eq(&backend, &known), "{number}: the same backend the next time");
+        }
+        assert!(backends.known(&url(9)).is_none(), "the oldest has gone");
+        assert!(backends.known(&url(10)).is_some(), "the others have not");
+        assert_eq!(backends.known.load().len(), MAX_TRANSIENT);
+    }
 }

@@ -3,7 +3,8 @@
 use std::future::Future;
 use std::sync::Arc;
 
-use http::{Request, Response};
+use http::header::CONTENT_LENGTH;
+use http::{Method, Request, Response};
 use tower_service::Service as _;
 
 use super::Fault;
@@ -118,12 +119,14 @@ pub struct Middle<F> {
     outbound: Segment,
     /// Whether outbound or on-error read the request.
     keep_head: bool,
+    /// Whether outbound reads the body of the answer.
+    reads_body: bool,
 }
 
 impl<F: Tail> Middle<F> {
     /// Puts outbound around the backend section.
-    pub fn new(backend: Chain<F>, outbound: Segment, keep_head: bool) -> Self {
-        Self { backend, outbound, keep_head }
+    pub fn new(backend: Chain<F>, outbound: Segment, keep_head: bool, reads_body: bool) -> Self {
+        Self { backend, outbound, keep_head, reads_body }
     }
 }
 
@@ -138,7 +141,14 @@ impl<F: Tail> Tail for Middle<F> {
         }
         exchange.state.lock().forget_json();
         match self.outbound.run(exchange, Message::Response(&mut response)).await? {
-            Flow::Next => Ok(response),
+            Flow::Next => {
+                if self.reads_body && exchange.method == Method::HEAD {
+                    // There was no body to work on, so nobody knows the length that a GET would get (RFC 9110 §9.3.2).
+                    response.headers_mut().remove(CONTENT_LENGTH);
+                    *response.body_mut() = Body::Empty;
+                }
+                Ok(response)
+            }
             Flow::Respond(answer) => Ok(*answer),
         }
     }

@@ -1,33 +1,56 @@
 //! The end of every pipeline: the backend is chosen, called, and its answer noted.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
-use http::header::{HeaderValue, RETRY_AFTER};
+use http::header::{ACCEPT_ENCODING, HeaderValue, RETRY_AFTER};
 use http::{Request, Response, StatusCode};
 use tokio::time::Instant;
 
 use super::chain::Tail;
 use super::exchange::{Exchange, ForwardOptions};
-use super::{Blame, Fault};
+use super::redirect::Original;
+use super::{Blame, Fault, Origin};
 use crate::backend;
 use crate::body::Body;
 use crate::clock::Nanos;
 use crate::gateway::Backend;
-use crate::gateway::backend::{Target, Unavailable};
+use crate::gateway::backend::{Picked, Target, Unavailable};
 use crate::gateway::breaker::{Admission, CallEnd};
 use crate::layer::Deadline;
 use crate::layer::retry::retry_after;
 use crate::telemetry::metrics::Outcome;
 
 /// Sends the request to the backend: the one that a policy chose, else the operation's.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Forward {
     /// Whether outbound or on-error read the request.
     pub keep_head: bool,
+    /// Whether outbound reads the body of the answer, and so must not be given a compressed one.
+    pub wants_plain: bool,
+    /// Where on-error is told that a call failed: at the `forward-request` that was written, or at the unwritten one.
+    pub origin: Arc<Origin>,
+}
+
+/// The policy that says how the backend is called.
+pub const POLICY: &str = "forward-request";
+
+/// The place of the `forward-request` that nobody wrote.
+pub fn unwritten() -> Arc<Origin> {
+    static UNWRITTEN: LazyLock<Arc<Origin>> = LazyLock::new(|| {
+        let path = format!("{POLICY}[1]");
+        Arc::new(Origin { policy: POLICY, section: "backend", scope: "global", path, ..Origin::default() })
+    });
+    UNWRITTEN.clone()
 }
 
 impl Tail for Forward {
     async fn run(&self, exchange: &Arc<Exchange>, request: Box<Request<Body>>) -> Result<Response<Body>, Fault> {
+        self.call(exchange, request).await.map_err(|fault| fault.at(&self.origin))
+    }
+}
+
+impl Forward {
+    async fn call(&self, exchange: &Arc<Exchange>, mut request: Box<Request<Body>>) -> Result<Response<Body>, Fault> {
         let (backend, options) = {
             let mut state = exchange.state.lock();
             if self.keep_head {
@@ -44,7 +67,20 @@ impl Tail for Forward {
                 "the operation has no backend and no policy chose one",
             ));
         };
-        let response = send(exchange, &backend, *request, &options).await?;
+        if self.wants_plain {
+            // Without the field any coding would be acceptable (RFC 9110 §12.5.3).
+            request.headers_mut().insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        }
+        let picked = backend.pick(exchange.gateway.clock.now()).map_err(|reason| unavailable(&backend, reason))?;
+        let target = picked.target;
+        let original = options.follow_redirects.then(|| Box::new(Original::of(&request)));
+        let mut response = send(exchange, &backend, picked, *request, &options).await?;
+        if let Some(original) = original
+            && response.status().is_redirection()
+        {
+            // Boxed: redirections are rare, and would make the future of every request larger.
+            response = Box::pin(follow(exchange, &backend, target, *original, response, &options)).await?;
+        }
         if options.fail_on_error_status && response.status().as_u16() >= 400 {
             let status = response.status();
             let message = format!("the backend answered {status}, and forward-request takes that for an error");
@@ -56,15 +92,37 @@ impl Tail for Forward {
     }
 }
 
+/// The most redirections that are followed; the last answer is passed on then.
+const MAX_REDIRECTIONS: usize = 10;
+
+/// Goes where the backend redirects to, as long as that is the same endpoint.
+async fn follow(
+    exchange: &Arc<Exchange>,
+    backend: &Arc<Backend>,
+    target: &Target,
+    mut original: Original,
+    mut response: Response<Body>,
+    options: &ForwardOptions,
+) -> Result<Response<Body>, Fault> {
+    for _ in 0..MAX_REDIRECTIONS {
+        let Some(request) = original.redirected(&target.endpoint, &response) else { break };
+        let picked = target
+            .admit(exchange.gateway.clock.now())
+            .map_err(|wait| unavailable(backend, Unavailable::CircuitOpen { wait }))?;
+        response = send(exchange, backend, picked, request, options).await?;
+    }
+    Ok(response)
+}
+
 /// One call of a backend, its time and outcome noted whatever becomes of it.
 async fn send(
     exchange: &Arc<Exchange>,
     backend: &Arc<Backend>,
+    picked: Picked<'_>,
     request: Request<Body>,
     options: &ForwardOptions,
 ) -> Result<Response<Body>, Fault> {
     let clock = &exchange.gateway.clock;
-    let picked = backend.pick(clock.now()).map_err(|reason| unavailable(backend, reason))?;
     let mut deadlines = backend.deadlines;
     if let Some(timeout) = options.timeout {
         deadlines.first_byte = timeout;

@@ -6,6 +6,7 @@ mod facts;
 pub mod fault;
 pub mod forward;
 pub mod next;
+mod redirect;
 pub mod rescue;
 pub mod segment;
 pub mod step;
@@ -15,7 +16,7 @@ use std::sync::Arc;
 use http::{Request, Response};
 
 pub use chain::{Chain, Middle};
-pub use exchange::{Context, Exchange, Message, State};
+pub use exchange::{Context, Exchange, ForwardOptions, Message, State};
 pub use fault::{Blame, Fault};
 pub use forward::Forward;
 pub use next::Next;
@@ -61,7 +62,11 @@ impl Pipeline {
             .map(|steps| steps.iter().map(|placed| placed.origin.clone()).collect());
         let preflight = inbound.iter().filter(|placed| placed.origin.policy == "cors").cloned().collect();
         let keep_head = outbound.iter().chain(&on_error).any(|placed| placed.needs.contains(Needs::REQUEST_HEAD));
-        let middle = Middle::new(Chain::new(backend, Forward { keep_head }), Segment::new(outbound), keep_head);
+        let reads_body = outbound.iter().any(|placed| placed.needs.reads_body());
+        let said = backend.iter().rfind(|placed| placed.origin.policy == forward::POLICY);
+        let origin = said.map_or_else(forward::unwritten, |placed| placed.origin.clone());
+        let forward = Forward { keep_head, wants_plain: reads_body, origin };
+        let middle = Middle::new(Chain::new(backend, forward), Segment::new(outbound), keep_head, reads_body);
         Self { inbound: Chain::new(inbound, middle), on_error: Segment::new(on_error), preflight, outline }
     }
 

@@ -1,15 +1,27 @@
 //! The policy catalogue: one file for each policy, and the list of them all.
 
 mod api_key;
+mod branch;
 mod check_header;
 mod choose;
 mod cors;
+mod find_and_replace;
+mod forward_request;
+mod include_fragment;
 mod ip_filter;
 mod limit_concurrency;
+mod mock_response;
 mod rate_limit;
 mod retry;
+mod return_response;
 mod rewrite_uri;
+mod set_backend_service;
+mod set_body;
 mod set_header;
+mod set_method;
+mod set_query_parameter;
+mod set_status;
+mod set_variable;
 mod timeout;
 mod validate_jwt;
 mod value;
@@ -145,12 +157,23 @@ pub const KINDS: &[Kind] = &[
     Kind::of::<check_header::CheckHeader>(),
     Kind::of::<choose::Choose>(),
     Kind::of::<cors::Cors>(),
+    Kind::of::<find_and_replace::FindAndReplace>(),
+    Kind::of::<forward_request::ForwardRequest>(),
+    Kind::of::<include_fragment::IncludeFragment>(),
     Kind::of::<ip_filter::IpFilter>(),
     Kind::of::<limit_concurrency::LimitConcurrency>(),
+    Kind::of::<mock_response::MockResponse>(),
     Kind::of::<rate_limit::RateLimit>(),
     Kind::of::<retry::Retry>(),
+    Kind::of::<return_response::ReturnResponse>(),
     Kind::of::<rewrite_uri::RewriteUri>(),
+    Kind::of::<set_backend_service::SetBackendService>(),
+    Kind::of::<set_body::SetBody>(),
     Kind::of::<set_header::SetHeader>(),
+    Kind::of::<set_method::SetMethod>(),
+    Kind::of::<set_query_parameter::SetQueryParameter>(),
+    Kind::of::<set_status::SetStatus>(),
+    Kind::of::<set_variable::SetVariable>(),
     Kind::of::<timeout::Timeout>(),
     Kind::of::<validate_jwt::ValidateJwt>(),
 ];

@@ -52,6 +52,19 @@ pub enum ExistsAction {
     Delete,
 }
 
+impl ExistsAction {
+    /// Checks that there are values where the action takes some, written in one of the two ways.
+    pub(super) fn check_values(self, single: bool, several: usize) -> Result<(), CompileError> {
+        match (self, single, several) {
+            (_, true, 1..) => Err(CompileError::whole("both `value` and `values` are given").hint("give one of them")),
+            (Self::Delete, false, 0) => Ok(()),
+            (Self::Delete, ..) => Err(CompileError::whole("`delete` takes no value").hint("leave `value` out")),
+            (_, false, 0) => Err(CompileError::whole("missing key `value`").code("missing-key")),
+            _ => Ok(()),
+        }
+    }
+}
+
 impl Policy for SetHeader {
     const NAME: &'static str = "set-header";
     const SECTIONS: Sections = Sections::ALL;
@@ -65,15 +78,13 @@ impl Policy for SetHeader {
             )
             .hint("the gateway sets it from the message it sends (RFC 9112 §6)"));
         }
+        self.action.check_values(self.value.is_some(), self.values.len())?;
         let written = self.value.iter().chain(&self.values);
         let values = written.map(|value| HeaderText::compile(value, cx)).collect::<Result<Vec<_>, _>>()?;
-        match (self.action, values.len(), self.value.is_some() && !self.values.is_empty()) {
-            (_, _, true) => Err(CompileError::whole("both `value` and `values` are given").hint("give one of them")),
-            (ExistsAction::Delete, 0, _) => Ok(Step::sync(Delete(name))),
-            (ExistsAction::Delete, ..) => Err(CompileError::whole("`delete` takes no value").hint("leave `value` out")),
-            (_, 0, _) => Err(CompileError::whole("missing key `value`").code("missing-key")),
-            (action, ..) => Ok(Step::sync(Set { name, values, action })),
-        }
+        Ok(match self.action {
+            ExistsAction::Delete => Step::sync(Delete(name)),
+            action => Step::sync(Set { name, values, action }),
+        })
     }
 }
 

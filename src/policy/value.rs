@@ -2,7 +2,9 @@
 
 use std::borrow::Cow;
 
+use bytes::Bytes;
 use http::{HeaderValue, StatusCode};
+use hyper::ext::ReasonPhrase;
 
 use crate::compile::{CompileCx, CompileError};
 use crate::config::{At, Text};
@@ -138,6 +140,71 @@ impl StatusValue {
                             format!("Expression evaluation failed. {code} is not a status that can be answered."),
                         )
                     })
+            }
+        }
+    }
+}
+
+/// A reason phrase that varies with the exchange, or not.
+#[derive(Debug)]
+pub enum ReasonText {
+    /// The same for every exchange.
+    Literal(ReasonPhrase),
+    /// Evaluated for each exchange.
+    Expression(Expression),
+}
+
+impl ReasonText {
+    /// Compiles a reason phrase.
+    pub fn compile(text: &Text, cx: &mut CompileCx<'_, '_>) -> Result<Self, CompileError> {
+        let expression = cx.expression(text)?;
+        match expression.literal() {
+            Some(literal) => ReasonPhrase::try_from(literal.as_bytes()).map(Self::Literal).map_err(|_| {
+                CompileError::at(text, "a reason phrase cannot hold line breaks or other control characters")
+                    .hint("RFC 9112 §4")
+            }),
+            None => Ok(Self::Expression(expression)),
+        }
+    }
+
+    /// The phrase for an exchange. Text that would break the status line is a failed evaluation.
+    pub fn phrase(&self, cx: &Context<'_>) -> Result<ReasonPhrase, Fault> {
+        match self {
+            Self::Literal(phrase) => Ok(phrase.clone()),
+            Self::Expression(expression) => {
+                let text = expression.text(cx).map_err(evaluation_failed)?;
+                ReasonPhrase::try_from(text.as_bytes())
+                    .map_err(|_| evaluation_failed(EvaluationError::new("the result cannot stand in a status line")))
+            }
+        }
+    }
+}
+
+/// A body that varies with the exchange, or not.
+#[derive(Debug)]
+pub enum BodyText {
+    /// The same for every exchange.
+    Literal(Bytes),
+    /// Evaluated for each exchange.
+    Expression(Expression),
+}
+
+impl BodyText {
+    /// Compiles a body.
+    pub fn compile(text: &Text, cx: &mut CompileCx<'_, '_>) -> Result<Self, CompileError> {
+        let expression = cx.expression(text)?;
+        Ok(match expression.literal() {
+            Some(literal) => Self::Literal(Bytes::copy_from_slice(literal.as_bytes())),
+            None => Self::Expression(expression),
+        })
+    }
+
+    /// The bytes for an exchange: text as it is, an object or an array as compact JSON, nothing for null.
+    pub fn bytes(&self, cx: &Context<'_>) -> Result<Bytes, Fault> {
+        match self {
+            Self::Literal(bytes) => Ok(bytes.clone()),
+            Self::Expression(expression) => {
+                expression.text(cx).map(|text| Bytes::from(text.into_owned())).map_err(evaluation_failed)
             }
         }
     }

@@ -9,9 +9,10 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, Response, Version};
+use http::{Method, Request, Response, StatusCode, Version};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
+use hyper::ext::ReasonPhrase;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
@@ -88,11 +89,9 @@ impl<H: Handler> hyper::service::Service<Request<Incoming>> for Dispatch<H> {
         });
         let shared = self.shared.clone();
         Box::pin(async move {
+            let head = request.method() == Method::HEAD;
             let mut response = shared.handler.handle(request, guard.connection()).await;
-            if response.body().bytes().is_some_and(|bytes| !bytes.is_empty()) {
-                // A step may have put another body in place. hyper trusts the field, and states the length without it.
-                response.headers_mut().remove(http::header::CONTENT_LENGTH);
-            }
+            state_length(&mut response, head);
             let http2 = guard.connection().is_http2();
             if http2 {
                 // Faults that end an HTTP/1.1 connection say so; in HTTP/2 the field is forbidden (RFC 9113 §8.2.2).
@@ -100,6 +99,26 @@ impl<H: Handler> hyper::service::Service<Request<Incoming>> for Dispatch<H> {
             }
             Ok(response.map(|body| Outgoing { body, guard, http2, untaken: false }))
         })
+    }
+}
+
+/// A step may have put another body, status or method in place. hyper trusts what the head says.
+fn state_length(response: &mut Response<Body>, head: bool) {
+    let status = response.status();
+    let stale = match response.body().bytes() {
+        // hyper states the length of what is in memory by itself.
+        Some(bytes) if !bytes.is_empty() => true,
+        // No body is what follows these in any case, and the field tells of the one that a GET would have got.
+        Some(_) => !head && status != StatusCode::NOT_MODIFIED,
+        None => false,
+    };
+    // RFC 9110 §8.6: a 204 says nothing of a length.
+    if stale || status == StatusCode::NO_CONTENT {
+        response.headers_mut().remove(http::header::CONTENT_LENGTH);
+    }
+    // hyper would write `<none>`; the phrase may be empty (RFC 9112 §4).
+    if status.canonical_reason().is_none() && response.extensions().get::<ReasonPhrase>().is_none() {
+        response.extensions_mut().insert(ReasonPhrase::from_static(b""));
     }
 }
 

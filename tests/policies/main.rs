@@ -51,6 +51,28 @@ fn goldens() -> BTreeSet<String> {
 }
 
 #[test]
+fn every_policy_has_a_golden() {
+    let goldens = goldens();
+    let missing: Vec<&str> =
+        KINDS.iter().map(|kind| kind.name).filter(|name| !goldens.contains(&format!("{name}.golden"))).collect();
+    assert!(missing.is_empty(), "no golden shows what these do: {}", missing.join(", "));
+}
+
+/// The example of a policy's documentation compiles as it stands, as a gateway.toml of its own.
+#[test]
+fn every_example_compiles() {
+    for kind in KINDS {
+        let schema = (kind.schema)(&mut schemars::SchemaGenerator::default());
+        let text = schema.get("description").and_then(|text| text.as_str()).unwrap_or_default();
+        let example = text.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next());
+        let example = example.unwrap_or_else(|| panic!("{}: there is no example", kind.name));
+        let files = vec![("gateway.toml".to_owned(), example.to_owned())];
+        let started = support::gateway::Gateway::start(files, None);
+        assert!(started.gateway.is_some(), "{}:\n{}", kind.name, started.diagnostics);
+    }
+}
+
+#[test]
 fn every_policy_behaves_as_written() {
     #[expect(clippy::disallowed_methods, reason = "the way to run a test that rewrites its expectations")]
     let update = std::env::var("UPDATE_GOLDEN").is_ok_and(|value| value == "1");

@@ -19,8 +19,11 @@ use super::wire::{Connection, Message};
 pub(crate) struct Gateway {
     pub(crate) address: SocketAddr,
     pub(crate) clock: Clock,
+    shared: Arc<Shared>,
+    entry: Arc<Entry>,
     stop: watch::Sender<Option<Duration>>,
     thread: Option<JoinHandle<()>>,
+    connection: Option<Connection>,
     /// Fetches keys in the background; stops last.
     _control: tokio::runtime::Runtime,
 }
@@ -50,15 +53,32 @@ impl Gateway {
         let server = Server::bind(Settings { listen, workers: 1, ..loaded.process.server }).unwrap();
         let address = server.addresses()[0];
         let (stop, stopped) = watch::channel(None);
+        let serving = entry.clone();
         let thread = std::thread::spawn(move || {
-            server.run(&entry, &stopped).unwrap();
+            server.run(&serving, &stopped).unwrap();
         });
-        Started { gateway: Some(Self { address, clock, stop, thread: Some(thread), _control: control }), diagnostics }
+        let thread = Some(thread);
+        let gateway = Self { address, clock, shared, entry, stop, thread, connection: None, _control: control };
+        Started { gateway: Some(gateway), diagnostics }
     }
 
-    /// Sends a request on a connection of its own. `Host` and `Content-Length` are added where they are missing.
-    pub(crate) fn send(&self, request: &Message) -> Option<Message> {
-        let mut connection = Connection::open(self.address);
+    /// Puts another configuration in force.
+    pub(crate) fn reload(&self, files: Vec<NamedText>) {
+        let loaded = compile::compile(files, None, &self.shared);
+        let gateway = loaded.gateway.expect("a configuration without errors");
+        loaded.limits.expect("the limits of the configuration").commit();
+        self.entry.swap(Arc::new(gateway));
+    }
+
+    /// Whether the metrics have this line.
+    pub(crate) fn has_metric(&self, line: &str) -> bool {
+        self.shared.metrics.render().lines().any(|found| found == line)
+    }
+
+    /// Sends a request and waits for the answer, on the connection of the last one while the gateway keeps that open, so that
+    /// an answer with a wrong length spoils the next. `Host` and `Content-Length` are added where they are missing.
+    pub(crate) fn send(&mut self, request: &Message) -> Option<Message> {
+        let mut connection = self.connection.take().unwrap_or_else(|| Connection::open(self.address));
         let (method, _) = request.first_line.split_once(' ').expect("a method and a target");
         let version = if request.first_line.ends_with(" HTTP/1.1") { "" } else { " HTTP/1.1" };
         let mut text = format!("{}{version}\r\n", request.first_line);
@@ -74,7 +94,11 @@ impl Gateway {
         text += "\r\n";
         connection.send(text.as_bytes());
         connection.send(&request.body);
-        connection.response(method)
+        let response = connection.response(method)?;
+        if response.field("connection") != Some("close") {
+            self.connection = Some(connection);
+        }
+        Some(response)
     }
 }
 
