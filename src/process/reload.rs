@@ -127,7 +127,7 @@ impl Reloader {
         let report = render::text(&loaded.diagnostics, &loaded.sources);
         let Some(mut gateway) = loaded.gateway.take() else {
             let (short, all) = summary(&loaded);
-            return self.refuse(&format!("{short}\n{report}"), short.clone(), all);
+            return self.refuse(&format!("{short}\n{report}"), short, all);
         };
         if let Some(tls) = &self.started.server.tls
             && let Err(error) = tls.reload()

@@ -62,7 +62,6 @@ impl Gateway {
     /// Sends a request and waits for the answer, on the connection of the last one while the gateway keeps that open, so that
     /// an answer with a wrong length spoils the next. `Host` and `Content-Length` are added where they are missing.
     pub(crate) fn send(&mut self, request: &Message) -> Option<Message> {
-        let mut connection = self.connection.take().unwrap_or_else(|| Connection::open(self.address));
         let (method, _) = request.first_line.split_once(' ').expect("a method and a target");
         let version = if request.first_line.ends_with(" HTTP/1.1") { "" } else { " HTTP/1.1" };
         let mut text = format!("{}{version}\r\n", request.first_line);
@@ -76,9 +75,17 @@ impl Gateway {
             text += &format!("{name}: {value}\r\n");
         }
         text += "\r\n";
-        connection.send(text.as_bytes());
-        connection.send(&request.body);
-        let response = connection.response(method)?;
+        let bytes = [text.as_bytes(), &request.body].concat();
+        let ask = |connection: &mut Connection| {
+            connection.send(&bytes);
+            connection.response(method)
+        };
+        let kept = self.connection.take().and_then(|mut connection| ask(&mut connection).map(|it| (it, connection)));
+        // A server may close an idle connection at any time, and does after a request whose body it did not read.
+        let (response, connection) = kept.or_else(|| {
+            let mut connection = Connection::open(self.address);
+            ask(&mut connection).map(|it| (it, connection))
+        })?;
         if response.field("connection") != Some("close") {
             self.connection = Some(connection);
         }
