@@ -16,6 +16,7 @@ pub mod limit;
 pub mod pipeline;
 pub mod policy;
 pub mod process;
+pub mod reference;
 pub mod routing;
 pub mod sample;
 pub mod server;

@@ -2,7 +2,13 @@
 
 mod key;
 mod oneshot;
+mod check;
+mod completions;
+mod docs;
+mod output;
+mod routes;
 mod run;
+mod schema;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -24,9 +30,23 @@ pub mod exit {
     pub const ASSERTION: u8 = 4;
 }
 
+/// The end of the help.
+const HELP: &str = "Examples:
+  sluicegate run policies             serve a folder
+  sluicegate check policies           report its mistakes
+  sluicegate routes policies          list its operations and their policies
+  sluicegate COMMAND --help           more about a command
+
+Exit codes:
+  0  it did what was asked
+  1  it failed while it ran
+  2  the arguments are wrong
+  3  the configuration is wrong
+  4  an assertion did not hold";
+
 /// An API gateway: policies in TOML in front of backend APIs.
 #[derive(Debug, Parser)]
-#[command(name = "sluicegate", version, about, disable_help_subcommand = true)]
+#[command(name = "sluicegate", version, about, disable_help_subcommand = true, after_help = HELP)]
 struct Arguments {
     #[command(subcommand)]
     command: Option<Command>,
@@ -64,6 +84,11 @@ enum Command {
         #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
         command: Vec<OsString>,
     },
+    Check(check::Check),
+    Routes(routes::Routes),
+    Schema(schema::Schema),
+    Docs(docs::Docs),
+    Completions(completions::Completions),
 }
 
 /// Runs the command line; the answer is the exit code.
@@ -74,6 +99,11 @@ pub fn main() -> ExitCode {
         None => run::run(None, run::Listeners::default()),
         Some(Command::Run { folder, listeners }) => run::run(folder, listeners),
         Some(Command::Oneshot { folder, listeners, command }) => oneshot::oneshot(folder, listeners, &command),
+        Some(Command::Check(check)) => check.run(),
+        Some(Command::Routes(routes)) => routes.run(),
+        Some(Command::Schema(schema)) => schema.run(),
+        Some(Command::Docs(docs)) => docs.run(),
+        Some(Command::Completions(completions)) => completions.run(),
     };
     ExitCode::from(code)
 }

@@ -1,13 +1,13 @@
 //! State by name that outlives a reload.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
 
-/// State by name. What no configuration holds any more is dropped when something new comes.
+/// State by name, for as long as some configuration holds it.
 #[derive(Debug)]
-pub struct Kept<T>(Mutex<HashMap<String, Arc<T>>>);
+pub struct Kept<T>(Mutex<HashMap<String, Weak<T>>>);
 
 impl<T> Default for Kept<T> {
     fn default() -> Self {
@@ -20,12 +20,12 @@ impl<T> Kept<T> {
     /// belongs into the name.
     pub fn get(&self, name: String, make: impl FnOnce() -> T) -> Arc<T> {
         let mut all = self.0.lock();
-        if let Some(state) = all.get(&name) {
-            return state.clone();
+        if let Some(state) = all.get(&name).and_then(Weak::upgrade) {
+            return state;
         }
-        all.retain(|_, state| Arc::strong_count(state) > 1);
+        all.retain(|_, state| state.strong_count() > 0);
         let state = Arc::new(make());
-        all.insert(name, state.clone());
+        all.insert(name, Arc::downgrade(&state));
         state
     }
 }
@@ -40,7 +40,7 @@ mod tests {
         let first = kept.get("a".into(), || 1);
         assert_eq!(*kept.get("a".into(), || 2), 1, "the same name");
         drop(first);
-        kept.get("b".into(), || 3);
-        assert_eq!(*kept.get("a".into(), || 4), 4, "nobody held it any more");
+        assert_eq!(*kept.get("a".into(), || 3), 3, "nobody held it any more");
+        assert_eq!(kept.0.lock().len(), 1);
     }
 }

@@ -373,7 +373,6 @@ impl<'i> Assembly<'_, 'i> {
                     .related(at, "first defined here"),
                 );
             }
-            let own_backend = self.backend(spec.backend.as_ref(), document.file, diagnostics);
             let Some((method, template)) =
                 routes::matches(&spec.matches, document.file, self.setting.sources, diagnostics)
             else {
@@ -397,7 +396,7 @@ impl<'i> Assembly<'_, 'i> {
                 api: api.clone(),
                 method,
                 template,
-                backend: own_backend.or_else(|| backend.clone()),
+                backend: backend.clone(),
                 pipeline,
                 product_pipelines,
                 metrics: metrics.operation(&api_metrics, &spec.name),

@@ -304,19 +304,23 @@ fn read_operation<'i>(item: Value<'i>, file: FileId, diagnostics: &mut Diagnosti
 
 /// Takes the four sections out of a table.
 fn read_scope<'i>(table: &mut Table<'i>, file: FileId, diagnostics: &mut Diagnostics) -> ScopeDocument<'i> {
-    let mut section =
-        |name: &str| take(table, name).map(|(_, value)| policies(value, file, diagnostics)).unwrap_or_default();
+    let mut section = |name: &str| match take(table, name) {
+        // The name of a backend, written where its section goes: `[api]` has a key for it, and a policy chooses another.
+        Some((key, value)) if name == "backend" && as_text(&value).is_some() => {
+            diagnostics.push(
+                Diagnostic::error("wrong-type", file, key.span(), "`backend` is a section here, not the name of a backend").hint(
+                    "name it in `[api]`; `policy = \"set-backend-service\"` with `backend = \"name\"` chooses another one",
+                ),
+            );
+            Vec::new()
+        }
+        found => found.map(|(_, value)| policies(value, file, diagnostics)).unwrap_or_default(),
+    };
     ScopeDocument {
         inbound: section("inbound"),
-        // An operation's and an API's `backend = "name"` is no section.
+        backend: section("backend"),
         outbound: section("outbound"),
         on_error: section("on-error"),
-        backend: match table.get("backend").map(|value| matches!(value.get_ref(), DeValue::String(_))) {
-            Some(true) | None => Vec::new(),
-            Some(false) => {
-                take(table, "backend").map(|(_, value)| policies(value, file, diagnostics)).unwrap_or_default()
-            }
-        },
     }
 }
 

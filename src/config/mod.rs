@@ -1,5 +1,6 @@
 //! TOML as written: files, tables, values and their mistakes. Holds no runtime types.
 
+pub mod codes;
 pub mod diagnostic;
 pub mod folder;
 pub mod named;

@@ -1,51 +1,111 @@
 //! Mistakes as a person, an editor or a code scanner reads them: text with a caret, JSON, SARIF 2.1.0.
 
 use std::fmt::Write as _;
+use std::path::Path;
 
+use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use serde_json::{Value, json};
 
-use super::diagnostic::{Diagnostic, Diagnostics};
+use super::codes;
+use super::diagnostic::{Diagnostic, Diagnostics, Severity};
 use super::source::{Location, Sources};
+
+/// How the text form looks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Style {
+    /// Characters only.
+    #[default]
+    Plain,
+    /// With the colours of a terminal (ECMA-48 §8.3.117).
+    Coloured,
+}
+
+impl Style {
+    /// Colours on a terminal, unless `NO_COLOR` (no-color.org) or a terminal without colours says otherwise.
+    #[expect(clippy::disallowed_methods, reason = "`config` is the one module that reads the environment")]
+    pub fn of(terminal: bool) -> Self {
+        let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
+            || std::env::var_os("TERM").is_some_and(|value| value == "dumb");
+        if terminal && !refused { Self::Coloured } else { Self::Plain }
+    }
+
+    fn paint(self, colour: &str, text: &str) -> String {
+        match self {
+            Self::Plain => text.to_owned(),
+            Self::Coloured => format!("\u{1b}[{colour}m{text}\u{1b}[0m"),
+        }
+    }
+}
+
+const BOLD: &str = "1";
+const BLUE: &str = "1;34";
+const CYAN: &str = "1;36";
+
+/// The colour of a severity.
+fn colour(severity: Severity) -> &'static str {
+    match severity {
+        Severity::Error => "1;31",
+        Severity::Warning => "1;33",
+    }
+}
 
 /// The text form: file, line, column, the source line, a caret, the hint.
 pub fn text(diagnostics: &Diagnostics, sources: &Sources) -> String {
+    styled(diagnostics, sources, Style::Plain)
+}
+
+/// The text form in a style.
+pub fn styled(diagnostics: &Diagnostics, sources: &Sources, style: Style) -> String {
     let mut out = String::new();
     for diagnostic in &diagnostics.0 {
-        one(&mut out, diagnostic, sources);
+        one(&mut out, diagnostic, sources, style);
         out.push('\n');
     }
     out
 }
 
-fn one(out: &mut String, diagnostic: &Diagnostic, sources: &Sources) {
-    let _ = writeln!(out, "{}[{}]: {}", diagnostic.severity.as_str(), diagnostic.code, diagnostic.message);
-    let mut gutter = 1;
+fn one(out: &mut String, diagnostic: &Diagnostic, sources: &Sources, style: Style) {
+    let colour = colour(diagnostic.severity);
+    let head = style.paint(colour, &format!("{}[{}]", diagnostic.severity.as_str(), diagnostic.code));
+    let _ = writeln!(out, "{head}{}", style.paint(BOLD, &format!(": {}", diagnostic.message)));
+    // All numbers of one report stand in one column.
+    let lines = diagnostic.location.iter().chain(diagnostic.related.iter().map(|(at, _)| at));
+    let gutter = lines.map(|at| sources.file(at.file).position(at.span.start).0.to_string().len()).max().unwrap_or(1);
     if let Some(location) = &diagnostic.location {
-        gutter = snippet(out, "-->", location, &diagnostic.label, sources);
+        snippet(out, &Marks { arrow: "-->", colour, gutter, style }, location, &diagnostic.label, sources);
     }
     for (location, text) in &diagnostic.related {
-        gutter = gutter.max(snippet(out, ":::", location, text, sources));
+        snippet(out, &Marks { arrow: ":::", colour: BLUE, gutter, style }, location, text, sources);
     }
     if let Some(hint) = &diagnostic.hint {
-        let _ = writeln!(out, "{:gutter$} = hint: {hint}", "");
+        let _ = writeln!(out, "{:gutter$} {} {}: {hint}", "", style.paint(BLUE, "="), style.paint(CYAN, "hint"));
     }
 }
 
-fn snippet(out: &mut String, arrow: &str, location: &Location, label: &str, sources: &Sources) -> usize {
+/// How a snippet is drawn.
+struct Marks {
+    arrow: &'static str,
+    colour: &'static str,
+    gutter: usize,
+    style: Style,
+}
+
+fn snippet(out: &mut String, marks: &Marks, location: &Location, label: &str, sources: &Sources) {
+    let Marks { arrow, colour, gutter, style } = *marks;
     let file = sources.file(location.file);
     let (line, column) = file.position(location.span.start);
     let source = file.line(line).replace('\t', " ");
-    let gutter = line.to_string().len();
     let span_text = file.text.get(location.span.clone()).unwrap_or_default();
     let first_line = span_text.lines().next().unwrap_or_default();
     let width =
         first_line.trim_end().chars().count().clamp(1, source.chars().count().saturating_sub(column - 1).max(1));
-    let _ = writeln!(out, "{:gutter$}{arrow} {}:{line}:{column}", "", file.name);
-    let _ = writeln!(out, "{:gutter$} |", "");
-    let _ = writeln!(out, "{line} | {source}");
-    let marks = format!("{:gutter$} | {:indent$}{} {label}", "", "", "^".repeat(width), indent = column - 1);
-    let _ = writeln!(out, "{}", marks.trim_end());
-    gutter
+    let bar = style.paint(BLUE, "|");
+    let _ = writeln!(out, "{:gutter$}{} {}:{line}:{column}", "", style.paint(BLUE, arrow), file.name);
+    let _ = writeln!(out, "{:gutter$} {bar}", "");
+    let number = style.paint(BLUE, &format!("{line:>gutter$}"));
+    let _ = writeln!(out, "{}", format!("{number} {bar} {source}").trim_end());
+    let carets = style.paint(colour, format!("{} {label}", "^".repeat(width)).trim_end());
+    let _ = writeln!(out, "{:gutter$} {bar} {:indent$}{carets}", "", "", indent = column - 1);
 }
 
 fn place(location: &Location, sources: &Sources) -> Value {
@@ -76,8 +136,17 @@ pub fn json(diagnostics: &Diagnostics, sources: &Sources) -> String {
     format!("{report:#}\n")
 }
 
+/// A relative or absolute reference (RFC 3986 §4.1) to a file of the folder.
+fn uri(folder: &Path, name: &str) -> String {
+    const UNSAFE: &AsciiSet = &CONTROLS.add(b' ').add(b'"').add(b'#').add(b'%').add(b'<').add(b'>').add(b'?').add(b'`');
+    let path = folder.join(name);
+    let path = path.strip_prefix(".").unwrap_or(&path);
+    utf8_percent_encode(&path.to_string_lossy(), UNSAFE).to_string()
+}
+
 /// The SARIF 2.1.0 form (OASIS), which code hosts show beside the changed line.
-pub fn sarif(diagnostics: &Diagnostics, sources: &Sources) -> String {
+/// Files are named by their path from where the command ran, which in a pipeline is the top of the repository.
+pub fn sarif(diagnostics: &Diagnostics, sources: &Sources, folder: &Path) -> String {
     let mut rules: Vec<&str> = diagnostics.0.iter().map(|one| one.code).collect();
     rules.sort_unstable();
     rules.dedup();
@@ -94,7 +163,7 @@ pub fn sarif(diagnostics: &Diagnostics, sources: &Sources) -> String {
                 let (line, column) = file.position(at.span.start);
                 let (end_line, end_column) = file.position(at.span.end);
                 let mut location = json!({ "physicalLocation": {
-                    "artifactLocation": { "uri": file.name },
+                    "artifactLocation": { "uri": uri(folder, &file.name) },
                     "region": { "startLine": line, "startColumn": column, "endLine": end_line, "endColumn": end_column },
                 }});
                 if let Some(text) = text {
@@ -118,7 +187,7 @@ pub fn sarif(diagnostics: &Diagnostics, sources: &Sources) -> String {
             "tool": { "driver": {
                 "name": "sluicegate",
                 "version": env!("CARGO_PKG_VERSION"),
-                "rules": rules.iter().map(|rule| json!({ "id": rule })).collect::<Vec<_>>(),
+                "rules": rules.iter().map(|rule| json!({ "id": rule, "shortDescription": { "text": codes::meaning(rule) } })).collect::<Vec<_>>(),
             }},
             "columnKind": "unicodeCodePoints",
             "results": results,

@@ -394,8 +394,6 @@ pub struct OperationSpec {
     pub matches: At<String>,
     /// What it does.
     pub description: Option<String>,
-    /// The backend it calls, in place of the API's.
-    pub backend: Option<At<String>>,
     /// Whether broader scopes' policies run too. Default `true`.
     pub inherit: Option<bool>,
 }

@@ -167,7 +167,7 @@ impl JsonSchema for Period {
         "Duration".into()
     }
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "type": "string", "pattern": "^([0-9.]+(ms|s|m|min|h|d) ?)+$" })
+        json_schema!({ "type": "string", "pattern": r"^(([0-9.]+(ms|s|m|min|h|d) ?)+|.*\{\{.+\}\}.*)$" })
     }
 }
 
@@ -224,7 +224,9 @@ impl JsonSchema for Size {
         "Size".into()
     }
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "type": ["integer", "string"], "minimum": 0, "pattern": "^[0-9]+ ?(B|KiB|MiB|GiB)?$" })
+        json_schema!({
+            "type": ["integer", "string"], "minimum": 0, "pattern": r"^([0-9]+ ?(B|KiB|MiB|GiB)?|.*\{\{.+\}\}.*)$"
+        })
     }
 }
 

@@ -331,6 +331,8 @@ fn target(url: &At<String>, settings: &EndpointSettings, shared: &Shared) -> Res
         hint,
     };
     let text = match url.strip_prefix("sample:") {
+        // A configuration that is only checked starts nothing.
+        Some(path) if shared.offline => format!("http://sample.invalid{path}"),
         Some(path) => {
             let address = shared.endpoints.sample().map_err(|message| fail(message, None))?;
             format!("http://{address}{path}")

@@ -48,21 +48,24 @@ impl Handler for Entry {
     async fn handle(&self, request: Request<Body>, connection: &Connection) -> Response<Body> {
         let gateway = self.current.load_full();
         let (exchange, entered) = enter(gateway, request, connection);
+        let mut pending = Pending { exchange, answered: false };
+        let exchange = &pending.exchange;
         let mut response = match entered {
             Ok(Entered::Run(request)) => {
                 let product = exchange.state.lock().product.clone();
                 match &exchange.operation {
-                    Some(operation) => operation.pipeline(product.as_deref()).serve(&exchange, request).await,
-                    None => exchange.gateway.unmatched.serve(&exchange, request).await,
+                    Some(operation) => operation.pipeline(product.as_deref()).serve(exchange, request).await,
+                    None => exchange.gateway.unmatched.serve(exchange, request).await,
                 }
             }
             Ok(Entered::Answered(response)) => *response,
-            Err(fault) => refuse(&exchange, fault).await,
+            Err(fault) => refuse(exchange, fault).await,
         };
         let id = exchange.gateway.settings.request_id_header.clone();
         response.headers_mut().insert(id, exchange.request_id.clone());
         exchange.state.lock().status = response.status();
-        let finish: Arc<dyn Finish> = exchange;
+        let finish: Arc<dyn Finish> = exchange.clone();
+        pending.answered = true;
         response.map(|body| body.observe(finish))
     }
 
@@ -71,6 +74,26 @@ impl Handler for Entry {
             log.flush();
         }
     }
+}
+
+/// An exchange without an answer yet. Its client may leave before there is one, and that is logged and counted too.
+struct Pending {
+    exchange: Arc<Exchange>,
+    answered: bool,
+}
+
+impl Drop for Pending {
+    fn drop(&mut self) {
+        if !self.answered {
+            self.exchange.state.lock().status = client_left();
+            self.exchange.finish(End { bytes: 0, complete: false, error: None });
+        }
+    }
+}
+
+/// Nobody receives it: 499 is what nginx logs when the client is gone before the answer.
+fn client_left() -> StatusCode {
+    StatusCode::from_u16(499).unwrap_or(StatusCode::BAD_REQUEST)
 }
 
 /// What became of a request's head.
@@ -335,7 +358,6 @@ mod tests {
     #[test]
     fn a_request_is_small() {
         let future = size(|entry, request, connection| entry.handle(request, connection));
-        println!("{future} {} {}", size_of::<Exchange>(), size_of::<State>());
         assert!(future <= 4096, "the future of a request takes {future} bytes");
         assert!(size_of::<Exchange>() <= 1024, "{}", size_of::<Exchange>());
     }

@@ -175,9 +175,10 @@ impl<B: Body> Body for PermitBody<B> {
     type Error = B::Error;
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
-        let this = self.project();
-        let frame = ready!(this.body.poll_frame(cx));
-        if !matches!(frame, Some(Ok(_))) {
+        let mut this = self.project();
+        let frame = ready!(this.body.as_mut().poll_frame(cx));
+        // A server does not poll again once the announced length has been passed on.
+        if !matches!(frame, Some(Ok(_))) || this.body.is_end_stream() {
             *this.permit = None;
         }
         Poll::Ready(frame)
@@ -238,8 +239,8 @@ mod tests {
         assert_eq!(limit.keys(), 1, "the head alone does not end the request");
         let mut body = response.into_body();
         assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap(), "body");
-        assert!(body.frame().await.is_none());
         assert_eq!(limit.keys(), 0, "the end of the body does");
+        assert!(body.frame().await.is_none());
     }
 
     #[test]

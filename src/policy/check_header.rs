@@ -107,13 +107,14 @@ impl Compiled {
 
     #[cold]
     fn not_allowed(&self, cx: &Context<'_>) -> Fault {
-        let mut lines = cx.message.headers().get_all(&self.name).iter().map(|value| match self.secret {
+        let lines = cx.message.headers().get_all(&self.name).iter().map(|value| match self.secret {
             true => Cow::Borrowed(MASK),
             false => String::from_utf8_lossy(value.as_bytes()),
         });
-        let first: String = lines.next().unwrap_or_default().chars().take(200).flat_map(char::escape_debug).collect();
-        let more = if lines.next().is_some() { ", and more than one value," } else { "" };
-        let text = format!("Header {} value of {first}{more} is not allowed. Access denied.", self.shown);
+        // More lines than two say nothing new.
+        let found = lines.take(2).collect::<Vec<_>>().join(",");
+        let found: String = found.chars().take(200).flat_map(char::escape_debug).collect();
+        let text = format!("Header {} value of {found} is not allowed. Access denied.", self.shown);
         self.refuse(
             cx,
             "HeaderValueNotAllowed",

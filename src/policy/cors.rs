@@ -38,7 +38,7 @@ pub struct Cors {
     /// for all. At least one.
     allowed_origins: At<Vec<At<String>>>,
     /// The methods that may be asked for; `"*"` for all. Default `["GET", "POST"]`.
-    allowed_methods: Option<Vec<At<String>>>,
+    allowed_methods: Option<At<Vec<At<String>>>>,
     /// The request headers that may be sent besides the few that always may; `"*"` for all. Default: none.
     #[serde(default)]
     allowed_headers: Vec<At<String>>,
@@ -74,8 +74,7 @@ impl Policy for Cors {
                     CompileError::at(text, format!("`{}` cannot be a method", text.value)).hint("for example `GET`")
                 })
             })?
-            .ok_or_else(|| CompileError::at(&self.allowed_origins, "`allowed-methods` is empty"))
-            .map_err(|error| error.hint("leave it out for `GET` and `POST`"))?,
+            .ok_or_else(|| CompileError::at(list, "no method is allowed").hint("leave it out for `GET` and `POST`"))?,
         };
         let headers = Allowed::compile(&self.allowed_headers, |text| cx.header_name(text).map(drop))?;
         let expose = match Allowed::compile(&self.expose_headers, |text| cx.header_name(text).map(drop))? {

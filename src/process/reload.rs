@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde_json::Value as Json;
 use tokio::sync::Notify;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep, timeout};
 
@@ -127,20 +128,16 @@ impl Reloader {
         let report = render::text(&loaded.diagnostics, &loaded.sources);
         let Some(mut gateway) = loaded.gateway.take() else {
             let (short, all) = summary(&loaded);
-            return self.refuse(&format!("{short}\n{report}"), short, all);
+            return self.refuse(&short, &report, all);
         };
         if let Some(tls) = &self.started.server.tls
             && let Err(error) = tls.reload()
         {
-            let text = format!("TLS: {}", chain(&error));
-            return self.refuse(&text, text.clone(), serde_json::Value::Null);
+            return self.refuse(&format!("TLS: {}", chain(&error)), "", Json::Null);
         }
         gateway.access_log = match self.log.follow(&loaded.process, &gateway) {
             Ok(log) => log,
-            Err(error) => {
-                let text = chain(&error);
-                return self.refuse(&text, text.clone(), serde_json::Value::Null);
-            }
+            Err(error) => return self.refuse(&chain(&error), "", Json::Null),
         };
         let restart = needs_restart(&self.started, &loaded.process);
         if !report.is_empty() {
@@ -168,10 +165,11 @@ impl Reloader {
         self.status.loaded(current, restart);
     }
 
-    fn refuse(&self, report: &str, summary: String, diagnostics: serde_json::Value) {
+    fn refuse(&self, summary: &str, report: &str, diagnostics: Json) {
         let shared = self.source.shared();
         shared.metrics.config_failed();
-        self.status.failed(shared.clock.wall(), summary, diagnostics);
+        self.status.failed(shared.clock.wall(), summary.to_owned(), diagnostics);
+        let report = format!("{summary}\n{report}");
         tracing::error!("the configuration is not valid, and the one before it stays in force: {}", report.trim_end());
     }
 }

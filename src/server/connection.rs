@@ -139,6 +139,8 @@ pub(crate) struct Control {
     untaken: AtomicU32,
     taken: AtomicU64,
     command: AtomicU8,
+    /// Whether the client has ever sent a byte.
+    spoken: AtomicBool,
     in_flight: AtomicU32,
     /// The framing of the head that is being read, and of the request in service.
     next: AtomicU8,
@@ -158,6 +160,7 @@ impl Default for Control {
             untaken: AtomicU32::new(0),
             taken: AtomicU64::new(0),
             command: AtomicU8::new(Command::Serve as u8),
+            spoken: AtomicBool::new(false),
             in_flight: AtomicU32::new(0),
             next: AtomicU8::new(Framing::Unseen as u8),
             current: AtomicU8::new(Framing::Unseen as u8),
@@ -192,7 +195,13 @@ impl Control {
     }
 
     pub(crate) fn head_begins(&self) {
+        self.spoken.store(true, Ordering::Relaxed);
         self.enter(Phase::Head);
+    }
+
+    /// Whether the client has ever sent a byte.
+    pub(crate) fn has_spoken(&self) -> bool {
+        self.spoken.load(Ordering::Relaxed)
     }
 
     pub(crate) fn set_framing(&self, framing: Framing) {

@@ -17,7 +17,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 
-use super::connection::{Command, Connection, InFlight, TlsInfo};
+use super::connection::{Command, Connection, InFlight, Phase, TlsInfo};
 use super::counters::count;
 use super::head::CHUNKED;
 use super::settings::Settings;
@@ -229,15 +229,19 @@ async fn sniff(stream: &mut Stream, prefix: &mut Prefix, connection: &Connection
     }
 }
 
-/// Runs `future` until the connection is told to end; nothing is in service yet, so any command ends it.
+/// Runs `future` until the connection is told to end. A drain waits for a client that has begun to send a head.
 async fn unless_closed<F: Future>(connection: &Connection, future: F) -> Option<F::Output> {
     let mut future = std::pin::pin!(future);
     poll_fn(|cx| {
-        connection.control().listen(cx.waker());
-        if connection.control().command() != Command::Serve {
-            return Poll::Ready(None);
+        let control = connection.control();
+        control.listen(cx.waker());
+        if let Poll::Ready(output) = future.as_mut().poll(cx) {
+            return Poll::Ready(Some(output));
         }
-        future.as_mut().poll(cx).map(Some)
+        match (control.command(), control.phase()) {
+            (Command::Serve, _) | (Command::Drain, Phase::Head | Phase::Busy) => Poll::Pending,
+            _ => Poll::Ready(None),
+        }
     })
     .await
 }
@@ -255,6 +259,10 @@ async fn serve_http1<H: Handler>(io: TokioIo<Watched>, dispatch: Dispatch<H>) {
             Command::Drain if draining => {}
             Command::Drain => {
                 draining = true;
+                // First, because what has arrived already is answered.
+                if let Poll::Ready(ended) = Pin::new(&mut served).poll(cx) {
+                    return Poll::Ready(Some(ended));
+                }
                 Pin::new(&mut served).graceful_shutdown();
             }
             Command::TimeOut | Command::Close => return Poll::Ready(None),

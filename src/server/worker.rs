@@ -10,7 +10,7 @@ use slab::Slab;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
-use super::connection::{Command, Connection, Phase};
+use super::connection::{Command, Connection, Control, Phase};
 use super::counters::count;
 use super::deadline::{coarse_now, refreshed_now};
 use super::serve::{Shared, serve};
@@ -74,14 +74,13 @@ pub(crate) async fn work<H: Handler>(
     for listener in listeners {
         let listener = TcpListener::from_std(listener)?;
         let first = ((index as u64) << 48) | ((accepting.len() as u64) << 40);
-        accepting.push(tokio::spawn(accept(listener, first, shared.clone())));
+        accepting.push(tokio::spawn(accept(listener, first, shared.clone(), shutdown.clone())));
     }
     let sweeping = tokio::spawn(sweep_on(shared.settings().clone()));
     let ticking = tokio::spawn(tick_on(shared.clone()));
     // Whoever holds the other end may also just let go of it.
     let patience = shutdown.wait_for(Option::is_some).await.ok().and_then(|patience| *patience).unwrap_or_default();
     for task in accepting {
-        task.abort();
         let _ = task.await;
     }
     let summary = drain(patience).await;
@@ -95,11 +94,18 @@ pub(crate) async fn work<H: Handler>(
 /// Lets requests in service finish for `patience`, and counts how it went.
 async fn drain(patience: Duration) -> Summary {
     const LOOK: Duration = Duration::from_millis(10);
+    /// How long a new connection may take to its first byte, in milliseconds.
+    const FIRST_WORD: u64 = 250;
     let before = open();
     let deadline = tokio::time::Instant::now() + patience;
     loop {
-        // Repeated, for what was accepted in the last moment.
-        CONNECTIONS.with_borrow(|all| all.iter().for_each(|(_, connection)| connection.control().give(Command::Drain)));
+        // Repeated, for what was accepted in the last moment: whoever has just connected is about to say something.
+        let now = refreshed_now();
+        let silent = |control: &Control| !control.has_spoken() && now.saturating_sub(control.since()) < FIRST_WORD;
+        CONNECTIONS.with_borrow(|all| {
+            let controls = all.iter().map(|(_, connection)| connection.control());
+            controls.filter(|control| !silent(control)).for_each(|control| control.give(Command::Drain));
+        });
         if open() == 0 || tokio::time::Instant::now() >= deadline {
             break;
         }
@@ -109,19 +115,31 @@ async fn drain(patience: Duration) -> Summary {
     Summary { drained: before.saturating_sub(aborted), aborted }
 }
 
-async fn accept<H: Handler>(listener: TcpListener, first: u64, shared: Arc<Shared<H>>) {
+async fn accept<H: Handler>(
+    listener: TcpListener,
+    first: u64,
+    shared: Arc<Shared<H>>,
+    mut shutdown: watch::Receiver<Option<Duration>>,
+) {
     let mut id = first;
-    let settings = shared.settings();
+    let mut take = |stream, peer| {
+        if CONNECTIONS.with_borrow(Slab::len) >= shared.settings().max_connections {
+            return count(|counters| counters.refused.add());
+        }
+        id += 1;
+        // The connection is stamped with it.
+        refreshed_now();
+        start(stream, peer, id, &shared);
+    };
+    let mut ending = std::pin::pin!(shutdown.wait_for(Option::is_some));
     loop {
-        match listener.accept().await {
-            Ok((stream, peer)) => {
-                if CONNECTIONS.with_borrow(Slab::len) >= settings.max_connections {
-                    count(|counters| counters.refused.add());
-                    continue;
-                }
-                id += 1;
-                start(stream, peer, id, &shared);
-            }
+        let accepted = tokio::select! {
+            biased;
+            accepted = listener.accept() => accepted,
+            _ = &mut ending => break,
+        };
+        match accepted {
+            Ok((stream, peer)) => take(stream, peer),
             // The connection was gone before it was taken; the listener is fine.
             Err(error) if is_about_one_connection(&error) => {}
             Err(error) => {
@@ -130,6 +148,15 @@ async fn accept<H: Handler>(listener: TcpListener, first: u64, shared: Arc<Share
                 // No file descriptors, mostly: trying again at once would spin until one is closed.
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
+        }
+    }
+    // To its client, a connection in the kernel's queue is open, and closing the listener would reset it. With the
+    // shortest queue there is, at most one connection can slip in between the last look and the closing.
+    let Ok(listener) = listener.into_std() else { return };
+    let _ = socket2::SockRef::from(&listener).listen(0);
+    while let Ok((stream, peer)) = listener.accept() {
+        if let Ok(stream) = stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream)) {
+            take(stream, peer);
         }
     }
 }

@@ -90,7 +90,9 @@ value = "see-this"
 #[test]
 fn each_request_is_one_line_and_its_secrets_are_masked() {
     let api = SAMPLE_API.replace("[[operation]]", "key-query = \"shibboleth\"\n[[operation]]");
-    let folder = Folder::new(&[("gateway.toml", SAMPLE_BACKEND), ("sample.toml", &api)]);
+    // One worker, so that lines are in the order of requests.
+    let folder =
+        Folder::new(&[("gateway.toml", &format!("[server]\nworkers = 1\n{SAMPLE_BACKEND}")), ("sample.toml", &api)]);
     let gateway = Gateway::run(folder.path());
     for path in ["/sample/invoices?page=1&sig=hush", "/sample/invoices?shibboleth=hush", "/nowhere?a=1"] {
         gateway.get(path);

@@ -19,6 +19,8 @@ use super::wire::{Connection, Message};
 pub(crate) struct Gateway {
     pub(crate) address: SocketAddr,
     pub(crate) clock: Clock,
+    shared: Arc<Shared>,
+    entry: Arc<Entry>,
     stop: watch::Sender<Option<Duration>>,
     thread: Option<JoinHandle<()>>,
     connection: Option<Connection>,
@@ -51,12 +53,26 @@ impl Gateway {
         let server = Server::bind(Settings { listen, workers: 1, ..loaded.process.server }).unwrap();
         let address = server.addresses()[0];
         let (stop, stopped) = watch::channel(None);
+        let serving = entry.clone();
         let thread = std::thread::spawn(move || {
-            server.run(&entry, &stopped).unwrap();
+            server.run(&serving, &stopped).unwrap();
         });
         let thread = Some(thread);
-        let gateway = Self { address, clock, stop, thread, connection: None, _control: control };
+        let gateway = Self { address, clock, shared, entry, stop, thread, connection: None, _control: control };
         Started { gateway: Some(gateway), diagnostics }
+    }
+
+    /// Puts another configuration in force.
+    pub(crate) fn reload(&self, files: Vec<NamedText>) {
+        let loaded = compile::compile(files, None, &self.shared);
+        let gateway = loaded.gateway.expect("a configuration without errors");
+        loaded.limits.expect("the limits of the configuration").commit();
+        self.entry.swap(Arc::new(gateway));
+    }
+
+    /// Whether the metrics have this line.
+    pub(crate) fn has_metric(&self, line: &str) -> bool {
+        self.shared.metrics.render().lines().any(|found| found == line)
     }
 
     /// Sends a request and waits for the answer, on the connection of the last one while the gateway keeps that open, so that

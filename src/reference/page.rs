@@ -1,0 +1,3 @@
+//! stub
+/// The page.
+pub fn page() -> String { String::new() }

@@ -1,0 +1,198 @@
+//! Limits, breakers and retries over real connections: what goldens cannot show, because it happens at once, half-way, or
+//! over a reload.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod support;
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::mpsc;
+use std::time::Instant;
+
+use support::backend::Backend;
+use support::gateway::Gateway;
+use support::wire::{Message, PATIENCE};
+
+/// A configuration with one API, `/`, of one operation; `policies` and `breaker` are its TOML.
+fn files(backend: SocketAddr, breaker: &str, policies: &str) -> Vec<(String, String)> {
+    let gateway = format!("[backends.upstream]\nurl = \"http://{backend}\"\n{breaker}");
+    let api = format!(
+        "[api]\nname = \"all\"\npath = \"/\"\nbackend = \"upstream\"\n{policies}\n[[operation]]\nname = \"All\"\nmatch = \"* /*\"\n"
+    );
+    vec![("gateway.toml".to_owned(), gateway), ("all.toml".to_owned(), api)]
+}
+
+#[track_caller]
+fn start(files: Vec<(String, String)>) -> Gateway {
+    let started = Gateway::start(files, None);
+    started.gateway.unwrap_or_else(|| panic!("{}", started.diagnostics))
+}
+
+#[track_caller]
+fn status(gateway: &Gateway, fields: &[(&str, &str)]) -> u16 {
+    let fields = fields.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    let request = Message { first_line: "GET /".to_owned(), fields, body: Vec::new() };
+    let response = gateway.send(&request).expect("an answer");
+    response.first_line.split(' ').nth(1).unwrap().parse().unwrap()
+}
+
+/// A connection with a request on it, whose answer is yet to come.
+fn begin(gateway: &Gateway, fields: &str) -> TcpStream {
+    let mut stream = TcpStream::connect(gateway.address).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    write!(stream, "GET / HTTP/1.1\r\nhost: gateway.test\r\n{fields}\r\n").unwrap();
+    stream
+}
+
+/// Asks until the answer is another one than `not_yet`.
+#[track_caller]
+fn eventually(gateway: &Gateway, not_yet: u16) -> u16 {
+    let began = Instant::now();
+    loop {
+        let status = status(gateway, &[]);
+        if status != not_yet {
+            return status;
+        }
+        assert!(began.elapsed() < PATIENCE, "it stays {not_yet}");
+    }
+}
+
+fn rate(calls: u32, more: &str) -> String {
+    format!("[[inbound]]\npolicy = \"rate-limit\"\ncalls = {calls}\nperiod = \"1m\"\n{more}")
+}
+
+#[test]
+fn simultaneous_requests_admit_exactly_the_limit() {
+    for algorithm in ["sliding-window", "token-bucket"] {
+        let backend = Backend::start();
+        let gateway = start(files(backend.address, "", &rate(50, &format!("algorithm = \"{algorithm}\"\n"))));
+        let statuses: Vec<u16> = std::thread::scope(|scope| {
+            let clients: Vec<_> = (0..32).map(|_| scope.spawn(|| [(); 4].map(|()| status(&gateway, &[])))).collect();
+            clients.into_iter().flat_map(|client| client.join().unwrap()).collect()
+        });
+        let count = |status| statuses.iter().filter(|it| **it == status).count();
+        assert_eq!((count(200), count(429)), (50, 32 * 4 - 50), "{algorithm}");
+        assert_eq!(backend.take().len(), 50, "{algorithm}");
+        let line = |decision, count| {
+            format!(
+                r#"sluicegate_limit_decisions_total{{decision="{decision}",policy="api:all/inbound/rate-limit[1]"}} {count}"#
+            )
+        };
+        assert!(gateway.has_metric(&line("admitted", 50)) && gateway.has_metric(&line("refused", 78)), "{algorithm}");
+    }
+}
+
+#[test]
+fn counts_survive_a_reload_and_a_changed_limit_takes_them_over() {
+    let backend = Backend::start();
+    let gateway = start(files(backend.address, "", &rate(2, "")));
+    let calls = |count: usize| -> Vec<u16> { (0..count).map(|_| status(&gateway, &[])).collect() };
+    assert_eq!(calls(3), [200, 200, 429]);
+    let other = "[[outbound]]\npolicy = \"set-header\"\nname = \"x-new\"\nvalue = \"1\"\n";
+    gateway.reload(files(backend.address, "", &(rate(2, "") + other)));
+    assert_eq!(calls(1), [429], "the limit did not change");
+    gateway.reload(files(backend.address, "", &rate(3, "")));
+    assert_eq!(calls(2), [200, 429], "two of three are used");
+    gateway.clock.advance(std::time::Duration::from_secs(60));
+    assert_eq!(calls(4), [200, 200, 200, 429]);
+}
+
+const ONE_AT_ONCE: &str = "[[inbound]]\npolicy = \"limit-concurrency\"\nmax-count = 1\n";
+
+/// Answers with half of a body, and with the rest when told to.
+fn half_way() -> (SocketAddr, mpsc::Sender<()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let (go, wait) = mpsc::channel();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let mut head = Vec::new();
+            while !head.ends_with(b"\r\n\r\n") {
+                let mut byte = [0];
+                if stream.read(&mut byte).unwrap_or(0) == 0 {
+                    break;
+                }
+                head.push(byte[0]);
+            }
+            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\nconnection: close\r\n\r\nha");
+            wait.recv().unwrap();
+            let _ = stream.write_all(b"lf");
+        }
+    });
+    (address, go)
+}
+
+fn read_until(stream: &mut TcpStream, end: &str) -> String {
+    let mut text = String::new();
+    while !text.ends_with(end) {
+        let mut byte = [0];
+        stream.read_exact(&mut byte).unwrap();
+        text.push(char::from(byte[0]));
+    }
+    text
+}
+
+#[test]
+fn a_place_is_taken_until_the_body_has_ended() {
+    let (backend, go) = half_way();
+    let gateway = start(files(backend, "", ONE_AT_ONCE));
+    let mut first = begin(&gateway, "");
+    assert!(read_until(&mut first, "\r\n\r\nha").starts_with("HTTP/1.1 200"));
+    let refused = gateway.send(&Message { first_line: "GET /".to_owned(), ..Message::default() }).unwrap();
+    assert_eq!(refused.first_line, "HTTP/1.1 429 Too Many Requests");
+    assert_eq!(refused.field("retry-after"), None, "nobody knows when");
+    let body = r#"{ "statusCode": 429, "message": "Too many requests are in progress. Try again later." }"#;
+    assert_eq!(String::from_utf8(refused.body).unwrap(), body);
+    go.send(()).unwrap();
+    read_until(&mut first, "lf");
+    go.send(()).unwrap();
+    assert_eq!(status(&gateway, &[]), 200, "the place was given back before the last byte was");
+}
+
+#[test]
+fn a_client_that_leaves_gives_its_place_back_and_is_no_failure_of_the_backend() {
+    let backend = Backend::start();
+    let breaker = "[backends.upstream.circuit-breaker]\nfailures = 1\n";
+    let gateway = start(files(backend.address, breaker, ONE_AT_ONCE));
+    let hanging = begin(&gateway, "x-test-hang: 1\r\n");
+    let began = Instant::now();
+    while backend.take().is_empty() {
+        assert!(began.elapsed() < PATIENCE, "the request does not arrive");
+        std::thread::yield_now();
+    }
+    assert_eq!(status(&gateway, &[]), 429);
+    drop(hanging);
+    assert_eq!(eventually(&gateway, 429), 200);
+}
+
+#[test]
+fn retries_do_not_take_a_second_place() {
+    let backend = Backend::start();
+    let retry = "[[backend]]\npolicy = \"retry\"\nbackoff = \"fixed\"\ninterval = \"1ms\"\n";
+    let gateway = start(files(backend.address, "", &format!("{retry}{}", ONE_AT_ONCE.replace("inbound", "backend"))));
+    assert_eq!(status(&gateway, &[("x-test-status", "503, 503, 200")]), 200);
+    assert_eq!(backend.take().len(), 3);
+}
+
+#[test]
+fn tries_that_time_out_trip_the_breaker_and_its_state_survives_a_reload() {
+    const OPEN: &str = r#"sluicegate_backend_circuit_open{backend="upstream"} 1"#;
+    const CLOSED: &str = r#"sluicegate_backend_circuit_open{backend="upstream"} 0"#;
+    let backend = Backend::start();
+    let breaker = "[backends.upstream.circuit-breaker]\nfailures = 2\n";
+    let retry = "[[backend]]\npolicy = \"retry\"\nretries = 5\nbackoff = \"fixed\"\ninterval = \"1ms\"\nper-try-timeout = \"50ms\"\n";
+    let gateway = start(files(backend.address, breaker, retry));
+    assert!(gateway.has_metric(CLOSED));
+    assert_eq!(status(&gateway, &[("x-test-hang", "9")]), 504);
+    assert_eq!(backend.take().len(), 2, "no try after the breaker opened");
+    assert!(gateway.has_metric(OPEN));
+    assert!(gateway.has_metric(r#"sluicegate_upstream_requests_total{backend="upstream",outcome="timeout"} 2"#));
+    assert!(gateway.has_metric(r#"sluicegate_retries_total{backend="upstream",reason="attempt"} 1"#));
+    gateway.reload(files(backend.address, breaker, ""));
+    assert_eq!(status(&gateway, &[]), 503);
+    gateway.reload(files(backend.address, &breaker.replace('2', "3"), ""));
+    assert_eq!(status(&gateway, &[]), 200, "another breaker");
+    assert!(gateway.has_metric(CLOSED), "the old one is gone");
+}
