@@ -1,10 +1,10 @@
 //! The commands: arguments, and one file for each.
 
-mod key;
-mod oneshot;
 mod check;
 mod completions;
 mod docs;
+mod key;
+mod oneshot;
 mod output;
 mod routes;
 mod run;

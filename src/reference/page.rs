@@ -1,3 +1,5 @@
 //! stub
 /// The page.
-pub fn page() -> String { String::new() }
+pub fn page() -> String {
+    String::new()
+}

@@ -66,7 +66,8 @@ fn tidy(mut schema: Value) -> Value {
         object.remove("format");
         object.remove("$schema");
         if object.get("default").is_some_and(|default| {
-            default.is_null() || default.as_object().is_some_and(|inner| inner.values().any(Value::is_null) || inner.is_empty())
+            default.is_null()
+                || default.as_object().is_some_and(|inner| inner.values().any(Value::is_null) || inner.is_empty())
         }) {
             object.remove("default");
         }
@@ -127,7 +128,8 @@ pub fn schema(file: File) -> Value {
             defs.insert(format!("{}-policy", kind.name), schema);
             continue;
         }
-        for (title, _) in places().filter(|(_, section)| section.is_none_or(|section| kind.sections.contains(section))) {
+        for (title, _) in places().filter(|(_, section)| section.is_none_or(|section| kind.sections.contains(section)))
+        {
             let mut schema = schema.clone();
             let inner: Value = format!("#/$defs/{title}-step").into();
             walk(&mut schema, &mut |value| {
@@ -240,9 +242,7 @@ fn gateway_file(generator: &mut SchemaGenerator) -> Value {
 
 fn api_file(generator: &mut SchemaGenerator) -> Value {
     let operation = with_sections(describe::<OperationSpec>(generator), "");
-    let properties = Map::from_iter([
-        ("api".to_owned(), describe::<ApiSpec>(generator)),
-        ("operation".to_owned(), list(operation)),
-    ]);
+    let properties =
+        Map::from_iter([("api".to_owned(), describe::<ApiSpec>(generator)), ("operation".to_owned(), list(operation))]);
     with_sections(closed(properties, &["api"]), "")
 }
