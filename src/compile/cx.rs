@@ -388,6 +388,11 @@ impl<'a, 'i> CompileCx<'a, 'i> {
         })
     }
 
+    /// Notes that a query parameter carries a secret, which no log may show.
+    pub fn secret_parameter(&self, name: &str) {
+        self.world.secret_parameters.lock().insert(name.into());
+    }
+
     /// A backend, by name.
     pub fn backend(&self, name: &At<String>) -> Result<Arc<Backend>, CompileError> {
         self.world.backends.get(name.as_str()).cloned().ok_or_else(|| {

@@ -159,6 +159,8 @@ fn build(
     }
     let Assembly { global, products, apis, operations, routes, .. } = assembly;
     let router = routes::build(&routes, document, sources, diagnostics);
+    let mut secret_parameters = std::mem::take(&mut *world.secret_parameters.lock());
+    secret_parameters.extend(apis.iter().map(|api| api.key_query.clone()));
     static GENERATION: AtomicU64 = AtomicU64::new(1);
     let gateway = Gateway {
         generation: GENERATION.fetch_add(1, Ordering::Relaxed),
@@ -167,6 +169,7 @@ fn build(
         operations,
         unmatched: scope::pipeline(&[&global]),
         keys: world.keys.clone(),
+        secret_parameters: secret_parameters.into_iter().collect(),
         products: products.into_iter().map(|one| one.product).collect(),
         backends: world.backends.values().cloned().collect(),
         settings: settings?,

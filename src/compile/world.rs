@@ -1,10 +1,11 @@
 //! The named things of a configuration, built: backends, issuers, subscriptions; and what outlives a reload.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use parking_lot::Mutex;
 use tokio::runtime::Handle;
 
 use super::Kept;
@@ -86,6 +87,8 @@ pub struct World {
     pub keys: Arc<KeyRing>,
     /// The limits of this configuration, put in force with it.
     pub limits: limit::Plan,
+    /// The query parameters in which policies expect keys and tokens; logs hide their values.
+    pub secret_parameters: Mutex<BTreeSet<Arc<str>>>,
 }
 
 impl World {
@@ -104,6 +107,7 @@ impl World {
             issuers: BTreeMap::new(),
             keys: Arc::new(KeyRing::default()),
             limits: shared.limits.plan(),
+            secret_parameters: Mutex::default(),
         };
         let Some(file) = document.gateway else { return world };
         for entry in &document.backends {

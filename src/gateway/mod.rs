@@ -36,6 +36,8 @@ pub struct Gateway {
     pub unmatched: Pipeline,
     /// The subscriptions' keys.
     pub keys: Arc<KeyRing>,
+    /// The query parameters whose values are keys or tokens.
+    pub secret_parameters: Vec<Arc<str>>,
     /// The products.
     pub products: Vec<Arc<Product>>,
     /// The backends, sorted by name.

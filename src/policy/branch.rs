@@ -23,7 +23,7 @@ pub fn first_of(branches: Vec<(Condition, Vec<Placed>)>, otherwise: Vec<Placed>,
         let (needs_body, origin) = (cx.needs.contains(Needs::BODY), cx.origin.clone());
         return Step::layer(move |next| {
             let lists = branches.iter().map(|(_, steps)| steps.clone()).chain([otherwise.clone()]);
-            let chains = lists.map(|steps| Next::new(Chain::new(steps, next.clone()))).collect();
+            let chains = lists.map(|steps| Next::new(Chain::new(steps, next.clone(), true))).collect();
             Next::new(Fork { branches: branches.clone(), chains, needs_body, origin: origin.clone() })
         });
     }

@@ -16,7 +16,7 @@ struct Wish {
     format: Format,
     target: Target,
     query: Query,
-    /// The query parameters in which APIs take their keys.
+    /// The query parameters whose values are keys or tokens.
     parameters: Vec<Arc<str>>,
 }
 
@@ -55,9 +55,7 @@ impl OpenLog {
             Some("stderr") => Target::Stderr,
             Some(path) => Target::File(path.into()),
         };
-        let mut parameters: Vec<Arc<str>> = gateway.apis.iter().map(|api| api.key_query.clone()).collect();
-        parameters.sort();
-        parameters.dedup();
+        let parameters = gateway.secret_parameters.clone();
         let query = if settings.log_query { Query::Redacted } else { Query::Dropped };
         let wish = Wish { format, target, query, parameters };
         if let Some((known, log)) = &self.open

@@ -98,12 +98,9 @@ impl Gateway {
             connection.send(&bytes);
             connection.response(method)
         };
-        let kept = self
-            .connection
-            .lock()
-            .unwrap()
-            .take()
-            .and_then(|mut connection| ask(&mut connection).map(|it| (it, connection)));
+        // Taken in a statement of its own: threads that ask at the same time do not wait for each other.
+        let kept = self.connection.lock().unwrap().take();
+        let kept = kept.and_then(|mut connection| ask(&mut connection).map(|it| (it, connection)));
         // A server may close an idle connection at any time, and does after a request whose body it did not read.
         let (response, connection) = kept.or_else(|| {
             let mut connection = Connection::open(self.address);
