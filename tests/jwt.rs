@@ -245,7 +245,7 @@ impl Setup {
     fn response(&self, token: &str) -> Message {
         let fields = vec![("authorization".to_owned(), format!("Bearer {token}"))];
         let request = Message { first_line: "GET /orders/".to_owned(), fields, body: Vec::new() };
-        self.gateway.send(&request).unwrap()
+        self.gateway.send_apart(&request).unwrap()
     }
 
     /// `ok`, or the reason of the refusal.

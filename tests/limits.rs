@@ -33,7 +33,7 @@ fn start(files: Vec<(String, String)>) -> Gateway {
 fn status(gateway: &Gateway, fields: &[(&str, &str)]) -> u16 {
     let fields = fields.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
     let request = Message { first_line: "GET /".to_owned(), fields, body: Vec::new() };
-    let response = gateway.send(&request).expect("an answer");
+    let response = gateway.send_apart(&request).expect("an answer");
     response.first_line.split(' ').nth(1).unwrap().parse().unwrap()
 }
 
@@ -140,7 +140,7 @@ fn a_place_is_taken_until_the_body_has_ended() {
     let gateway = start(files(backend, "", ONE_AT_ONCE));
     let mut first = begin(&gateway, "");
     assert!(read_until(&mut first, "\r\n\r\nha").starts_with("HTTP/1.1 200"));
-    let refused = gateway.send(&Message { first_line: "GET /".to_owned(), ..Message::default() }).unwrap();
+    let refused = gateway.send_apart(&Message { first_line: "GET /".to_owned(), ..Message::default() }).unwrap();
     assert_eq!(refused.first_line, "HTTP/1.1 429 Too Many Requests");
     assert_eq!(refused.field("retry-after"), None, "nobody knows when");
     let body = r#"{ "statusCode": 429, "message": "Too many requests are in progress. Try again later." }"#;

@@ -79,27 +79,36 @@ impl Gateway {
     /// an answer with a wrong length spoils the next. `Host` and `Content-Length` are added where they are missing.
     pub(crate) fn send(&mut self, request: &Message) -> Option<Message> {
         let mut connection = self.connection.take().unwrap_or_else(|| Connection::open(self.address));
-        let (method, _) = request.first_line.split_once(' ').expect("a method and a target");
-        let version = if request.first_line.ends_with(" HTTP/1.1") { "" } else { " HTTP/1.1" };
-        let mut text = format!("{}{version}\r\n", request.first_line);
-        if request.field("host").is_none() {
-            text += "host: gateway.test\r\n";
-        }
-        if !request.body.is_empty() && request.field("content-length").is_none() {
-            text += &format!("content-length: {}\r\n", request.body.len());
-        }
-        for (name, value) in &request.fields {
-            text += &format!("{name}: {value}\r\n");
-        }
-        text += "\r\n";
-        connection.send(text.as_bytes());
-        connection.send(&request.body);
-        let response = connection.response(method)?;
+        let response = exchange(&mut connection, request)?;
         if response.field("connection") != Some("close") {
             self.connection = Some(connection);
         }
         Some(response)
     }
+
+    /// Sends a request on a connection of its own, so that several can wait for their answers at a time.
+    pub(crate) fn send_apart(&self, request: &Message) -> Option<Message> {
+        exchange(&mut Connection::open(self.address), request)
+    }
+}
+
+fn exchange(connection: &mut Connection, request: &Message) -> Option<Message> {
+    let (method, _) = request.first_line.split_once(' ').expect("a method and a target");
+    let version = if request.first_line.ends_with(" HTTP/1.1") { "" } else { " HTTP/1.1" };
+    let mut text = format!("{}{version}\r\n", request.first_line);
+    if request.field("host").is_none() {
+        text += "host: gateway.test\r\n";
+    }
+    if !request.body.is_empty() && request.field("content-length").is_none() {
+        text += &format!("content-length: {}\r\n", request.body.len());
+    }
+    for (name, value) in &request.fields {
+        text += &format!("{name}: {value}\r\n");
+    }
+    text += "\r\n";
+    connection.send(text.as_bytes());
+    connection.send(&request.body);
+    connection.response(method)
 }
 
 impl Drop for Gateway {
