@@ -10,8 +10,6 @@ mod routes;
 mod run;
 mod schema;
 
-use std::ffi::OsString;
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -54,40 +52,15 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Work with subscription keys.
-    #[command(subcommand)]
-    Key(key::Command),
-    /// Serve a configuration folder.
-    ///
-    /// The folder is watched, and a change is live at once; a mistake leaves the configuration before it in force.
-    /// SIGTERM and SIGINT let requests finish, SIGHUP reloads and opens the access log again.
-    #[command(after_help = "Examples:\n  sluicegate run\n  sluicegate run /etc/sluicegate --listen 0.0.0.0:8080")]
-    Run {
-        /// The folder; `policies` when it is there, else the example that is part of the program.
-        folder: Option<PathBuf>,
-        #[command(flatten)]
-        listeners: run::Listeners,
-    },
-    /// Serve a folder while a command runs, and exit with its code.
-    ///
-    /// The command finds the gateway's address in SLUICEGATE_URL and the admin listener's in SLUICEGATE_ADMIN_URL. The
-    /// access log goes to standard error. A command that a signal ends counts as 128 and the signal's number.
-    #[command(
-        after_help = "Examples:\n  sluicegate oneshot policies --listen 127.0.0.1:0 -- npm test\n  sluicegate oneshot policies -- sh -c 'curl -i $SLUICEGATE_URL/invoices'"
-    )]
-    Oneshot {
-        /// The folder.
-        folder: PathBuf,
-        #[command(flatten)]
-        listeners: run::Listeners,
-        /// The command and its arguments.
-        #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
-        command: Vec<OsString>,
-    },
+    Run(run::Run),
+    Oneshot(oneshot::Oneshot),
     Check(check::Check),
     Routes(routes::Routes),
     Schema(schema::Schema),
     Docs(docs::Docs),
+    /// Work with subscription keys.
+    #[command(subcommand)]
+    Key(key::Command),
     Completions(completions::Completions),
 }
 
@@ -95,14 +68,14 @@ enum Command {
 pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let code = match arguments.command {
-        Some(Command::Key(command)) => key::run(&command),
-        None => run::run(None, run::Listeners::default()),
-        Some(Command::Run { folder, listeners }) => run::run(folder, listeners),
-        Some(Command::Oneshot { folder, listeners, command }) => oneshot::oneshot(folder, listeners, &command),
+        None => run::Run::default().run(),
+        Some(Command::Run(run)) => run.run(),
+        Some(Command::Oneshot(oneshot)) => oneshot.run(),
         Some(Command::Check(check)) => check.run(),
         Some(Command::Routes(routes)) => routes.run(),
         Some(Command::Schema(schema)) => schema.run(),
         Some(Command::Docs(docs)) => docs.run(),
+        Some(Command::Key(command)) => key::run(&command),
         Some(Command::Completions(completions)) => completions.run(),
     };
     ExitCode::from(code)

@@ -7,6 +7,7 @@ use std::process::ExitStatus;
 
 use tokio::process::Command;
 
+use super::output::complain;
 use super::run::{self, Asked, Listeners};
 use crate::compile::Origin;
 
@@ -18,9 +19,29 @@ const NOT_FOUND: u8 = 127;
 const SIGNALLED: i32 = 128;
 const SIGTERM: i32 = 15;
 
-/// Starts, waits until ready, runs the command, stops; the exit code is the command's.
-pub(super) fn oneshot(folder: PathBuf, listeners: Listeners, command: &[OsString]) -> u8 {
-    serve(folder, listeners, command).unwrap_or_else(|code| code)
+/// Serve a folder while a command runs, and exit with its code.
+///
+/// The command finds the gateway's address in SLUICEGATE_URL and the admin listener's in SLUICEGATE_ADMIN_URL. The access
+/// log goes to standard error. A command that a signal ends counts as 128 and the signal's number.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  sluicegate oneshot policies --listen 127.0.0.1:0 -- npm test
+  sluicegate oneshot policies -- sh -c 'curl -i $SLUICEGATE_URL/invoices'")]
+pub struct Oneshot {
+    /// The folder that holds gateway.toml.
+    folder: PathBuf,
+    #[command(flatten)]
+    listeners: Listeners,
+    /// The command and its arguments.
+    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+    command: Vec<OsString>,
+}
+
+impl Oneshot {
+    /// Runs the command.
+    pub fn run(self) -> u8 {
+        serve(self.folder, self.listeners, &self.command).unwrap_or_else(|code| code)
+    }
 }
 
 fn serve(folder: PathBuf, listeners: Listeners, command: &[OsString]) -> Result<u8, u8> {
@@ -36,13 +57,13 @@ fn serve(folder: PathBuf, listeners: Listeners, command: &[OsString]) -> Result<
             None => command.env_remove("SLUICEGATE_ADMIN_URL"),
         };
         let mut child = command.spawn().map_err(|error| {
-            run::say(&format!("error: cannot run `{}`: {error}\n", program.display()));
+            complain(&format!("error: cannot run `{}`: {error}\n", program.display()));
             if error.kind() == std::io::ErrorKind::NotFound { NOT_FOUND } else { NOT_RUNNABLE }
         })?;
         let code = loop {
             tokio::select! {
                 status = child.wait() => break code(status.map_err(|error| {
-                    run::say(&format!("error: cannot wait for the command: {error}\n"));
+                    complain(&format!("error: cannot wait for the command: {error}\n"));
                     super::exit::FAILED
                 })?),
                 asked = signals.next() => match asked {
@@ -55,7 +76,7 @@ fn serve(folder: PathBuf, listeners: Listeners, command: &[OsString]) -> Result<
                     }
                 },
                 error = process.ended() => {
-                    run::say(&format!("error: the gateway failed: {error}\n"));
+                    complain(&format!("error: the gateway failed: {error}\n"));
                     return Err(super::exit::FAILED);
                 }
             }

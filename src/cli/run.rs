@@ -1,6 +1,7 @@
 //! `run`: serves a configuration until it is told to stop.
 
 use std::fmt::Write as _;
+use std::io::IsTerminal as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -11,6 +12,7 @@ use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::exit;
+use super::output::complain;
 use crate::clock::Clock;
 use crate::compile::{Loaded, Origin, Shared};
 use crate::config::render;
@@ -26,6 +28,28 @@ const DEFAULT_FOLDER: &str = "policies";
 static SHIPPED: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/policies");
 /// The key that the shipped folder grants, which is written in its comments.
 const DEMO_KEY: &str = "contoso-demo-key";
+
+/// Serve a folder.
+///
+/// The folder is watched, and a change is live at once; a mistake leaves the configuration before it in force. SIGTERM and
+/// SIGINT let requests finish, SIGHUP reloads and opens the access log again.
+#[derive(Debug, Default, clap::Args)]
+#[command(after_help = "Examples:
+  sluicegate run
+  sluicegate run /etc/sluicegate --listen 0.0.0.0:8080")]
+pub struct Run {
+    /// The folder that holds gateway.toml; `policies` when it is there, else the example that is part of the program.
+    folder: Option<PathBuf>,
+    #[command(flatten)]
+    listeners: Listeners,
+}
+
+impl Run {
+    /// Runs the command.
+    pub fn run(self) -> u8 {
+        serve(origin(self.folder), self.listeners).unwrap_or_else(|code| code)
+    }
+}
 
 /// Where to listen, in place of what the configuration says.
 #[derive(Clone, Copy, Debug, Default, clap::Args)]
@@ -86,12 +110,6 @@ impl Signals {
     }
 }
 
-/// Prints to the terminal, or wherever standard error leads.
-#[expect(clippy::print_stderr, reason = "a command speaks to its terminal")]
-pub(super) fn say(text: &str) {
-    eprint!("{text}");
-}
-
 /// The runtime of everything that is not a request, and the signals.
 pub(super) fn control() -> Result<(Runtime, Signals), u8> {
     let started = tokio::runtime::Builder::new_current_thread().enable_all().build().and_then(|runtime| {
@@ -99,7 +117,7 @@ pub(super) fn control() -> Result<(Runtime, Signals), u8> {
         Ok((runtime, signals))
     });
     started.map_err(|error| {
-        say(&format!("error: the runtime cannot start: {error}\n"));
+        complain(&format!("error: the runtime cannot start: {error}\n"));
         exit::FAILED
     })
 }
@@ -108,14 +126,15 @@ pub(super) fn control() -> Result<(Runtime, Signals), u8> {
 pub(super) fn prepare(origin: Origin, runtime: &Runtime) -> Result<Prepared, u8> {
     let shared = Arc::new(Shared::new(Clock::system(), runtime.handle().clone()));
     let mut source = Source::new(origin, shared);
+    let style = render::Style::of(std::io::stderr().is_terminal());
     let Some((loaded, stamp)) = source.load() else {
-        say("error: the files of the configuration keep changing while they are read\n");
+        complain("error: the files of the configuration keep changing while they are read\n");
         return Err(exit::FAILED);
     };
-    say(&render::text(&loaded.diagnostics, &loaded.sources));
+    complain(&render::styled(&loaded.diagnostics, &loaded.sources, style));
     if loaded.gateway.is_none() {
         let errors = loaded.diagnostics.errors();
-        say(&format!("{errors} error{} in the configuration\n", if errors == 1 { "" } else { "s" }));
+        complain(&format!("{errors} error{} in the configuration\n", if errors == 1 { "" } else { "s" }));
         return Err(exit::CONFIGURATION);
     }
     let format = match loaded.process.log_format {
@@ -131,7 +150,7 @@ pub(super) fn prepare(origin: Origin, runtime: &Runtime) -> Result<Prepared, u8>
 pub(super) fn start(prepared: Prepared, overrides: &Overrides) -> Result<Process, u8> {
     let Prepared { source, loaded, stamp } = prepared;
     Process::start(source, loaded, stamp, overrides).map_err(|error| {
-        say(&format!("error: {error}\n"));
+        complain(&format!("error: {error}\n"));
         match error {
             StartError::Configuration | StartError::Tls(_) => exit::CONFIGURATION,
             _ => exit::FAILED,
@@ -156,11 +175,6 @@ fn origin(folder: Option<PathBuf>) -> Origin {
     }
 }
 
-/// Serves a folder, or what is shipped.
-pub(super) fn run(folder: Option<PathBuf>, listeners: Listeners) -> u8 {
-    serve(origin(folder), listeners).unwrap_or_else(|code| code)
-}
-
 fn serve(origin: Origin, listeners: Listeners) -> Result<u8, u8> {
     let (runtime, mut signals) = control()?;
     let what = match origin.folder() {
@@ -172,7 +186,7 @@ fn serve(origin: Origin, listeners: Listeners) -> Result<u8, u8> {
     runtime.block_on(async {
         let mut process = start(prepared, &listeners.overrides(false))?;
         if human {
-            say(&banner(&process, &what));
+            complain(&banner(&process, &what));
         } else {
             let admin = process.admin_url();
             tracing::info!(url = process.url(), admin, configuration = what, "serving");
@@ -184,7 +198,7 @@ fn serve(origin: Origin, listeners: Listeners) -> Result<u8, u8> {
                     Asked::Terminate | Asked::Interrupt => break,
                 },
                 error = process.ended() => {
-                    say(&format!("error: {error}\n"));
+                    complain(&format!("error: {error}\n"));
                     return Err(exit::FAILED);
                 }
             }
@@ -204,12 +218,12 @@ pub(super) async fn drain(process: Process, signals: &mut Signals, delay: bool) 
                 Ok(exit::OK)
             }
             Err(error) => {
-                say(&format!("error: {error}\n"));
+                complain(&format!("error: {error}\n"));
                 Err(exit::FAILED)
             }
         },
         () = second => {
-            say("stopped at once by a second signal\n");
+            complain("stopped at once by a second signal\n");
             Err(exit::FAILED)
         }
     }

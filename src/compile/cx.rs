@@ -263,6 +263,11 @@ impl<'a, 'i> CompileCx<'a, 'i> {
         self.diagnostics.push(Diagnostic::error(error.code, raw.file, span, error.message).maybe_hint(error.hint));
     }
 
+    /// Notes a query parameter in which callers send credentials, so that the access log masks its value.
+    pub fn secret_parameter(&self, name: &str) {
+        self.world.secret_parameters.lock().insert(name.to_owned());
+    }
+
     /// Warns about a field of the policy being compiled.
     pub fn warn<T>(&mut self, field: &At<T>, code: &'static str, message: impl Into<String>, hint: impl Into<String>) {
         self.diagnostics.push(Diagnostic::warning(code, self.file, field.span.clone(), message).hint(hint));
@@ -386,11 +391,6 @@ impl<'a, 'i> CompileCx<'a, 'i> {
         StatusCode::from_u16(code.value).ok().filter(|status| (200..=599).contains(&status.as_u16())).ok_or_else(|| {
             CompileError::at(code, format!("`{}` is not a status that can be answered", code.value)).hint("200 to 599")
         })
-    }
-
-    /// Notes that a query parameter carries a secret, which no log may show.
-    pub fn secret_parameter(&self, name: &str) {
-        self.world.secret_parameters.lock().insert(name.into());
     }
 
     /// A backend, by name.

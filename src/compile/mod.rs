@@ -159,8 +159,6 @@ fn build(
     }
     let Assembly { global, products, apis, operations, routes, .. } = assembly;
     let router = routes::build(&routes, document, sources, diagnostics);
-    let mut secret_parameters = std::mem::take(&mut *world.secret_parameters.lock());
-    secret_parameters.extend(apis.iter().map(|api| api.key_query.clone()));
     static GENERATION: AtomicU64 = AtomicU64::new(1);
     let gateway = Gateway {
         generation: GENERATION.fetch_add(1, Ordering::Relaxed),
@@ -169,13 +167,13 @@ fn build(
         operations,
         unmatched: scope::pipeline(&[&global]),
         keys: world.keys.clone(),
-        secret_parameters: secret_parameters.into_iter().collect(),
         products: products.into_iter().map(|one| one.product).collect(),
         backends: world.backends.values().cloned().collect(),
         settings: settings?,
         clock: shared.clock.clone(),
         metrics: shared.metrics.clone(),
         access_log: None,
+        secret_parameters: world.secret_parameters.into_inner().into_iter().map(Into::into).collect(),
     };
     Some((gateway, world.limits))
 }
@@ -334,13 +332,15 @@ impl<'i> Assembly<'_, 'i> {
         let open_product = products.iter().find(|product| !product.subscription_required).cloned();
         let required = spec.subscription_required.unwrap_or(!products.is_empty());
         let api_metrics = metrics.api(&spec.name);
+        let key_query = spec.key_query.as_ref().map_or("subscription-key", |name| name.as_str());
+        world.secret_parameters.lock().insert(key_query.to_owned());
         let api = Arc::new(Api {
             name: spec.name.as_str().into(),
             path: spec.path.as_str().into(),
             subscription_required: required,
             checks_keys: required || !products.is_empty(),
             key_header,
-            key_query: spec.key_query.as_ref().map_or("subscription-key", |name| name.as_str()).into(),
+            key_query: key_query.into(),
             products: products.iter().map(|product| product.name.clone()).collect(),
             open_product,
             unmatched: metrics.operation(&api_metrics, "unmatched"),

@@ -87,8 +87,8 @@ pub struct World {
     pub keys: Arc<KeyRing>,
     /// The limits of this configuration, put in force with it.
     pub limits: limit::Plan,
-    /// The query parameters in which policies expect keys and tokens; logs hide their values.
-    pub secret_parameters: Mutex<BTreeSet<Arc<str>>>,
+    /// Query parameters in which callers send credentials: logs mask them.
+    pub secret_parameters: Mutex<BTreeSet<String>>,
 }
 
 impl World {

@@ -36,8 +36,6 @@ pub struct Gateway {
     pub unmatched: Pipeline,
     /// The subscriptions' keys.
     pub keys: Arc<KeyRing>,
-    /// The query parameters whose values are keys or tokens.
-    pub secret_parameters: Vec<Arc<str>>,
     /// The products.
     pub products: Vec<Arc<Product>>,
     /// The backends, sorted by name.
@@ -50,6 +48,8 @@ pub struct Gateway {
     pub metrics: Arc<Metrics>,
     /// Where lines go; none when the access log is off.
     pub access_log: Option<Arc<AccessLog>>,
+    /// Query parameters in which callers send credentials, sorted: the access log masks their values.
+    pub secret_parameters: Box<[Arc<str>]>,
 }
 
 /// Settings that the request path reads.

@@ -92,10 +92,10 @@ impl Policy for ApiKey {
                 return Err(CompileError::at(field, text).hint(format!("add `\"{name}\"` to `sources`")));
             }
         }
+        let header = self.header.as_ref().map(|name| cx.header_name(name)).transpose()?;
         if let Some(name) = &self.query {
             cx.secret_parameter(name);
         }
-        let header = self.header.as_ref().map(|name| cx.header_name(name)).transpose()?;
         let places = sources.iter().map(|source| {
             Ok(match source {
                 Source::Header => Place::Header(header.clone()),

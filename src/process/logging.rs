@@ -16,8 +16,8 @@ struct Wish {
     format: Format,
     target: Target,
     query: Query,
-    /// The query parameters whose values are keys or tokens.
-    parameters: Vec<Arc<str>>,
+    /// The query parameters in which callers send credentials.
+    parameters: Box<[Arc<str>]>,
 }
 
 /// The access log in use.

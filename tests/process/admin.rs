@@ -89,24 +89,32 @@ value = "see-this"
 
 #[test]
 fn each_request_is_one_line_and_its_secrets_are_masked() {
-    let api = SAMPLE_API.replace("[[operation]]", "key-query = \"shibboleth\"\n[[operation]]");
+    let api = SAMPLE_API.replace("[[operation]]",
+        "key-query = \"shibboleth\"\n[[inbound]]\npolicy = \"api-key\"\nsources = [\"query\"]\nquery = \"mellon\"\n[[operation]]",
+    );
     // One worker, so that lines are in the order of requests.
     let folder =
         Folder::new(&[("gateway.toml", &format!("[server]\nworkers = 1\n{SAMPLE_BACKEND}")), ("sample.toml", &api)]);
     let gateway = Gateway::run(folder.path());
-    for path in ["/sample/invoices?page=1&sig=hush", "/sample/invoices?shibboleth=hush", "/nowhere?a=1"] {
+    for path in [
+        "/sample/invoices?page=1&sig=hush",
+        "/sample/invoices?shibboleth=hush",
+        "/sample/invoices?mellon=hush",
+        "/nowhere?a=1",
+    ] {
         gateway.get(path);
     }
-    let lines = gateway.access_log(3);
-    assert_eq!(lines.len(), 3);
+    let lines = gateway.access_log(4);
+    assert_eq!(lines.len(), 4);
     for (line, (path, query, status, operation)) in lines.iter().zip([
-        ("/sample/invoices", "page=1&sig=***", 200, Some("Any")),
-        ("/sample/invoices", "shibboleth=***", 200, Some("Any")),
+        ("/sample/invoices", "page=1&sig=***", 401, Some("Any")),
+        ("/sample/invoices", "shibboleth=***", 401, Some("Any")),
+        ("/sample/invoices", "mellon=***", 401, Some("Any")),
         ("/nowhere", "a=1", 404, None),
     ]) {
         assert_eq!((&line["path"], &line["query"]), (&path.into(), &query.into()), "{line}");
         assert_eq!((&line["status"], line["operation"].as_str()), (&status.into(), operation), "{line}");
     }
-    assert_eq!(gateway.metric("sluicegate_connections_accepted_total"), Some(3.0));
+    assert_eq!(gateway.metric("sluicegate_connections_accepted_total"), Some(4.0));
     assert_eq!(gateway.metric("sluicegate_in_flight_requests"), Some(0.0));
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::support::{Answer, Client, Folder, Gateway, SAMPLE_BACKEND, eventually};
+use crate::support::{Answer, Client, Folder, Gateway, SAMPLE_BACKEND, eventually, program};
 
 /// An API that states its version twice, in two scopes.
 fn version(number: u32) -> String {
@@ -224,4 +224,25 @@ fn hangup_opens_the_access_log_again_and_the_same_content_does_nothing() {
     assert_eq!(lines(&rotated), 1);
     assert_eq!(gateway.ready().1["configuration"]["generation"], 1);
     assert_eq!(gateway.metric("sluicegate_config_reload_total{result=\"success\"}"), Some(1.0));
+}
+
+#[test]
+fn a_certificate_that_cannot_be_used_changes_nothing() {
+    let pem = |name: &str| {
+        fs::read_to_string(format!("{}/tests/datapath/tls/{name}.pem", env!("CARGO_MANIFEST_DIR"))).unwrap()
+    };
+    let tls = "[server.tls]\ncertificate = \"certificate.pem\"\nkey = \"key.pem\"\n";
+    let folder = Folder::sample(tls);
+    folder.write("certificate.pem", &pem("certificate"));
+    folder.write("key.pem", "no key");
+    let output = program().arg("run").arg(folder.path()).output().unwrap();
+    assert_eq!(output.status.code(), Some(3), "{}", String::from_utf8_lossy(&output.stderr));
+    folder.write("key.pem", &pem("key"));
+    let gateway = Gateway::run(folder.path());
+    let summary = || gateway.ready().1["configuration"]["last_error"]["summary"].as_str().map(str::to_owned);
+    folder.replace("certificate.pem", &pem("authority"));
+    let error = eventually("the error", summary);
+    assert!(error.starts_with("TLS: "), "{error}");
+    folder.replace("certificate.pem", &pem("certificate"));
+    eventually("the error to go", || summary().is_none().then_some(()));
 }

@@ -117,7 +117,7 @@ impl Gateway {
             eventually(what, || {
                 let text = stderr.lock().unwrap();
                 let line = text.split_inclusive('\n').find(|line| line.trim_start().starts_with(what))?;
-                line.trim_end().rsplit_once("http://")?.1.parse().ok()
+                line.trim_end().rsplit_once("://")?.1.parse().ok()
             })
         };
         let (address, admin) = (address("gateway "), address("admin "));
