@@ -72,14 +72,10 @@ pub fn main() -> ExitCode {
         Some(Command::Run(run)) => run.run(),
         Some(Command::Oneshot(oneshot)) => oneshot.run(),
         Some(Command::Key(command)) => key::run(&command),
-        None => run::run(None, run::Listeners::default()),
-        Some(Command::Run { folder, listeners }) => run::run(folder, listeners),
-        Some(Command::Oneshot { folder, listeners, command }) => oneshot::oneshot(folder, listeners, &command),
         Some(Command::Check(check)) => check.run(),
         Some(Command::Routes(routes)) => routes.run(),
         Some(Command::Schema(schema)) => schema.run(),
         Some(Command::Docs(docs)) => docs.run(),
-        Some(Command::Key(command)) => key::run(&command),
         Some(Command::Completions(completions)) => completions.run(),
     };
     ExitCode::from(code)
