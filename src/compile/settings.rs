@@ -186,6 +186,8 @@ pub fn view(document: &Document<'_>, sources: &Sources) -> Vec<(String, String, 
             }),
             // What stands in for a secret of the environment or of a file.
             "default" => table.starts_with("named-values."),
+            // It may be a symmetric key.
+            "jwk" => true,
             // The key of a limit, the file of a private key.
             "key" | "code" => false,
             _ => redactor.is_secret_parameter(last) || value.starts_with("sha256:"),

@@ -2,6 +2,7 @@
 
 /// Every code, sorted, with what it means.
 pub const CODES: &[(&str, &str)] = &[
+    ("after-forward-request", "A policy stands behind `forward-request`, which is the last one of its list."),
     ("ambiguous-match", "Two operations match the same requests, and neither is more specific than the other."),
     ("bad-address", "An address to listen on is not an IP address and a port."),
     ("bad-backend", "A backend has no URL, or keys that exclude each other."),
@@ -21,6 +22,7 @@ pub const CODES: &[(&str, &str)] = &[
     ("duplicate-match", "Two operations of an API have the same method and template."),
     ("duplicate-operation", "Two operations of an API have the same name."),
     ("encoding", "A file is not UTF-8 text."),
+    ("lowercase-method", "A method is written in lower case, and methods are case-sensitive (a warning)."),
     ("misplaced-base", "`base` stands where there is no broader scope to run."),
     ("missing-file", "The folder has no gateway.toml."),
     ("missing-key", "A key that is needed is not there."),

@@ -261,11 +261,12 @@ pub struct BreakerSpec {
     pub accept_retry_after: bool,
 }
 
-/// `[issuers.NAME]`: where the keys of a token issuer come from. One of the sources is needed.
+/// `[issuers.NAME]`: where the keys of a token issuer come from. One of the sources is needed: `openid-config`, `jwks-url`,
+/// `key-file` or `secret`. The keys verify tokens of this issuer only.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct IssuerSpec {
-    /// The `iss` value of its tokens. Needed unless `openid-config` gives it.
+    /// The `iss` value of its tokens. Needed unless `openid-config` gives it; takes the place of what that says.
     pub issuer: Option<At<String>>,
     /// URL of an OpenID Connect discovery document.
     pub openid_config: Option<At<String>>,

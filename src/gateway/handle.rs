@@ -153,10 +153,21 @@ fn enter(
         state: Mutex::new(State::default()),
         gateway,
     };
-    let admission = admitted.and_then(|admitted| place(&mut exchange, &request, admitted.authority));
-    let entered = admission.and_then(|admission| match admission {
-        Place::Operation(found) => prepare(&mut exchange, &found, request, peer, &id),
-        Place::Preflight(operation) => Ok(preflight(&mut exchange, operation, request)),
+    let placed = admitted.and_then(|admitted| place(&mut exchange, &request, admitted.authority));
+    let entered = match placed {
+        Ok(Place::Preflight(operation)) => Ok(preflight(&mut exchange, operation, request)),
+        Ok(Place::Operation(found)) => match prepare(&mut exchange, &found, &mut request, peer, &id) {
+            Ok(()) => Ok(Entered::Run(Box::new(request))),
+            Err(fault) => Err((fault, request)),
+        },
+        Err(fault) => Err((fault, request)),
+    };
+    let entered = entered.map_err(|(fault, request)| {
+        // There is no pipeline to do it, and its on-error may read the request.
+        if exchange.operation.as_ref().map_or(&exchange.gateway.unmatched, |operation| &*operation.pipeline).keep_head {
+            exchange.state.lock().save_head(&request);
+        }
+        fault
     });
     (Arc::new(exchange), entered)
 }
@@ -240,10 +251,10 @@ fn preflight(exchange: &mut Exchange, operation: Arc<Operation>, mut request: Re
 fn prepare(
     exchange: &mut Exchange,
     found: &Match<u32, u32>,
-    mut request: Request<Body>,
+    request: &mut Request<Body>,
     peer: &Peer,
     id: &RequestId,
-) -> Result<Entered, Fault> {
+) -> Result<(), Fault> {
     let gateway = exchange.gateway.clone();
     let Some(operation) = gateway.operations.get(found.operation as usize) else {
         return Err(not_found(&Miss::NoOperation { api: found.api }));
@@ -251,7 +262,7 @@ fn prepare(
     exchange.operation = Some(operation.clone());
     exchange.captures = found.captures.clone();
     if operation.api.checks_keys {
-        let (subscription, product) = caller::identify(exchange, &operation.api, &request)?;
+        let (subscription, product) = caller::identify(exchange, &operation.api, request)?;
         let state = exchange.state.get_mut();
         state.subscription = subscription;
         state.product = product;
@@ -260,7 +271,6 @@ fn prepare(
     let rest = target.as_str().get(found.base_len..).unwrap_or_default();
     if found.base_len > 0 || request.uri().path_and_query() != Some(target) {
         let uri = if rest.starts_with('/') {
-            // A slice of the target: nothing is copied, and what it holds has been checked.
             Uri::from_maybe_shared(Bytes::copy_from_slice(rest.as_bytes()))
         } else {
             Uri::from_maybe_shared(Bytes::from(format!("/{rest}")))
@@ -278,7 +288,7 @@ fn prepare(
         let value = exchange.request_id.clone();
         request.headers_mut().insert(gateway.settings.request_id_header.clone(), value);
     }
-    Ok(Entered::Run(Box::new(request)))
+    Ok(())
 }
 
 impl Finish for Exchange {

@@ -29,6 +29,8 @@ pub trait Tail: Send + Sync + 'static {
 pub struct Chain<T> {
     segment: Segment,
     rest: Rest<T>,
+    /// Whether on-error reads the request.
+    keep_head: bool,
 }
 
 enum Rest<T> {
@@ -51,15 +53,16 @@ pub struct AnsweredEarly;
 
 impl<T: Tail> Chain<T> {
     /// Folds steps over a tail: `[a, b, retry, c]` becomes `segment(a, b) → retry → segment(c) → tail`.
-    pub fn new(steps: Vec<Placed>, tail: T) -> Self {
+    /// `keep_head` keeps the request's head for on-error when a step fails.
+    pub fn new(steps: Vec<Placed>, tail: T, keep_head: bool) -> Self {
         let mut steps = steps;
         let mut rest = Rest::Tail(tail);
         while let Some(at) = steps.iter().rposition(|placed| matches!(placed.step, Step::Layer(_))) {
             let after = steps.split_off(at + 1);
             let Some(Placed { step: Step::Layer(layer), .. }) = steps.pop() else { break };
-            rest = Rest::Layered(layer(Next::new(Self { segment: Segment::new(after), rest })));
+            rest = Rest::Layered(layer(Next::new(Self { segment: Segment::new(after), rest, keep_head })));
         }
-        Self { segment: Segment::new(steps), rest }
+        Self { segment: Segment::new(steps), rest, keep_head }
     }
 
     /// Runs the steps and what comes after them.
@@ -76,7 +79,9 @@ impl<T: Tail> Chain<T> {
                     return Ok(*response);
                 }
                 Err(fault) => {
-                    exchange.state.lock().save_head(&request);
+                    if self.keep_head {
+                        exchange.state.lock().save_head(&request);
+                    }
                     return Err(fault);
                 }
             }

@@ -49,6 +49,8 @@ pub struct Origin {
 pub struct Pipeline {
     inbound: Chain<Middle<Forward>>,
     on_error: Segment,
+    /// Whether outbound or on-error read the request.
+    pub keep_head: bool,
     /// The inbound steps that may answer a preflight.
     preflight: Box<[Placed]>,
     /// Where each step was written, section by section in the order of [`Section`](crate::policy::Section).
@@ -66,8 +68,15 @@ impl Pipeline {
         let said = backend.iter().rfind(|placed| placed.origin.policy == forward::POLICY);
         let origin = said.map_or_else(forward::unwritten, |placed| placed.origin.clone());
         let forward = Forward { keep_head, wants_plain: reads_body, origin };
-        let middle = Middle::new(Chain::new(backend, forward), Segment::new(outbound), keep_head, reads_body);
-        Self { inbound: Chain::new(inbound, middle), on_error: Segment::new(on_error), preflight, outline }
+        let middle =
+            Middle::new(Chain::new(backend, forward, keep_head), Segment::new(outbound), keep_head, reads_body);
+        Self {
+            inbound: Chain::new(inbound, middle, keep_head),
+            on_error: Segment::new(on_error),
+            keep_head,
+            preflight,
+            outline,
+        }
     }
 
     /// Runs a request through; every failure has become a response.

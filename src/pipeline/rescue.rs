@@ -99,7 +99,16 @@ pub fn error_body(
     match format {
         ErrorFormat::Apim => {
             let mut out = String::with_capacity(64 + message.len());
-            let _ = write!(out, "{{ \"statusCode\": {}, \"message\": {}", status.as_u16(), Json::from(message));
+            out.push_str("{ \"statusCode\": ");
+            out.push_str(status.as_str());
+            out.push_str(", \"message\": ");
+            if message.bytes().all(|byte| byte >= b' ' && byte != b'"' && byte != b'\\') {
+                out.push('"');
+                out.push_str(message);
+                out.push('"');
+            } else {
+                let _ = write!(out, "{}", Json::from(message));
+            }
             if status == StatusCode::INTERNAL_SERVER_ERROR {
                 let _ = write!(out, ", \"activityId\": {}", Json::from(request_id));
             }

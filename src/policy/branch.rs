@@ -7,20 +7,25 @@ use tower_service::Service as _;
 
 use super::value::Condition;
 use crate::body::Body;
-use crate::compile::has_layer;
+use crate::compile::{CompileCx, has_layer};
 use crate::expression::Needs;
 use crate::pipeline::next::{Serve, exchange_of};
 use crate::pipeline::{
-    Apply, ApplyAsync, BoxFuture, Call, Chain, Context, Fault, Flow, Message, Next, Placed, Segment, Step,
+    Apply, ApplyAsync, BoxFuture, Call, Chain, Context, Exchange, Fault, Flow, Message, Next, Origin, Placed, Segment,
+    Step,
 };
 
 /// One step of several lists: the first whose condition holds runs, else `otherwise`. The weakest kind that the lists
-/// allow; `needs` are those of the conditions.
-pub fn first_of(branches: Vec<(Condition, Vec<Placed>)>, otherwise: Vec<Placed>, needs: Needs) -> Step {
+/// allow. For the policy that is being compiled, whose needs are those of the conditions.
+pub fn first_of(branches: Vec<(Condition, Vec<Placed>)>, otherwise: Vec<Placed>, cx: &CompileCx<'_, '_>) -> Step {
     if branches.iter().any(|(_, steps)| has_layer(steps)) || has_layer(&otherwise) {
         let branches = Arc::new(branches);
-        let needs_body = needs.contains(Needs::BODY);
-        return Step::layer(move |next| layered(&branches, &otherwise, needs_body, &next));
+        let (needs_body, origin) = (cx.needs.contains(Needs::BODY), cx.origin.clone());
+        return Step::layer(move |next| {
+            let lists = branches.iter().map(|(_, steps)| steps.clone()).chain([otherwise.clone()]);
+            let chains = lists.map(|steps| Next::new(Chain::new(steps, next.clone(), true))).collect();
+            Next::new(Fork { branches: branches.clone(), chains, needs_body, origin: origin.clone() })
+        });
     }
     let (conditions, segments): (Vec<_>, Vec<_>) = branches.into_iter().unzip();
     let segments: Vec<Segment> = segments.into_iter().chain([otherwise]).map(Segment::new).collect();
@@ -76,27 +81,32 @@ struct Fork {
     branches: Arc<Vec<(Condition, Vec<Placed>)>>,
     chains: Vec<Next>,
     needs_body: bool,
+    origin: Arc<Origin>,
 }
 
-fn layered(branches: &Arc<Vec<(Condition, Vec<Placed>)>>, otherwise: &[Placed], needs_body: bool, next: &Next) -> Next {
-    let lists = branches.iter().map(|(_, steps)| steps.clone()).chain([otherwise.to_vec()]);
-    let chains = lists.map(|steps| Next::new(Chain::new(steps, next.clone()))).collect();
-    Next::new(Fork { branches: branches.clone(), chains, needs_body })
+impl Fork {
+    /// The number of the branch that runs.
+    async fn choose(&self, exchange: &Arc<Exchange>, request: &mut Request<Body>) -> Result<usize, Fault> {
+        if self.needs_body {
+            exchange.buffer(&mut Message::Request(request)).await?;
+        }
+        let mut state = exchange.state.lock();
+        let cx = Context { exchange, state: &mut state, message: Message::Request(request) };
+        choose(self.branches.iter().map(|(condition, _)| condition), &cx)
+    }
 }
 
 impl Serve for Fork {
     fn serve(self: Arc<Self>, mut request: Request<Body>) -> BoxFuture<'static, Result<Response<Body>, Fault>> {
         Box::pin(async move {
             let exchange = exchange_of(&request)?;
-            if self.needs_body {
-                exchange.buffer(&mut Message::Request(&mut request)).await?;
+            match self.choose(&exchange, &mut request).await {
+                Ok(chosen) => self.chains[chosen].clone().call(request).await,
+                Err(fault) => {
+                    exchange.state.lock().save_head(&request);
+                    Err(fault.at(&self.origin))
+                }
             }
-            let chosen = {
-                let mut state = exchange.state.lock();
-                let cx = Context { exchange: &exchange, state: &mut state, message: Message::Request(&mut request) };
-                choose(self.branches.iter().map(|(condition, _)| condition), &cx)?
-            };
-            self.chains[chosen].clone().call(request).await
         })
     }
 }

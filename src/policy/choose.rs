@@ -69,6 +69,6 @@ impl Policy for Choose {
             branches.push((condition, cx.steps(&when.policies, &format!("when[{}]", index + 1))));
         }
         let otherwise = cx.steps(&self.otherwise, "otherwise");
-        Ok(first_of(branches, otherwise, cx.needs))
+        Ok(first_of(branches, otherwise, cx))
     }
 }

@@ -1,5 +1,7 @@
 //! Lets pages of other origins call: answers preflights, and marks the answers that such pages may read.
 
+mod origin;
+
 use http::header::{
     ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS,
     ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_HEADERS,
@@ -14,6 +16,7 @@ use crate::body::Body;
 use crate::compile::{CompileCx, CompileError};
 use crate::config::{At, Period};
 use crate::pipeline::{Apply, Context, Exchange, Fault, Flow, Step};
+use origin::{Origins, Parts, Pattern};
 
 /// Lets pages of other origins call, by the [CORS protocol](https://fetch.spec.whatwg.org/#http-cors-protocol), as
 /// [cors](https://learn.microsoft.com/azure/api-management/cors-policy) in Azure API Management does.
@@ -21,7 +24,9 @@ use crate::pipeline::{Apply, Context, Exchange, Fault, Flow, Step};
 /// A preflight (`OPTIONS` with `Origin` and `Access-Control-Request-Method`, for an operation that exists) is answered 200 by this
 /// policy alone, before any key is looked at and without any other policy, unless the API has an operation for `OPTIONS`. Only
 /// a `cors` directly in inbound is asked, not one inside `choose` or a fragment. On every other request with an `Origin` that
-/// is allowed, the answer gets its CORS headers, error or not. Of several `cors` the first that allows the origin decides.
+/// is allowed, the answer gets its CORS headers, error or not. (Keys that `subscription-required` refuses are refused before
+/// any policy, as in Azure API Management; `api-key` below a `cors` answers so that a page can read it.) Of several `cors` the
+/// first that allows the origin decides.
 ///
 /// ```toml
 /// [[inbound]]
@@ -216,171 +221,4 @@ impl Compiled {
 fn own(exchange: &Exchange, origin: &HeaderValue) -> bool {
     let own = format!("{}://{}", exchange.scheme(), exchange.authority());
     Pattern::parse(&own).is_some_and(|own| Parts::of(origin).is_some_and(|origin| own.matches(&origin)))
-}
-
-enum Origins {
-    Any,
-    These(Box<[Pattern]>),
-}
-
-impl Origins {
-    /// What `Access-Control-Allow-Origin` says to this origin.
-    fn allow(&self, origin: &HeaderValue) -> Option<HeaderValue> {
-        match self {
-            Self::Any => Some(HeaderValue::from_static("*")),
-            Self::These(patterns) => {
-                let parts = Parts::of(origin)?;
-                patterns.iter().any(|pattern| pattern.matches(&parts)).then(|| origin.clone())
-            }
-        }
-    }
-}
-
-/// Scheme, host and port of an origin (RFC 6454 §4), as they stand in it.
-#[derive(Debug, PartialEq, Eq)]
-struct Parts<'a> {
-    scheme: &'a str,
-    host: &'a str,
-    /// With the default of the scheme; zero when it has none.
-    port: u16,
-}
-
-impl<'a> Parts<'a> {
-    fn of(origin: &'a HeaderValue) -> Option<Self> {
-        Self::parse(origin.to_str().ok()?)
-    }
-
-    fn parse(text: &'a str) -> Option<Self> {
-        let (scheme, authority) = text.split_once("://")?;
-        let scheme_is_valid = scheme.starts_with(|first: char| first.is_ascii_alphabetic())
-            && scheme.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte));
-        // The colons of an IPv6 address stand before its bracket.
-        let (host, port) = match authority.rsplit_once(':') {
-            Some((host, port)) if !port.contains(']') => (host, Some(port)),
-            _ => (authority, None),
-        };
-        let host_is_valid = match host.strip_prefix('[') {
-            Some(rest) => rest.strip_suffix(']')?.parse::<std::net::Ipv6Addr>().is_ok(),
-            None => {
-                !matches!(host.as_bytes().first(), None | Some(b'.'))
-                    && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._~*".contains(&byte))
-            }
-        };
-        let port = match port {
-            Some(port) if port.bytes().all(|byte| byte.is_ascii_digit()) => port.parse().ok()?,
-            Some(_) => return None,
-            None if scheme.eq_ignore_ascii_case("https") => 443,
-            None if scheme.eq_ignore_ascii_case("http") => 80,
-            None => 0,
-        };
-        (scheme_is_valid && host_is_valid).then_some(Self { scheme, host, port })
-    }
-}
-
-/// An origin as configured.
-#[derive(Debug)]
-struct Pattern {
-    scheme: Box<str>,
-    /// In lower case; what follows the `*` of a wildcard, with its dot.
-    host: Box<str>,
-    wildcard: bool,
-    port: u16,
-}
-
-impl Pattern {
-    fn parse(text: &str) -> Option<Self> {
-        let Parts { scheme, host, port } = Parts::parse(text.strip_suffix('/').unwrap_or(text))?;
-        let (host, wildcard) = match host.strip_prefix('*') {
-            Some(rest) if rest.len() > 1 && rest.starts_with('.') => (rest, true),
-            Some(_) => return None,
-            None => (host, false),
-        };
-        let (scheme, lower) = (scheme.to_ascii_lowercase().into(), host.to_ascii_lowercase());
-        (!host.contains('*')).then_some(Self { scheme, host: lower.into(), wildcard, port })
-    }
-
-    fn matches(&self, origin: &Parts<'_>) -> bool {
-        let host = origin.host.as_bytes();
-        let same = match host.len().checked_sub(self.host.len()) {
-            Some(0) => !self.wildcard,
-            Some(_) => self.wildcard,
-            None => return false,
-        };
-        same && self.port == origin.port
-            && self.scheme.eq_ignore_ascii_case(origin.scheme)
-            && host[host.len() - self.host.len()..].eq_ignore_ascii_case(self.host.as_bytes())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn origins_are_compared_by_scheme_host_and_port() {
-        struct Case {
-            pattern: &'static str,
-            yes: &'static [&'static str],
-            no: &'static [&'static str],
-        }
-        for Case { pattern, yes, no } in [
-            Case {
-                pattern: "https://contoso.com/",
-                yes: &["https://contoso.com", "https://contoso.com:443", "HTTPS://Contoso.com"],
-                no: &[
-                    "http://contoso.com",
-                    "https://contoso.com:8443",
-                    "https://www.contoso.com",
-                    "https://contoso.com.evil.example",
-                    "https://evilcontoso.com",
-                    "https://contoso.com@evil.example",
-                    "null",
-                    "contoso.com",
-                    "",
-                ],
-            },
-            Case {
-                pattern: "https://*.contoso.com",
-                yes: &["https://a.contoso.com", "https://a.b.contoso.com:443"],
-                no: &[
-                    "https://contoso.com",
-                    "https://.contoso.com",
-                    "https://acontoso.com",
-                    "https://a.contoso.com.evil.example",
-                    "http://a.contoso.com",
-                    "https://evil.example#.contoso.com",
-                    "https://evil.example/.contoso.com",
-                ],
-            },
-            Case { pattern: "http://localhost:3000", yes: &["http://localhost:3000"], no: &["http://localhost"] },
-            Case { pattern: "http://[::1]:80", yes: &["http://[::1]"], no: &["http://[::1]:81", "http://[::2]"] },
-            Case { pattern: "capacitor://localhost", yes: &["capacitor://localhost"], no: &["ionic://localhost"] },
-        ] {
-            let parsed = Pattern::parse(pattern).unwrap();
-            let matches = |origin: &&str| Parts::parse(origin).is_some_and(|parts| parsed.matches(&parts));
-            for origin in yes {
-                assert!(matches(origin), "{pattern}: {origin}");
-            }
-            for origin in no {
-                assert!(!matches(origin), "{pattern}: {origin}");
-            }
-        }
-        for wrong in [
-            "*",
-            "contoso.com",
-            "https://",
-            "https://*",
-            "https://*.",
-            "https://a.*.com",
-            "https://a/b",
-            "https://a:x",
-            "https://a:",
-            "https://a:65536",
-            "null",
-            "1s://a",
-            "",
-        ] {
-            assert!(Pattern::parse(wrong).is_none(), "{wrong}");
-        }
-    }
 }

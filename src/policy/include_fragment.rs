@@ -7,7 +7,6 @@ use super::branch::first_of;
 use super::{Policy, Sections};
 use crate::compile::{CompileCx, CompileError};
 use crate::config::At;
-use crate::expression::Needs;
 use crate::pipeline::Step;
 
 /// Runs the policies of a fragment in the place of this one; see
@@ -40,6 +39,6 @@ impl Policy for IncludeFragment {
 
     fn compile(self, cx: &mut CompileCx<'_, '_>) -> Result<Step, CompileError> {
         let steps = cx.fragment_steps(&self.fragment)?;
-        Ok(first_of(Vec::new(), steps, Needs::NONE))
+        Ok(first_of(Vec::new(), steps, cx))
     }
 }

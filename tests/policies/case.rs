@@ -94,7 +94,7 @@ pub(crate) fn run(file: &str) -> Result<String, String> {
     let names = Names::new(&backends);
     let (preamble, sections) = split(file);
     let mut out = preamble.to_owned();
-    let mut started = start(&sections, &names)?;
+    let started = start(&sections, &names)?;
     let mut described = false;
     for section in &sections {
         let kind = section.kind();
@@ -111,9 +111,9 @@ pub(crate) fn run(file: &str) -> Result<String, String> {
         let _ = write!(out, "--- {}\n{text}\n", section.title.trim_end());
         if kind == "advance" {
             let wait = Period::parse(section.argument()?)?;
-            gateway(&mut started)?.clock.advance(wait.0);
+            gateway(&started)?.clock.advance(wait.0);
         } else if kind == "request" {
-            exchange(gateway(&mut started)?, section, &backends, &names, &mut out)?;
+            exchange(gateway(&started)?, section, &backends, &names, &mut out)?;
         }
     }
     if !described {
@@ -122,8 +122,8 @@ pub(crate) fn run(file: &str) -> Result<String, String> {
     Ok(format!("{}\n", out.trim_end()))
 }
 
-fn gateway(started: &mut Started) -> Result<&mut Gateway, String> {
-    started.gateway.as_mut().ok_or_else(|| format!("the configuration has errors:\n{}", started.diagnostics))
+fn gateway(started: &Started) -> Result<&Gateway, String> {
+    started.gateway.as_ref().ok_or_else(|| format!("the configuration has errors:\n{}", started.diagnostics))
 }
 
 fn start(sections: &[Section<'_>], names: &Names) -> Result<Started, String> {
@@ -151,7 +151,7 @@ fn describe(started: &Started, names: &Names, out: &mut String) {
 }
 
 fn exchange(
-    gateway: &mut Gateway,
+    gateway: &Gateway,
     section: &Section<'_>,
     backends: &[Backend; 2],
     names: &Names,

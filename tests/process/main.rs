@@ -1,4 +1,4 @@
-//! The program as it is run: reload, admin pages, access log, drain, exit codes, and backends that misbehave.
+//! The program as it is run: reload, admin pages, access log, secrets, drain, exit codes, and backends that misbehave.
 
 #![allow(clippy::unwrap_used, reason = "a test may panic, and so may what it calls")]
 
@@ -7,4 +7,5 @@ mod backends;
 mod command;
 mod drain;
 mod reload;
+mod secrets;
 mod support;

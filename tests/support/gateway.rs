@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -23,7 +23,8 @@ pub(crate) struct Gateway {
     entry: Arc<Entry>,
     stop: watch::Sender<Option<Duration>>,
     thread: Option<JoinHandle<()>>,
-    connection: Option<Connection>,
+    /// The one of the last request, while the gateway keeps it open.
+    connection: Mutex<Option<Connection>>,
     /// Fetches keys in the background; stops last.
     _control: tokio::runtime::Runtime,
 }
@@ -58,7 +59,8 @@ impl Gateway {
             server.run(&serving, &stopped).unwrap();
         });
         let thread = Some(thread);
-        let gateway = Self { address, clock, shared, entry, stop, thread, connection: None, _control: control };
+        let gateway =
+            Self { address, clock, shared, entry, stop, thread, connection: Mutex::default(), _control: control };
         Started { gateway: Some(gateway), diagnostics }
     }
 
@@ -77,8 +79,7 @@ impl Gateway {
 
     /// Sends a request and waits for the answer, on the connection of the last one while the gateway keeps that open, so that
     /// an answer with a wrong length spoils the next. `Host` and `Content-Length` are added where they are missing.
-    pub(crate) fn send(&mut self, request: &Message) -> Option<Message> {
-        let mut connection = self.connection.take().unwrap_or_else(|| Connection::open(self.address));
+    pub(crate) fn send(&self, request: &Message) -> Option<Message> {
         let (method, _) = request.first_line.split_once(' ').expect("a method and a target");
         let version = if request.first_line.ends_with(" HTTP/1.1") { "" } else { " HTTP/1.1" };
         let mut text = format!("{}{version}\r\n", request.first_line);
@@ -92,11 +93,21 @@ impl Gateway {
             text += &format!("{name}: {value}\r\n");
         }
         text += "\r\n";
-        connection.send(text.as_bytes());
-        connection.send(&request.body);
-        let response = connection.response(method)?;
+        let bytes = [text.as_bytes(), &request.body].concat();
+        let ask = |connection: &mut Connection| {
+            connection.send(&bytes);
+            connection.response(method)
+        };
+        // Taken in a statement of its own: threads that ask at the same time do not wait for each other.
+        let kept = self.connection.lock().unwrap().take();
+        let kept = kept.and_then(|mut connection| ask(&mut connection).map(|it| (it, connection)));
+        // A server may close an idle connection at any time, and does after a request whose body it did not read.
+        let (response, connection) = kept.or_else(|| {
+            let mut connection = Connection::open(self.address);
+            ask(&mut connection).map(|it| (it, connection))
+        })?;
         if response.field("connection") != Some("close") {
-            self.connection = Some(connection);
+            *self.connection.lock().unwrap() = Some(connection);
         }
         Some(response)
     }
