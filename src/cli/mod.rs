@@ -71,11 +71,11 @@ pub fn main() -> ExitCode {
         None => run::Run::default().run(),
         Some(Command::Run(run)) => run.run(),
         Some(Command::Oneshot(oneshot)) => oneshot.run(),
+        Some(Command::Key(command)) => key::run(&command),
         Some(Command::Check(check)) => check.run(),
         Some(Command::Routes(routes)) => routes.run(),
         Some(Command::Schema(schema)) => schema.run(),
         Some(Command::Docs(docs)) => docs.run(),
-        Some(Command::Key(command)) => key::run(&command),
         Some(Command::Completions(completions)) => completions.run(),
     };
     ExitCode::from(code)

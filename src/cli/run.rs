@@ -5,6 +5,7 @@ use std::io::IsTerminal as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::Method;
 use include_dir::{Dir, include_dir};
@@ -50,6 +51,9 @@ impl Run {
         serve(origin(self.folder), self.listeners).unwrap_or_else(|code| code)
     }
 }
+
+/// A signal that comes again so soon is the same one: timeout(1) and terminals send it to the process and to its group.
+const SAME_SIGNAL: Duration = Duration::from_millis(250);
 
 /// Where to listen, in place of what the configuration says.
 #[derive(Clone, Copy, Debug, Default, clap::Args)]
@@ -209,7 +213,8 @@ fn serve(origin: Origin, listeners: Listeners) -> Result<u8, u8> {
 
 /// Stops a process in good order; a second signal stops it at once.
 pub(super) async fn drain(process: Process, signals: &mut Signals, delay: bool) -> Result<u8, u8> {
-    let second = async { while signals.next().await == Asked::Reload {} };
+    let first = tokio::time::Instant::now();
+    let second = async { while signals.next().await == Asked::Reload || first.elapsed() < SAME_SIGNAL {} };
     tokio::select! {
         ended = process.drain(delay) => match ended {
             Ok(summary) => {

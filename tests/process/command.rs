@@ -3,7 +3,7 @@
 use std::net::TcpListener;
 use std::process::Output;
 
-use crate::support::{Folder, Gateway, program};
+use crate::support::{Client, Folder, Gateway, program};
 
 fn oneshot(folder: &Folder, command: &[&str]) -> Output {
     program()
@@ -123,4 +123,18 @@ keys = ["sha256:ade937c23dc04c64b0bd37e190c26c8fdbe7bb3b824adc8660c02a968b492425
     ] {
         gateway.says(&want);
     }
+}
+
+#[test]
+fn without_arguments_the_shipped_example_is_served() {
+    let elsewhere = Folder::new(&[]);
+    let listen = ["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"];
+    let gateway = Gateway::spawn(program().arg("run").args(listen).current_dir(elsewhere.path()));
+    gateway.says("serves the shipped example");
+    assert_eq!(gateway.get("/invoices").status, 200);
+    assert_eq!(gateway.get("/orders").status, 401);
+    let key = "ocp-apim-subscription-key: contoso-demo-key\r\n";
+    assert_eq!(Client::new(gateway.address).request("GET", "/orders", key).unwrap().status, 200);
+    let gateway = Gateway::spawn(program().arg("run").args(listen).current_dir(env!("CARGO_MANIFEST_DIR")));
+    gateway.says("serves `policies`");
 }

@@ -3,7 +3,7 @@
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use crate::support::{Client, Folder, Gateway, eventually};
+use crate::support::{Client, Folder, Gateway, eventually, pause};
 
 /// A request that its backend answers after so many milliseconds, once it is in service.
 fn slow(gateway: &Gateway, milliseconds: u32) -> std::thread::JoinHandle<Option<u16>> {
@@ -73,6 +73,10 @@ fn a_second_signal_ends_at_once() {
     let mut gateway = Gateway::run(folder.path());
     gateway.signal("TERM");
     gateway.says("still accepting");
+    // At the same moment it would be the same signal.
+    gateway.signal("TERM");
+    assert_eq!(gateway.ready().0, 503, "still there");
+    pause(Duration::from_millis(300));
     gateway.signal("INT");
     assert_eq!(gateway.wait().code(), Some(1));
     gateway.says("by a second signal");

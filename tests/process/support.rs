@@ -93,16 +93,14 @@ pub(crate) struct Gateway {
 
 impl Gateway {
     pub(crate) fn run(folder: &Path) -> Self {
+        Self::spawn(program().arg("run").arg(folder).args(["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"]))
+    }
+
+    /// Starts the program and waits until it tells its addresses.
+    pub(crate) fn spawn(command: &mut Command) -> Self {
         let files = tempfile::tempdir().unwrap();
         let stdout = files.path().join("stdout");
-        let mut child = program()
-            .arg("run")
-            .arg(folder)
-            .args(["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"])
-            .stdout(fs::File::create(&stdout).unwrap())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+        let mut child = command.stdout(fs::File::create(&stdout).unwrap()).stderr(Stdio::piped()).spawn().unwrap();
         let stderr: Arc<Mutex<String>> = Arc::default();
         let mut lines = BufReader::new(child.stderr.take().unwrap());
         let own = stderr.clone();
