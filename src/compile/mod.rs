@@ -4,6 +4,8 @@ mod cx;
 mod routes;
 mod scope;
 mod settings;
+#[cfg(test)]
+mod tests;
 mod world;
 
 use std::collections::HashMap;

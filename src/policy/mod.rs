@@ -3,6 +3,8 @@
 mod choose;
 mod rewrite_uri;
 mod set_header;
+#[cfg(test)]
+mod tests;
 mod value;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator};
