@@ -171,7 +171,8 @@ fn text(rows: &[Row<'_>]) -> String {
     let width = |of: fn(&Row<'_>) -> usize, title: &str| rows.iter().map(of).max().unwrap_or(0).max(title.len());
     let methods = width(|row| row.method.len(), "METHOD");
     let urls = width(|row| row.url.chars().count(), "URL");
-    let names = width(|row| row.operation.name.chars().count() + row.operation.api.name.chars().count() + 1, "OPERATION");
+    let names =
+        width(|row| row.operation.name.chars().count() + row.operation.api.name.chars().count() + 1, "OPERATION");
     let mut out = format!("{:methods$}  {:urls$}  {:names$}  BACKEND\n", "METHOD", "URL", "OPERATION");
     for row in rows {
         let operation = row.operation;

@@ -233,8 +233,9 @@ impl<'a, 'i> CompileCx<'a, 'i> {
     /// Reads the policy's own type.
     pub fn read<P: DeserializeOwned>(&mut self, raw: &RawPolicy<'i>) -> Option<P> {
         let before = self.diagnostics.0.len();
-        let spec = read::read(raw.table.clone(), raw.file, &raw.name.span(), self.diagnostics);
-        for one in self.diagnostics.0[before..].iter_mut().filter(|one| one.code == "unknown-key" && one.hint.is_none()) {
+        let spec = read::read(&raw.table, raw.file, &raw.name.span(), self.diagnostics);
+        for one in self.diagnostics.0[before..].iter_mut().filter(|one| one.code == "unknown-key" && one.hint.is_none())
+        {
             let Some(at) = &one.location else { continue };
             let key = self.sources.file(at.file).text.get(at.span.clone()).unwrap_or_default();
             one.hint = owners(key);

@@ -46,9 +46,14 @@ pub fn matches(
     };
     let Some(method) = parsed else {
         diagnostics.push(
-            Diagnostic::error("bad-match", file, sources.inside(file, &text.span, text, &(0..method.len())), format!("unknown method `{method}`"))
-                .hint("an HTTP method in capitals, or `*` for any")
-                .maybe_hint(suggest(method, known)),
+            Diagnostic::error(
+                "bad-match",
+                file,
+                sources.inside(file, &text.span, text, &(0..method.len())),
+                format!("unknown method `{method}`"),
+            )
+            .hint("an HTTP method in capitals, or `*` for any")
+            .maybe_hint(suggest(method, known)),
         );
         return None;
     };
@@ -125,10 +130,7 @@ fn add_api(
     Some(builder.api(number, &hosts, &base?, version.as_ref()))
 }
 
-fn version(
-    spec: &VersionSpec,
-    fail: &mut impl FnMut(&At<String>, TemplateError),
-) -> Result<Option<Version>, ()> {
+fn version(spec: &VersionSpec, fail: &mut impl FnMut(&At<String>, TemplateError)) -> Result<Option<Version>, ()> {
     let Some(value) = &spec.value else { return Ok(None) };
     let name = spec.name.as_ref().map_or("api-version", |name| name.as_str());
     let scheme = match spec.scheme {

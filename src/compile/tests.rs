@@ -12,8 +12,30 @@ use crate::config::render;
 
 /// What a careless hand writes over a stretch of a file.
 const SPLINTERS: [&str; 24] = [
-    "", "\"", "'''", "\"\"\"", "[", "]", "[[", "]]", "{", "}", "=", "@", "@{", "{{", "}}", "\n", "\\", "policy = \"base\"\n",
-    "[[inbound]]\n", "[api]\n", "-1", "é", "\u{fffd}", "[]",
+    "",
+    "\"",
+    "'''",
+    "\"\"\"",
+    "[",
+    "]",
+    "[[",
+    "]]",
+    "{",
+    "}",
+    "=",
+    "@",
+    "@{",
+    "{{",
+    "}}",
+    "\n",
+    "\\",
+    "policy = \"base\"\n",
+    "[[inbound]]\n",
+    "[api]\n",
+    "-1",
+    "é",
+    "\u{fffd}",
+    "[]",
 ];
 
 #[derive(Clone, Debug)]

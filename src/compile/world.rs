@@ -134,10 +134,13 @@ impl World {
                     entry.map_or(&[][..], |entry| &entry.spec.keys[..])
                 };
                 let same = |key: &&At<String>| {
-                    let other = keys(&duplicate.first).iter().find(|other| other.eq_ignore_ascii_case(key) && other.span != key.span);
+                    let other = keys(&duplicate.first)
+                        .iter()
+                        .find(|other| other.eq_ignore_ascii_case(key) && other.span != key.span);
                     other.map(|other| (key.span.clone(), other.span.clone()))
                 };
-                let (second, first) = keys(&duplicate.second).iter().rev().find_map(|key| same(&key)).unwrap_or_default();
+                let (second, first) =
+                    keys(&duplicate.second).iter().rev().find_map(|key| same(&key)).unwrap_or_default();
                 diagnostics.push(
                     Diagnostic::error("duplicate-key", file, second, duplicate.to_string())
                         .related(Location { file, span: first }, "the same key")

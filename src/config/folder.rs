@@ -264,15 +264,23 @@ fn read_gateway<'i>(document: &mut Document<'i>, file: FileId, mut table: Table<
     document.store = one(&mut table, "store", file, diagnostics).unwrap_or_default();
     document.errors = one(&mut table, "errors", file, diagnostics).unwrap_or_default();
     document.telemetry = one(&mut table, "telemetry", file, diagnostics).unwrap_or_default();
-    document.backends = named(&mut table, "backends", file, diagnostics, read);
-    document.issuers = named(&mut table, "issuers", file, diagnostics, read);
-    document.subscriptions = named(&mut table, "subscriptions", file, diagnostics, read);
+    document.backends = named(&mut table, "backends", file, diagnostics, |table, file, place, diagnostics| {
+        read(&table, file, place, diagnostics)
+    });
+    document.issuers = named(&mut table, "issuers", file, diagnostics, |table, file, place, diagnostics| {
+        read(&table, file, place, diagnostics)
+    });
+    document.subscriptions =
+        named(&mut table, "subscriptions", file, diagnostics, |table, file, place, diagnostics| {
+            read(&table, file, place, diagnostics)
+        });
     document.products = named(&mut table, "products", file, diagnostics, |mut table, file, place, diagnostics| {
         let scope = read_scope(&mut table, "products.NAME.", file, diagnostics);
-        read(table, file, place, diagnostics).map(|spec| ProductDocument { spec, scope })
+        read(&table, file, place, diagnostics).map(|spec| ProductDocument { spec, scope })
     });
     document.fragments = named(&mut table, "fragments", file, diagnostics, |mut table, file, _, diagnostics| {
-        let policies = take(&mut table, "policies").map(|(_, value)| policies(value, "fragments.NAME.policies", file, diagnostics));
+        let policies = take(&mut table, "policies")
+            .map(|(_, value)| policies(value, "fragments.NAME.policies", file, diagnostics));
         unknown_keys(&table, file, &["policies"], diagnostics);
         Some(policies.unwrap_or_default())
     });
@@ -323,7 +331,7 @@ fn read_api_table(table: &mut Table<'_>, file: FileId, diagnostics: &mut Diagnos
             diagnostics.push(not_a_table("api", file, key.span()));
             return None;
         };
-        return read(api, file, &key.span(), diagnostics);
+        return read(&api, file, &key.span(), diagnostics);
     }
     let missing = |span| Diagnostic::error("missing-key", file, span, "this file has no `[api]` table");
     // The keys of an API at the top of its file: the header was forgotten.
@@ -349,7 +357,7 @@ fn read_operation<'i>(
         return None;
     };
     let scope = read_scope(&mut table, "operation.", file, diagnostics);
-    match read(table, file, &span, diagnostics) {
+    match read(&table, file, &span, diagnostics) {
         Some(spec) => Some(OperationDocument { spec, scope }),
         None => {
             document.strays.push((file, "operation", scope));
@@ -390,7 +398,7 @@ fn one<T: DeserializeOwned>(
 ) -> Option<T> {
     let (key, value) = take(table, name)?;
     match value.into_inner() {
-        DeValue::Table(inner) => read(inner, file, &key.span(), diagnostics),
+        DeValue::Table(inner) => read(&inner, file, &key.span(), diagnostics),
         _ => {
             diagnostics.push(not_a_table(name, file, key.span()));
             None
@@ -444,12 +452,7 @@ fn unknown_keys(table: &Table<'_>, file: FileId, known: &[&str], diagnostics: &m
 }
 
 /// A list of policy tables; `title` is its name in headers.
-fn policies<'i>(
-    value: Value<'i>,
-    title: &str,
-    file: FileId,
-    diagnostics: &mut Diagnostics,
-) -> Vec<RawPolicy<'i>> {
+fn policies<'i>(value: Value<'i>, title: &str, file: FileId, diagnostics: &mut Diagnostics) -> Vec<RawPolicy<'i>> {
     let span = value.span();
     let DeValue::Array(list) = value.into_inner() else {
         diagnostics.push(

@@ -82,7 +82,7 @@ impl NamedValues {
                 );
                 continue;
             };
-            let Some(spec) = read::<NamedValueSpec>(inner, file, &span, diagnostics) else {
+            let Some(spec) = read::<NamedValueSpec>(&inner, file, &span, diagnostics) else {
                 values.insert(name, NamedValue { value: String::new(), secret: true, broken: true });
                 continue;
             };
@@ -167,10 +167,11 @@ impl NamedValues {
                     out.push_str(&value.value);
                 }
                 None => {
-                    diagnostics.distrust(Location { file, span: span.clone() }); diagnostics.push(
-                    Diagnostic::error("unknown-named-value", file, place, format!("unknown named value `{name}`"))
-                        .hint("define it under `[named-values]` in gateway.toml")
-                        .maybe_hint(suggest(name, self.0.keys().map(String::as_str))),
+                    diagnostics.distrust(Location { file, span: span.clone() });
+                    diagnostics.push(
+                        Diagnostic::error("unknown-named-value", file, place, format!("unknown named value `{name}`"))
+                            .hint("define it under `[named-values]` in gateway.toml")
+                            .maybe_hint(suggest(name, self.0.keys().map(String::as_str))),
                     );
                 }
             }

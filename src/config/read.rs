@@ -21,7 +21,7 @@ pub type Value<'i> = Spanned<DeValue<'i>>;
 /// Reads `T` from a table. `place` is where a missing key is reported. Mistakes go to `diagnostics`; the answer is
 /// there only when there was none.
 pub fn read<T: DeserializeOwned>(
-    table: Table<'_>,
+    table: &Table<'_>,
     file: FileId,
     place: &Range<usize>,
     diagnostics: &mut Diagnostics,
@@ -33,20 +33,22 @@ pub fn read<T: DeserializeOwned>(
 /// Reads `T` from a table without the keys that are wrong, so that what else is wrong can be found; the mistakes go to
 /// `diagnostics`. No answer when a key is missing that is needed.
 pub fn read_what_is_right<T: DeserializeOwned>(
-    table: Table<'_>,
+    table: &Table<'_>,
     file: FileId,
     place: &Range<usize>,
     diagnostics: &mut Diagnostics,
 ) -> Option<T> {
-    let mut table = table;
+    // serde takes what it reads; without a mistake the table is copied once.
+    let read =
+        |table: Table<'_>| T::deserialize(ValueDeserializer::from(Spanned::new(place.clone(), DeValue::Table(table))));
+    let mut error = match read(table.clone()) {
+        Ok(value) => return Some(value),
+        Err(error) => error,
+    };
+    let mut table = table.clone();
     // Keys that are missing because their mistakes have been reported: taken out, or meant by a key that was.
     let mut accounted: Vec<String> = Vec::new();
     loop {
-        let spanned = Spanned::new(place.clone(), DeValue::Table(table.clone()));
-        let error = match T::deserialize(ValueDeserializer::from(spanned)) {
-            Ok(value) => return Some(value),
-            Err(error) => error,
-        };
         let span = error.span().unwrap_or_else(|| place.clone());
         let message = error.message();
         let missing = message.strip_prefix("missing field `").and_then(|rest| rest.split('`').next());
@@ -59,6 +61,10 @@ pub fn read_what_is_right<T: DeserializeOwned>(
             accounted.extend(meant.map(str::to_owned));
         }
         accounted.push(take_out(&mut table, &span)?);
+        error = match read(table.clone()) {
+            Ok(value) => return Some(value),
+            Err(error) => error,
+        };
     }
 }
 

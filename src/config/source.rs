@@ -55,15 +55,21 @@ impl Sources {
     /// hide it.
     pub fn inside(&self, file: FileId, span: &Range<usize>, value: &str, stretch: &Range<usize>) -> Range<usize> {
         let raw = self.file(file).text.get(span.clone()).unwrap_or_default();
-        let quotes = ["\"\"\"", "'''", "\"", "'"].into_iter().find(|quotes| raw.starts_with(quotes)).unwrap_or_default();
+        let quotes =
+            ["\"\"\"", "'''", "\"", "'"].into_iter().find(|quotes| raw.starts_with(quotes)).unwrap_or_default();
         let inner = raw.get(quotes.len()..raw.len().saturating_sub(quotes.len())).unwrap_or_default();
         // A line break right behind the opening quotes is no part of the text (TOML 1.0, strings).
-        let first = if quotes.len() == 3 { inner.len() - inner.trim_start_matches('\r').trim_start_matches('\n').len() } else { 0 };
+        let first = if quotes.len() == 3 {
+            inner.len() - inner.trim_start_matches('\r').trim_start_matches('\n').len()
+        } else {
+            0
+        };
         let first = if inner.starts_with("\r\n") { 2 } else { first.min(1) };
         let inner = inner.get(first..).unwrap_or_default();
         let text = value.get(stretch.clone()).unwrap_or_default();
         let before = value.get(..stretch.end).filter(|head| inner.starts_with(head)).map(|_| stretch.start);
-        let after = || value.get(stretch.start..).filter(|tail| inner.ends_with(tail)).map(|tail| inner.len() - tail.len());
+        let after =
+            || value.get(stretch.start..).filter(|tail| inner.ends_with(tail)).map(|tail| inner.len() - tail.len());
         let only = || inner.find(text).filter(|at| !text.is_empty() && inner.rfind(text) == Some(*at));
         match before.or_else(after).or_else(only) {
             Some(at) => {

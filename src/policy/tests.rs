@@ -49,7 +49,8 @@ match = "GET /{id}"
 "#;
 
 fn schema(kind: &Kind) -> Value {
-    let settings = schemars::generate::SchemaSettings::draft2020_12().with(|settings| settings.inline_subschemas = true);
+    let settings =
+        schemars::generate::SchemaSettings::draft2020_12().with(|settings| settings.inline_subschemas = true);
     (kind.schema)(&mut settings.into_generator()).to_value()
 }
 
@@ -104,7 +105,11 @@ fn examples_compile() {
                     .any(|start| table.trim_start().starts_with(start))
             });
             let world = if own.is_empty() { WORLD.to_owned() } else { own.concat() };
-            let world = if world.contains("[backends.erp]") { world } else { format!("{world}\n[backends.erp]\nurl = 'https://erp'\n") };
+            let world = if world.contains("[backends.erp]") {
+                world
+            } else {
+                format!("{world}\n[backends.erp]\nurl = 'https://erp'\n")
+            };
             let policies: String = policies.concat();
             assert!(policies.contains(&format!("\"{}\"", kind.name)), "the example of `{}` uses it", kind.name);
             let policies = if policies.contains("[[operation]]") || policies.contains("[[operation.") {
@@ -115,10 +120,8 @@ fn examples_compile() {
                         .replace(&format!("\n[{section}."), &format!("\n[operation.{section}."))
                 })
             };
-            let files = vec![
-                ("example.toml".to_owned(), format!("{API}{policies}")),
-                ("gateway.toml".to_owned(), world),
-            ];
+            let files =
+                vec![("example.toml".to_owned(), format!("{API}{policies}")), ("gateway.toml".to_owned(), world)];
             let loaded = compile::compile(files, None, &shared);
             let report = render::text(&loaded.diagnostics, &loaded.sources);
             assert_eq!(loaded.diagnostics.errors(), 0, "the example of `{}`:\n{report}", kind.name);

@@ -100,7 +100,8 @@ fn rows(out: &mut String, schema: &Value, prefix: &str) {
     let properties = schema["properties"].as_object();
     // `policy` and `id` are every policy's and explained once.
     let own = properties.into_iter().flatten().filter(|(name, schema)| {
-        !(prefix.is_empty() && (*name == "policy" || (*name == "id" && !required(name)))) || schema["const"].is_null() && *name != "id"
+        !(prefix.is_empty() && (*name == "policy" || (*name == "id" && !required(name))))
+            || schema["const"].is_null() && *name != "id"
     });
     for (name, property) in own {
         let mut text = property["description"].as_str().unwrap_or_default().replace('\n', " ");
@@ -162,7 +163,8 @@ fn functions() -> String {
     for function in expression::catalogue() {
         if function.group != group {
             group = function.group;
-            let _ = write!(out, "\n### {group}\n\n| function | what it gives | example | result |\n|---|---|---|---|\n");
+            let _ =
+                write!(out, "\n### {group}\n\n| function | what it gives | example | result |\n|---|---|---|---|\n");
         }
         let cell = |text: &str| text.replace('|', "\\|");
         let _ = writeln!(

@@ -24,13 +24,16 @@ fn generated_files_are_fresh() {
 /// The mistakes of a value against a schema. Knows the keywords that [`schema`] uses and refuses others.
 fn mistakes(schema: &Value, value: &Value, root: &Value, at: &str) -> Vec<String> {
     let mut found = Vec::new();
-    let Value::Object(keywords) = schema else { return if *schema == false { vec![format!("{at}: not allowed")] } else { found } };
+    let Value::Object(keywords) = schema else {
+        return if *schema == false { vec![format!("{at}: not allowed")] } else { found };
+    };
     let holds = |schema: &Value| mistakes(schema, value, root, at).is_empty();
     for (keyword, rule) in keywords {
         let right = match keyword.as_str() {
             "$schema" | "$defs" | "title" | "description" | "default" | "format" => true,
             "$ref" => {
-                let target = root.pointer(&rule.as_str().unwrap()[1..]).unwrap_or_else(|| panic!("{rule} is not defined"));
+                let target =
+                    root.pointer(&rule.as_str().unwrap()[1..]).unwrap_or_else(|| panic!("{rule} is not defined"));
                 found.extend(mistakes(target, value, root, at));
                 true
             }
@@ -51,7 +54,9 @@ fn mistakes(schema: &Value, value: &Value, root: &Value, at: &str) -> Vec<String
             "minimum" => value.as_f64().is_none_or(|number| number >= rule.as_f64().unwrap()),
             "maximum" => value.as_f64().is_none_or(|number| number <= rule.as_f64().unwrap()),
             // Two patterns, for durations and sizes, whose parsers have tests of their own.
-            "pattern" => value.as_str().is_none_or(|text| text.contains("{{") || text.starts_with(|c: char| c.is_ascii_digit())),
+            "pattern" => {
+                value.as_str().is_none_or(|text| text.contains("{{") || text.starts_with(|c: char| c.is_ascii_digit()))
+            }
             "anyOf" => rule.as_array().unwrap().iter().any(holds),
             "oneOf" => rule.as_array().unwrap().iter().filter(|schema| holds(schema)).count() == 1,
             "items" => {
@@ -60,7 +65,11 @@ fn mistakes(schema: &Value, value: &Value, root: &Value, at: &str) -> Vec<String
                 }
                 true
             }
-            "required" => rule.as_array().unwrap().iter().all(|name| value.as_object().is_none_or(|table| table.contains_key(name.as_str().unwrap()))),
+            "required" => rule
+                .as_array()
+                .unwrap()
+                .iter()
+                .all(|name| value.as_object().is_none_or(|table| table.contains_key(name.as_str().unwrap()))),
             "properties" => {
                 for (name, item) in value.as_object().into_iter().flatten() {
                     if let Some(rule) = rule.get(name) {
@@ -123,24 +132,40 @@ fn the_schema_refuses_what_the_gateway_refuses() {
         ("a duration as a number", "[backends.a]\ntimeout = 5".to_owned(), false),
         ("a duration from a named value", "[backends.a]\ntimeout = '{{t}}'".to_owned(), true),
         ("a policy", format!("{api}[[inbound]]\npolicy = 'set-header'\nname = 'a'\nvalue = 1"), true),
-        ("a policy with an id", format!("{api}[[inbound]]\npolicy = 'set-header'\nid = 'x'\nname = 'a'\nvalue = 'b'"), true),
+        (
+            "a policy with an id",
+            format!("{api}[[inbound]]\npolicy = 'set-header'\nid = 'x'\nname = 'a'\nvalue = 'b'"),
+            true,
+        ),
         ("an unknown policy", format!("{api}[[inbound]]\npolicy = 'set-heder'\nname = 'a'"), false),
-        ("an unknown key of a policy", format!("{api}[[inbound]]\npolicy = 'set-header'\nname = 'a'\nvalu = 'b'"), false),
+        (
+            "an unknown key of a policy",
+            format!("{api}[[inbound]]\npolicy = 'set-header'\nname = 'a'\nvalu = 'b'"),
+            false,
+        ),
         ("a policy in its section", format!("{api}[[inbound]]\npolicy = 'rewrite-uri'\ntemplate = '/'"), true),
         ("a policy in a wrong section", format!("{api}[[outbound]]\npolicy = 'rewrite-uri'\ntemplate = '/'"), false),
         ("base", format!("{api}[[inbound]]\npolicy = 'base'"), true),
         ("base in the global scope", "[[inbound]]\npolicy = 'base'".to_owned(), false),
         (
             "a nested policy in a wrong section",
-            format!("{api}[[outbound]]\npolicy = 'choose'\nwhen = [{{ condition = true, policies = [{{ policy = 'rewrite-uri', template = '/' }}] }}]"),
+            format!(
+                "{api}[[outbound]]\npolicy = 'choose'\nwhen = [{{ condition = true, policies = [{{ policy = 'rewrite-uri', template = '/' }}] }}]"
+            ),
             false,
         ),
         (
             "a nested policy in its section",
-            format!("{api}[[inbound]]\npolicy = 'choose'\nwhen = [{{ condition = true, policies = [{{ policy = 'rewrite-uri', template = '/' }}] }}]"),
+            format!(
+                "{api}[[inbound]]\npolicy = 'choose'\nwhen = [{{ condition = true, policies = [{{ policy = 'rewrite-uri', template = '/' }}] }}]"
+            ),
             true,
         ),
-        ("the backend of an operation", format!("{api}[[operation]]\nname = 'o'\nmatch = 'GET /'\nbackend = 'b'"), true),
+        (
+            "the backend of an operation",
+            format!("{api}[[operation]]\nname = 'o'\nmatch = 'GET /'\nbackend = 'b'"),
+            true,
+        ),
         (
             "the backend section of an operation",
             format!("{api}[[operation]]\nname = 'o'\nmatch = 'GET /'\n[[operation.backend]]\npolicy = 'base'"),

@@ -31,7 +31,8 @@ struct Case {
 fn read(path: PathBuf) -> Case {
     let text = std::fs::read_to_string(&path).unwrap();
     let at = text.find("--- report").unwrap_or_else(|| panic!("{} has no report", path.display()));
-    let (input, report) = (text[..at].to_owned(), text[at..].split_once('\n').map_or("", |(_, report)| report).to_owned());
+    let (input, report) =
+        (text[..at].to_owned(), text[at..].split_once('\n').map_or("", |(_, report)| report).to_owned());
     let mut case = Case { path, files: Vec::new(), report, waits: false, input: input.clone() };
     for part in input.split("--- ").skip(1) {
         let (head, body) = part.split_once('\n').unwrap();
@@ -103,7 +104,8 @@ fn every_code_has_a_case() {
     let mut shown: BTreeSet<&str> = NOT_SHOWN.into();
     for case in cases() {
         // What a case that waits will show stands in its report.
-        let expected = CODES.iter().filter(|(code, _)| case.report.contains(&format!("[{code}]"))).map(|(code, _)| *code);
+        let expected =
+            CODES.iter().filter(|(code, _)| case.report.contains(&format!("[{code}]"))).map(|(code, _)| *code);
         shown.extend(expected);
     }
     let missing: Vec<&str> = CODES.iter().map(|(code, _)| *code).filter(|code| !shown.contains(code)).collect();
