@@ -48,20 +48,20 @@ impl Check {
             Err(code) => return code,
         };
         let Loaded { diagnostics, sources, .. } = &loaded;
+        let refused = diagnostics.errors() > 0 || (self.strict && diagnostics.warnings() > 0);
         output::print(&match self.format {
             Format::Text => {
-                format!("{}{}\n", render::styled(diagnostics, sources, output::style()), summary(&loaded))
+                format!("{}{}\n", render::styled(diagnostics, sources, output::style()), summary(&loaded, refused))
             }
             Format::Json => render::json(diagnostics, sources),
             Format::Sarif => render::sarif(diagnostics, sources, &self.folder),
         });
-        let refused = diagnostics.errors() > 0 || (self.strict && diagnostics.warnings() > 0);
         if refused { exit::CONFIGURATION } else { exit::OK }
     }
 }
 
 /// `ok: 3 APIs, 14 operations, 2 backends` or `2 errors, 1 warning`.
-fn summary(loaded: &Loaded) -> String {
+fn summary(loaded: &Loaded, refused: bool) -> String {
     let (errors, warnings) = (loaded.diagnostics.errors(), loaded.diagnostics.warnings());
     let mut parts = Vec::new();
     if let Some(gateway) = &loaded.gateway {
@@ -75,7 +75,12 @@ fn summary(loaded: &Loaded) -> String {
     if warnings > 0 {
         parts.push(count(warnings, "warning"));
     }
-    format!("{}{}", if errors == 0 { "ok: " } else { "" }, parts.join(", "))
+    let verdict = match (errors, refused) {
+        (0, false) => "ok: ",
+        (0, true) => "refused: ",
+        _ => "",
+    };
+    format!("{verdict}{}", parts.join(", "))
 }
 
 fn count(number: usize, thing: &str) -> String {

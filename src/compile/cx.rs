@@ -44,6 +44,14 @@ impl CompileError {
         Self { span: None, code: "bad-policy", message: message.into(), hint: None }
     }
 
+    /// The code of [`CompileError::reported`].
+    const REPORTED: &'static str = "reported";
+
+    /// A failure whose causes have been reported.
+    pub fn reported() -> Self {
+        Self { span: None, code: Self::REPORTED, message: String::new(), hint: None }
+    }
+
     /// Says what would be accepted.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
@@ -186,7 +194,7 @@ impl<'a, 'i> CompileCx<'a, 'i> {
                 let text = format!("`{}` cannot stand in `{}`", kind.name, self.section.as_str());
                 self.diagnostics.push(
                     Diagnostic::error("wrong-section", raw.file, raw.name.span(), text)
-                        .hint(format!("it belongs into {allowed}")),
+                        .hint(format!("it belongs in {allowed}")),
                 );
                 continue;
             }
@@ -246,6 +254,13 @@ impl<'a, 'i> CompileCx<'a, 'i> {
             std::mem::replace(&mut self.nested, raw.nested.clone()),
         );
         let step = (kind.compile)(raw, self);
+        if step.is_none() {
+            // The policies inside are looked at all the same, so that all mistakes show at once.
+            for list in std::mem::take(&mut self.nested) {
+                let prefix = format!("{}/", self.origin.path);
+                drop(self.inner(&list, prefix));
+            }
+        }
         let needs = std::mem::replace(&mut self.needs, outer.1);
         self.origin = outer.0;
         self.nested = outer.2;
@@ -254,11 +269,23 @@ impl<'a, 'i> CompileCx<'a, 'i> {
 
     /// Reads the policy's own type.
     pub fn read<P: DeserializeOwned>(&mut self, raw: &RawPolicy<'i>) -> Option<P> {
-        read::read(raw.table.clone(), raw.file, &raw.name.span(), self.diagnostics)
+        let before = self.diagnostics.0.len();
+        let spec = read::read(&raw.table, raw.file, &raw.name.span(), self.diagnostics);
+        for one in self.diagnostics.0[before..].iter_mut().filter(|one| one.code == "unknown-key" && one.hint.is_none())
+        {
+            let Some(at) = &one.location else { continue };
+            let key = self.sources.file(at.file).text.get(at.span.clone()).unwrap_or_default();
+            one.hint = owners(key);
+        }
+        spec
     }
 
     /// Reports a mistake of the policy being compiled.
     pub fn report(&mut self, error: CompileError, raw: &RawPolicy<'i>) {
+        // What failed because of mistakes that were reported already says nothing new.
+        if error.code == CompileError::REPORTED {
+            return;
+        }
         let span = error.span.unwrap_or_else(|| raw.name.span());
         self.diagnostics.push(Diagnostic::error(error.code, raw.file, span, error.message).maybe_hint(error.hint));
     }
@@ -266,6 +293,18 @@ impl<'a, 'i> CompileCx<'a, 'i> {
     /// Notes a query parameter in which callers send credentials, so that the access log masks its value.
     pub fn secret_parameter(&self, name: &str) {
         self.world.secret_parameters.lock().insert(name.to_owned());
+    }
+
+    /// Reports a mistake that has a place, so that compiling can go on and find more; ends with [`CompileError::reported`].
+    pub fn note<T>(&mut self, result: Result<T, CompileError>) -> Result<T, CompileError> {
+        let error = match result {
+            Err(CompileError { span: Some(span), code, message, hint }) if code != CompileError::REPORTED => {
+                self.diagnostics.push(Diagnostic::error(code, self.file, span, message).maybe_hint(hint));
+                CompileError::reported()
+            }
+            other => return other,
+        };
+        Err(error)
     }
 
     /// Warns about a field of the policy being compiled.
@@ -345,15 +384,7 @@ impl<'a, 'i> CompileCx<'a, 'i> {
     /// The place in the file of a stretch of a text value: exact where the text stands as written, the whole value
     /// where escapes or named values stand between.
     pub fn inside<T: std::ops::Deref<Target = str>>(&self, text: &At<T>, range: &Range<usize>) -> Range<usize> {
-        let source = &self.sources.file(self.file).text;
-        let raw = source.get(text.span.clone()).unwrap_or_default();
-        match raw.find(&*text.value) {
-            Some(offset) => {
-                let start = text.span.start + offset;
-                start + range.start..start + range.end.max(range.start + 1).min(text.value.len().max(1))
-            }
-            None => text.span.clone(),
-        }
+        self.sources.inside(self.file, &text.span, &text.value, range)
     }
 
     /// Reports variables that the operation's template does not have. At broader scopes there is no one template.
@@ -361,12 +392,13 @@ impl<'a, 'i> CompileCx<'a, 'i> {
         let Some(known) = &self.scope.variables else { return };
         for (name, span) in used.filter(|(name, _)| !known.iter().any(|one| one == name)) {
             let names = known.iter().map(String::as_str);
-            let hint =
-                if known.is_empty() { "the operation's template has none".to_owned() } else { one_of(names.clone()) };
+            let none = known.is_empty().then(|| "the template in `match` has no variables".to_owned());
+            let label = if known.is_empty() { String::new() } else { format!("expected {}", one_of(names.clone())) };
             let message = format!("the operation's template has no variable `{name}`");
             self.diagnostics.push(
                 Diagnostic::error("unknown-variable", self.file, self.inside(template, &span), message)
-                    .hint(hint)
+                    .label(label)
+                    .maybe_hint(none)
                     .maybe_hint(suggest(name, names)),
             );
         }
@@ -424,6 +456,16 @@ impl<'a, 'i> CompileCx<'a, 'i> {
             None => format!("{}/{}/{}", self.scope.id, self.section.as_str(), self.origin.path),
         }
     }
+}
+
+/// The hint for a key that belongs to other policies.
+fn owners(key: &str) -> Option<String> {
+    let mut generator = schemars::SchemaGenerator::default();
+    let mut has = |kind: &&Kind| {
+        (kind.schema)(&mut generator).get("properties").is_some_and(|properties| properties.get(key).is_some())
+    };
+    let owners: Vec<&str> = KINDS.iter().filter(&mut has).map(|kind| kind.name).collect();
+    (!owners.is_empty() && owners.len() <= 4).then(|| format!("`{key}` is a key of {}", one_of(owners)))
 }
 
 /// The hint for a name that is not known: the closest one, else where such names are defined.

@@ -5,6 +5,8 @@ mod kept;
 mod routes;
 mod scope;
 pub mod settings;
+#[cfg(test)]
+mod tests;
 mod world;
 
 use std::collections::HashMap;
@@ -106,7 +108,7 @@ pub fn compile(files: Vec<NamedText>, folder: Option<&Path>, shared: &Arc<Shared
     }
     let mut diagnostics = Diagnostics::default();
     let document = folder::parse(&sources, folder, &mut diagnostics);
-    if document.gateway.is_none() && diagnostics.errors() == 0 {
+    if !sources.iter().any(|(_, source)| source.name == folder::GATEWAY_FILE) {
         diagnostics.push(
             Diagnostic::global("missing-file", format!("there is no {} in the folder", folder::GATEWAY_FILE))
                 .hint("it describes the process; an empty file will do"),
@@ -115,6 +117,14 @@ pub fn compile(files: Vec<NamedText>, folder: Option<&Path>, shared: &Arc<Shared
     let process = settings::process(&document, folder, &mut diagnostics);
     let built = build(&document, &sources, folder, shared, &mut diagnostics);
     diagnostics.sort();
+    // A message may quote a value that a secret stands in.
+    for one in &mut diagnostics.0 {
+        let quoted = one.location.as_ref().and_then(|at| sources.file(at.file).text.get(at.span.clone()));
+        if quoted.is_some_and(|text| text.contains("{{")) {
+            document.named.redact(&mut one.message);
+            one.hint.iter_mut().for_each(|hint| document.named.redact(hint));
+        }
+    }
     let view = settings::view(&document, &sources);
     let files = settings::files(&document, folder);
     let (gateway, limits) = built.filter(|_| diagnostics.errors() == 0).unzip();
@@ -156,6 +166,9 @@ fn build(
             );
         }
         assembly.api(api, diagnostics);
+    }
+    for (file, kind, scope) in &document.strays {
+        ScopeItems::compile(scope, true, &ScopeId::new(kind, kind), *file, &assembly.setting, diagnostics);
     }
     let Assembly { global, products, apis, operations, routes, .. } = assembly;
     let router = routes::build(&routes, document, sources, diagnostics);
@@ -303,19 +316,11 @@ impl<'i> Assembly<'_, 'i> {
         if let Some(backend) = backends.get(name.as_str()) {
             return Some(backend.clone());
         }
-        // A backend that is defined and wrong has been reported already.
-        if !self.setting.world.broken_backends.contains(name.as_str()) {
-            diagnostics.push(
-                Diagnostic::error(
-                    "unknown-backend",
-                    file,
-                    name.span.clone(),
-                    format!("unknown backend `{}`", name.value),
-                )
+        diagnostics.push(
+            Diagnostic::error("unknown-backend", file, name.span.clone(), format!("unknown backend `{}`", name.value))
                 .hint("define it under `[backends]` in gateway.toml")
                 .maybe_hint(suggest(name, backends.keys().map(String::as_str))),
-            );
-        }
+        );
         None
     }
 
@@ -350,7 +355,7 @@ impl<'i> Assembly<'_, 'i> {
         let inherit = spec.inherit.unwrap_or(true);
         let items = ScopeItems::compile(&document.scope, inherit, &id, document.file, &self.setting, diagnostics);
         let shared = self.pipelines(&products, &items, None);
-        if document.operations.is_empty() {
+        if document.operations.is_empty() && !diagnostics.has_error_in(document.file) {
             diagnostics.push(
                 Diagnostic::warning(
                     "no-operations",
@@ -373,18 +378,17 @@ impl<'i> Assembly<'_, 'i> {
                         spec.name.span.clone(),
                         format!("two operations are named `{}`", spec.name.value),
                     )
-                    .related(at, "first defined here"),
+                    .related(at, "first defined here")
+                    .hint("give each operation of an API a name of its own"),
                 );
             }
-            let Some((method, template)) =
-                routes::matches(&spec.matches, document.file, self.setting.sources, diagnostics)
-            else {
-                continue;
-            };
+            let matches = routes::matches(&spec.matches, document.file, self.setting.sources, diagnostics);
             let mut id = ScopeId::new("operation", &format!("operation:{}/{}", api.name, spec.name.value));
-            id.variables = Some(template.names().iter().map(|name| name.to_string()).collect());
+            id.variables =
+                matches.as_ref().map(|(_, template)| template.names().iter().map(|name| name.to_string()).collect());
             let inherit = spec.inherit.unwrap_or(true);
             let own = ScopeItems::compile(&operation.scope, inherit, &id, document.file, &self.setting, diagnostics);
+            let Some((method, template)) = matches else { continue };
             let (pipeline, product_pipelines) =
                 if own.adds_nothing() { shared.clone() } else { self.pipelines(&products, &items, Some(&own)) };
             self.routes.push(Route {

@@ -23,7 +23,6 @@ pub fn matches(
     sources: &Sources,
     diagnostics: &mut Diagnostics,
 ) -> Option<(Option<Method>, Template)> {
-    let start = start_of(text, file, sources);
     let Some((method, template)) = text.trim_end().split_once(' ') else {
         diagnostics.push(
             Diagnostic::error(
@@ -47,30 +46,31 @@ pub fn matches(
     };
     let Some(method) = parsed else {
         diagnostics.push(
-            Diagnostic::error("bad-match", file, start..start + method.len(), format!("unknown method `{method}`"))
-                .hint("an HTTP method in capitals, or `*` for any")
-                .maybe_hint(suggest(method, known)),
+            Diagnostic::error(
+                "bad-match",
+                file,
+                sources.inside(file, &text.span, text, &(0..method.len())),
+                format!("unknown method `{method}`"),
+            )
+            .hint("an HTTP method in capitals, or `*` for any")
+            .maybe_hint(suggest(method, known)),
         );
         return None;
     };
     let offset = text.len() - template.trim_start().len() - (text.len() - text.trim_end().len());
     match Template::parse(template.trim_start()) {
         Ok(template) => Some((method, template)),
-        Err(error) => {
-            diagnostics.push(template_error(error, file, start + offset));
+        Err(mut error) => {
+            error.span = error.span.start + offset..error.span.end + offset;
+            diagnostics.push(template_error(error, file, text, sources));
             None
         }
     }
 }
 
-/// Where the characters of a text begin in the file, behind the quotes.
-fn start_of(text: &At<String>, file: FileId, sources: &Sources) -> usize {
-    let raw = sources.file(file).text.get(text.span.clone()).unwrap_or_default();
-    text.span.start + raw.find(text.as_str()).unwrap_or(0)
-}
-
-fn template_error(error: TemplateError, file: FileId, start: usize) -> Diagnostic {
-    let span = start + error.span.start..start + error.span.end.max(error.span.start + 1);
+/// A mistake inside a template, at its place in the file.
+fn template_error(error: TemplateError, file: FileId, text: &At<String>, sources: &Sources) -> Diagnostic {
+    let span = sources.inside(file, &text.span, text, &error.span);
     Diagnostic::error("bad-template", file, span, error.message).maybe_hint(error.hint)
 }
 
@@ -111,7 +111,7 @@ fn add_api(
 ) -> Option<ApiHandle> {
     let file = api.file;
     let mut fail = |text: &At<String>, error: TemplateError| {
-        diagnostics.push(template_error(error, file, start_of(text, file, sources)));
+        diagnostics.push(template_error(error, file, text, sources));
     };
     let base = BasePath::parse(&api.spec.path).map_err(|error| fail(&api.spec.path, error)).ok();
     let mut hosts = Vec::new();
@@ -121,7 +121,7 @@ fn add_api(
             Err(error) => fail(host, error),
         }
     }
-    let version = api.spec.version.as_ref().map(|version| self::version(version, file, &mut fail));
+    let version = api.spec.version.as_ref().map(|version| self::version(version, &mut fail));
     let version = match version {
         Some(Err(())) => return None,
         Some(Ok(version)) => version,
@@ -130,11 +130,7 @@ fn add_api(
     Some(builder.api(number, &hosts, &base?, version.as_ref()))
 }
 
-fn version(
-    spec: &VersionSpec,
-    _: FileId,
-    fail: &mut impl FnMut(&At<String>, TemplateError),
-) -> Result<Option<Version>, ()> {
+fn version(spec: &VersionSpec, fail: &mut impl FnMut(&At<String>, TemplateError)) -> Result<Option<Version>, ()> {
     let Some(value) = &spec.value else { return Ok(None) };
     let name = spec.name.as_ref().map_or("api-version", |name| name.as_str());
     let scheme = match spec.scheme {

@@ -1,6 +1,6 @@
 //! The named things of a configuration, built: backends, issuers, subscriptions; and what outlives a reload.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -12,7 +12,7 @@ use super::Kept;
 use crate::clock::Clock;
 use crate::config::diagnostic::suggest;
 use crate::config::folder::{Document, Entry};
-use crate::config::source::FileId;
+use crate::config::source::{FileId, Location};
 use crate::config::spec::{IssuerSpec, SubscriptionSpec, SubscriptionState};
 use crate::config::{At, Diagnostic, Diagnostics, Period};
 use crate::gateway::Backend;
@@ -79,8 +79,6 @@ pub struct World {
     pub folder: Option<PathBuf>,
     /// The backends.
     pub backends: BTreeMap<String, Arc<Backend>>,
-    /// The names of backends that are defined, and wrong.
-    pub broken_backends: HashSet<String>,
     /// The issuers.
     pub issuers: BTreeMap<String, Issuer>,
     /// The keys of subscriptions.
@@ -103,7 +101,6 @@ impl World {
             shared: shared.clone(),
             folder: folder.map(Path::to_owned),
             backends: BTreeMap::new(),
-            broken_backends: HashSet::new(),
             issuers: BTreeMap::new(),
             keys: Arc::new(KeyRing::default()),
             limits: shared.limits.plan(),
@@ -111,32 +108,51 @@ impl World {
         };
         let Some(file) = document.gateway else { return world };
         for entry in &document.backends {
-            let found = crate::gateway::backend::build(entry.name.get_ref(), &entry.spec, folder, shared);
-            match found {
-                Ok(backend) => drop(world.backends.insert(entry.name.get_ref().clone(), Arc::new(backend))),
-                Err(error) => {
-                    world.broken_backends.insert(entry.name.get_ref().clone());
-                    let span = error.span.unwrap_or_else(|| entry.name.span());
-                    diagnostics.push(Diagnostic::error(error.code, file, span, error.message).maybe_hint(error.hint));
+            let name = entry.name.get_ref();
+            let mut build = || {
+                if !entry.clean {
+                    return None;
                 }
-            }
+                let built = crate::gateway::backend::build(name, &entry.spec, folder, shared);
+                built
+                    .map_err(|error| {
+                        let span = error.span.unwrap_or_else(|| entry.name.span());
+                        diagnostics
+                            .push(Diagnostic::error(error.code, file, span, error.message).maybe_hint(error.hint));
+                    })
+                    .ok()
+            };
+            // What is defined and wrong is known by its name, so that each use does not become a second mistake.
+            let backend = build().unwrap_or_else(|| {
+                Backend::new(name, Vec::new(), crate::backend::Deadlines::default(), shared.metrics.backend(name))
+            });
+            world.backends.insert(name.clone(), Arc::new(backend));
         }
         for entry in &document.issuers {
-            if let Some(issuer) = world.issuer(entry, file, diagnostics) {
-                world.issuers.insert(entry.name.get_ref().clone(), issuer);
-            }
+            let built = if entry.clean { world.issuer(entry, file, diagnostics) } else { None };
+            let issuer = built.unwrap_or(Issuer { issuer: None, keys: Vec::new(), remote: None });
+            world.issuers.insert(entry.name.get_ref().clone(), issuer);
         }
         let subscriptions =
             document.subscriptions.iter().filter_map(|entry| subscription(entry, document, file, diagnostics));
         match KeyRing::new(subscriptions.collect::<Vec<_>>()) {
             Ok(keys) => world.keys = Arc::new(keys),
             Err(duplicate) => {
-                let place = document.subscriptions.iter().find(|entry| **entry.name.get_ref() == *duplicate.second);
-                let span = place.map_or(0..0, |entry| {
-                    entry.spec.keys.first().map_or_else(|| entry.name.span(), |key| key.span.clone())
-                });
+                let keys = |id: &str| {
+                    let entry = document.subscriptions.iter().find(|entry| *entry.name.get_ref() == *id);
+                    entry.map_or(&[][..], |entry| &entry.spec.keys[..])
+                };
+                let same = |key: &&At<String>| {
+                    let other = keys(&duplicate.first)
+                        .iter()
+                        .find(|other| other.eq_ignore_ascii_case(key) && other.span != key.span);
+                    other.map(|other| (key.span.clone(), other.span.clone()))
+                };
+                let (second, first) =
+                    keys(&duplicate.second).iter().rev().find_map(|key| same(&key)).unwrap_or_default();
                 diagnostics.push(
-                    Diagnostic::error("duplicate-key", file, span, duplicate.to_string())
+                    Diagnostic::error("duplicate-key", file, second, duplicate.to_string())
+                        .related(Location { file, span: first }, "the same key")
                         .hint("each key belongs to one subscription"),
                 );
             }
@@ -268,7 +284,7 @@ fn subscription(
             }
         }
     }
-    if spec.keys.is_empty() {
+    if spec.keys.is_empty() && entry.clean {
         diagnostics.push(
             Diagnostic::warning(
                 "no-keys",
@@ -349,7 +365,8 @@ fn subscription(
 
 /// Reports names of APIs that no file describes.
 pub fn known_apis(names: &[At<String>], document: &Document<'_>, file: FileId, diagnostics: &mut Diagnostics) {
-    for name in names {
+    // The API may be in a file that could not be read.
+    for name in names.iter().filter(|_| !document.unread) {
         if !document.apis.iter().any(|api| api.spec.name.value == name.value) {
             diagnostics.push(
                 Diagnostic::error("unknown-api", file, name.span.clone(), format!("unknown API `{}`", name.value))

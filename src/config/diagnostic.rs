@@ -102,14 +102,25 @@ impl Diagnostic {
     }
 }
 
-/// All mistakes found so far.
+/// All mistakes found so far, and the values that cannot be judged because a named value in them is wrong.
 #[derive(Debug, Default)]
-pub struct Diagnostics(pub Vec<Diagnostic>);
+pub struct Diagnostics(pub Vec<Diagnostic>, Vec<Location>);
 
 impl Diagnostics {
     /// Adds one.
     pub fn push(&mut self, diagnostic: Diagnostic) {
         self.0.push(diagnostic);
+    }
+
+    /// Notes a value whose text is not what its author meant: further mistakes in it are not reported.
+    pub fn distrust(&mut self, value: Location) {
+        self.1.push(value);
+    }
+
+    /// Whether a file has an error so far.
+    pub fn has_error_in(&self, file: FileId) -> bool {
+        let here = |one: &Diagnostic| one.location.as_ref().is_some_and(|at| at.file == file);
+        self.0.iter().any(|one| one.severity == Severity::Error && here(one))
     }
 
     /// How many errors there are.
@@ -124,6 +135,14 @@ impl Diagnostics {
 
     /// Puts them in the order of the files and lines they speak of.
     pub fn sort(&mut self) {
+        let distrusted = std::mem::take(&mut self.1);
+        self.0.retain(|one| {
+            let Some(at) = &one.location else { return true };
+            let within = |value: &Location| {
+                value.file == at.file && value.span.start <= at.span.start && at.span.end <= value.span.end
+            };
+            matches!(one.code, "unknown-named-value" | "nested-named-value") || !distrusted.iter().any(within)
+        });
         self.0.sort_by_key(|one| one.location.as_ref().map(|at| (at.file, at.span.start)));
         self.0.dedup_by(|a, b| a.location == b.location && a.message == b.message);
     }
@@ -138,12 +157,22 @@ pub fn suggest<'a>(found: &str, known: impl IntoIterator<Item = &'a str>) -> Opt
 pub fn closest<'a>(found: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let folded = found.to_ascii_lowercase().replace('_', "-");
     let allowed = (folded.len() / 3).clamp(1, 4);
-    known
-        .into_iter()
-        .map(|name| (edits(&folded, &name.to_ascii_lowercase()), name))
+    let known: Vec<&str> = known.into_iter().collect();
+    let close = known
+        .iter()
+        .map(|name| (edits(&folded, &name.to_ascii_lowercase()), *name))
         .filter(|(distance, _)| *distance <= allowed)
-        .min_by_key(|(distance, _)| *distance)
-        .map(|(_, name)| name)
+        .min_by_key(|(distance, _)| *distance);
+    // `base-path` for `path`, `trip` for `trip-duration`: a word more or less, when only one name comes into question.
+    let shares = |name: &str| {
+        let has = |long: &str, short: &str| {
+            long.strip_suffix(short).is_some_and(|rest| rest.ends_with('-'))
+                || long.strip_prefix(short).is_some_and(|rest| rest.starts_with('-'))
+        };
+        has(&folded, name) || has(name, &folded)
+    };
+    let mut sharing = known.iter().copied().filter(|name| shares(name));
+    close.map(|(_, name)| name).or_else(|| sharing.next().filter(|_| sharing.next().is_none()))
 }
 
 /// Damerau-Levenshtein distance with adjacent transpositions.
@@ -195,6 +224,8 @@ mod tests {
             ("perid", Some("period")),
             ("reneval_period", Some("renewal-period")),
             ("Calls", Some("calls")),
+            ("max-calls", Some("calls")),
+            ("renewal", Some("renewal-period")),
             ("zzz", None),
         ] {
             assert_eq!(closest(found, ["calls", "period", "renewal-period"]), want, "{found}");

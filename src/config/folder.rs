@@ -9,8 +9,8 @@ use toml::de::{DeTable, DeValue};
 
 use super::diagnostic::{Diagnostic, Diagnostics, one_of, suggest};
 use super::named::NamedValues;
-use super::read::{Table, Value, as_text, read, take};
-use super::source::{FileId, Location, Sources};
+use super::read::{Table, Value, as_text, read_what_is_right as read, take};
+use super::source::{FileId, Location, SourceFile, Sources};
 use super::spec::{
     ApiSpec, BackendSpec, ErrorsSpec, IssuerSpec, OperationSpec, ProductSpec, ServerSpec, StoreSpec, SubscriptionSpec,
     TelemetrySpec,
@@ -53,12 +53,14 @@ pub struct ScopeDocument<'i> {
 pub struct Entry<T> {
     /// The name.
     pub name: Spanned<String>,
-    /// The table.
+    /// The table, without the keys that are wrong.
     pub spec: T,
+    /// Whether nothing in it is wrong.
+    pub clean: bool,
 }
 
 /// One `[products.NAME]`.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct ProductDocument<'i> {
     /// Its table.
     pub spec: ProductSpec,
@@ -117,6 +119,10 @@ pub struct Document<'i> {
     pub scope: ScopeDocument<'i>,
     /// The APIs, in the order of their files' names.
     pub apis: Vec<ApiDocument<'i>>,
+    /// The policies of operations and APIs that could not be read, to be looked at all the same.
+    pub strays: Vec<(FileId, &'static str, ScopeDocument<'i>)>,
+    /// Files that could not be read as far as their names.
+    pub unread: bool,
     /// Every key, its value as written and its place, for the view of the configuration in force.
     pub settings: Vec<(String, String, Location)>,
 }
@@ -132,9 +138,8 @@ pub fn read_folder(folder: &Path) -> std::io::Result<Vec<NamedText>> {
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default().to_owned();
         if name.ends_with(".toml") && !name.starts_with('.') && path.is_file() {
             let bytes = std::fs::read(&path)?;
-            let text = String::from_utf8(bytes).map_err(|_| {
-                std::io::Error::new(std::io::ErrorKind::InvalidData, format!("`{name}` is not UTF-8 text"))
-            })?;
+            // What is not UTF-8 becomes U+FFFD, which `parse` refuses and shows.
+            let text = String::from_utf8_lossy(&bytes).into_owned();
             // A byte-order mark is no part of TOML, and Windows editors write one.
             files.push((name, text.strip_prefix('\u{feff}').map_or_else(|| text.clone(), str::to_owned)));
         }
@@ -149,15 +154,18 @@ pub fn parse<'i>(sources: &'i Sources, folder: Option<&Path>, diagnostics: &mut 
     let mut tables = Vec::new();
     for (file, source) in sources.iter() {
         let text: &'i str = &source.text;
-        let (table, errors) = DeTable::parse_recoverable(text);
-        let failed = !errors.is_empty();
-        for error in errors {
-            let end = text.len();
-            let span = error.span().unwrap_or(0..0);
-            let span = span.start.min(end)..span.end.min(end);
-            diagnostics.push(Diagnostic::error("syntax", file, span, error.message().to_owned()));
+        if let Some(at) = text.find('\u{fffd}') {
+            diagnostics.push(
+                Diagnostic::error("encoding", file, at..at + '\u{fffd}'.len_utf8(), "this is not UTF-8 text")
+                    .hint("save the file as UTF-8"),
+            );
+            document.unread = true;
+            continue;
         }
-        if failed {
+        let (table, errors) = DeTable::parse_recoverable(text);
+        if !errors.is_empty() {
+            syntax(&errors, file, source, diagnostics);
+            document.unread = true;
             continue;
         }
         let table = table.into_inner();
@@ -165,20 +173,51 @@ pub fn parse<'i>(sources: &'i Sources, folder: Option<&Path>, diagnostics: &mut 
         tables.push((file, source.name == GATEWAY_FILE, table));
     }
     if let Some((file, _, table)) = tables.iter_mut().find(|(_, gateway, _)| *gateway)
-        && let Some((_, value)) = take(table, "named-values")
-        && let DeValue::Table(values) = value.into_inner()
+        && let Some((key, value)) = take(table, "named-values")
     {
-        document.named = NamedValues::load(values, *file, folder, diagnostics);
+        match value.into_inner() {
+            DeValue::Table(values) => document.named = NamedValues::load(values, *file, folder, diagnostics),
+            _ => diagnostics.push(not_a_table("named-values", *file, key.span())),
+        }
     }
     for (file, gateway, mut table) in tables {
         document.named.substitute(&mut table, file, &sources.file(file).text, diagnostics);
         if gateway {
             read_gateway(&mut document, file, table, diagnostics);
-        } else if let Some(api) = read_api(file, table, diagnostics) {
-            document.apis.push(api);
+        } else {
+            read_api(&mut document, file, table, diagnostics);
         }
     }
     document
+}
+
+/// One mistake in the syntax often makes the parser stumble on over the following lines: of mistakes on neighbouring
+/// lines only the first is shown, unless a bracket that was never closed explains them all.
+fn syntax(errors: &[toml::de::Error], file: FileId, source: &SourceFile, diagnostics: &mut Diagnostics) {
+    let end = source.text.len();
+    let line = |span: &Range<usize>| source.position(span.start).0;
+    let mut groups: Vec<(Range<usize>, usize, String)> = Vec::new();
+    for error in errors {
+        let span = error.span().unwrap_or(0..0);
+        let span = span.start.min(end)..span.end.min(end);
+        let message = error.message().replace(", expected literal string", "").replace("basic string", "text");
+        match groups.last_mut() {
+            Some((_, last, first)) if line(&span) <= *last + 1 => {
+                *last = line(&span);
+                if message.starts_with("unclosed") {
+                    *first = message;
+                }
+            }
+            _ => groups.push((span.clone(), line(&span), message)),
+        }
+    }
+    for (span, _, message) in groups {
+        diagnostics.push(Diagnostic::error("syntax", file, span, message));
+    }
+}
+
+fn not_a_table(name: &str, file: FileId, span: Range<usize>) -> Diagnostic {
+    Diagnostic::error("wrong-type", file, span, format!("`{name}` is not a table")).hint(format!("write `[{name}]`"))
 }
 
 fn list_settings(out: &mut Vec<(String, String, Location)>, prefix: &str, table: &Table<'_>, file: FileId) {
@@ -220,52 +259,53 @@ fn read_gateway<'i>(document: &mut Document<'i>, file: FileId, mut table: Table<
         "outbound",
     ];
     document.gateway = Some(file);
-    document.scope = read_scope(&mut table, file, diagnostics);
+    document.scope = read_scope(&mut table, "", file, diagnostics);
     document.server = one(&mut table, "server", file, diagnostics).unwrap_or_default();
     document.store = one(&mut table, "store", file, diagnostics).unwrap_or_default();
     document.errors = one(&mut table, "errors", file, diagnostics).unwrap_or_default();
     document.telemetry = one(&mut table, "telemetry", file, diagnostics).unwrap_or_default();
-    document.backends = named(&mut table, "backends", file, diagnostics, read);
-    document.issuers = named(&mut table, "issuers", file, diagnostics, read);
-    document.subscriptions = named(&mut table, "subscriptions", file, diagnostics, read);
+    document.backends = named(&mut table, "backends", file, diagnostics, |table, file, place, diagnostics| {
+        read(&table, file, place, diagnostics)
+    });
+    document.issuers = named(&mut table, "issuers", file, diagnostics, |table, file, place, diagnostics| {
+        read(&table, file, place, diagnostics)
+    });
+    document.subscriptions =
+        named(&mut table, "subscriptions", file, diagnostics, |table, file, place, diagnostics| {
+            read(&table, file, place, diagnostics)
+        });
     document.products = named(&mut table, "products", file, diagnostics, |mut table, file, place, diagnostics| {
-        let scope = read_scope(&mut table, file, diagnostics);
-        read(table, file, place, diagnostics).map(|spec| ProductDocument { spec, scope })
+        let scope = read_scope(&mut table, "products.NAME.", file, diagnostics);
+        read(&table, file, place, diagnostics).map(|spec| ProductDocument { spec, scope })
     });
     document.fragments = named(&mut table, "fragments", file, diagnostics, |mut table, file, _, diagnostics| {
-        let policies = take(&mut table, "policies").map(|(_, value)| policies(value, file, diagnostics));
+        let policies = take(&mut table, "policies")
+            .map(|(_, value)| policies(value, "fragments.NAME.policies", file, diagnostics));
         unknown_keys(&table, file, &["policies"], diagnostics);
         Some(policies.unwrap_or_default())
     });
     take(&mut table, "named-values");
-    if table.keys().any(|key| matches!(key.get_ref().as_ref(), "api" | "operation")) {
-        let key = table.keys().find(|key| matches!(key.get_ref().as_ref(), "api" | "operation")).cloned();
-        if let Some(key) = key {
-            diagnostics.push(
-                Diagnostic::error(
-                    "unknown-key",
-                    file,
-                    key.span(),
-                    format!("`{}` does not belong into {GATEWAY_FILE}", key.get_ref()),
-                )
+    let misplaced = [take(&mut table, "api"), take(&mut table, "operation")];
+    if let Some((key, _)) = misplaced.into_iter().flatten().next() {
+        let text = format!("`{}` does not belong in {GATEWAY_FILE}", key.get_ref());
+        diagnostics.push(
+            Diagnostic::error("unknown-key", file, key.span(), text)
                 .hint("give the API a file of its own in the same folder"),
-            );
-            table.remove(&key);
-        }
+        );
     }
     unknown_keys(&table, file, &[&KEYS[..], &["on-error"]].concat(), diagnostics);
 }
 
-fn read_api<'i>(file: FileId, mut table: Table<'i>, diagnostics: &mut Diagnostics) -> Option<ApiDocument<'i>> {
-    let scope = read_scope(&mut table, file, diagnostics);
-    let api = take(&mut table, "api");
+fn read_api<'i>(document: &mut Document<'i>, file: FileId, mut table: Table<'i>, diagnostics: &mut Diagnostics) {
+    let scope = read_scope(&mut table, "", file, diagnostics);
+    let api = read_api_table(&mut table, file, diagnostics);
     let mut operations = Vec::new();
     if let Some((_, value)) = take(&mut table, "operation") {
         let span = value.span();
         match value.into_inner() {
             DeValue::Array(list) => {
                 for item in list {
-                    operations.extend(read_operation(item, file, diagnostics));
+                    operations.extend(read_operation(document, item, file, diagnostics));
                 }
             }
             _ => diagnostics.push(
@@ -275,46 +315,75 @@ fn read_api<'i>(file: FileId, mut table: Table<'i>, diagnostics: &mut Diagnostic
         }
     }
     unknown_keys(&table, file, &["api", "operation", "inbound", "backend", "outbound", "on-error"], diagnostics);
-    let Some((key, value)) = api else {
-        diagnostics.push(
-            Diagnostic::error("missing-key", file, 0..0, "this file has no `[api]` table")
-                .hint("each file beside gateway.toml describes one API"),
-        );
-        return None;
-    };
-    let DeValue::Table(api) = value.into_inner() else {
-        diagnostics
-            .push(Diagnostic::error("wrong-type", file, key.span(), "`api` is not a table").hint("write `[api]`"));
-        return None;
-    };
-    let spec: ApiSpec = read(api, file, &key.span(), diagnostics)?;
-    Some(ApiDocument { file, spec, scope, operations })
+    match api {
+        Some(spec) => document.apis.push(ApiDocument { file, spec, scope, operations }),
+        None => {
+            document.unread = true;
+            document.strays.push((file, "api", scope));
+            document.strays.extend(operations.into_iter().map(|operation| (file, "operation", operation.scope)));
+        }
+    }
 }
 
-fn read_operation<'i>(item: Value<'i>, file: FileId, diagnostics: &mut Diagnostics) -> Option<OperationDocument<'i>> {
+fn read_api_table(table: &mut Table<'_>, file: FileId, diagnostics: &mut Diagnostics) -> Option<ApiSpec> {
+    if let Some((key, value)) = take(table, "api") {
+        let DeValue::Table(api) = value.into_inner() else {
+            diagnostics.push(not_a_table("api", file, key.span()));
+            return None;
+        };
+        return read(&api, file, &key.span(), diagnostics);
+    }
+    let missing = |span| Diagnostic::error("missing-key", file, span, "this file has no `[api]` table");
+    // The keys of an API at the top of its file: the header was forgotten.
+    let own = ["name", "path", "hosts", "backend", "description", "version"];
+    let found = own.into_iter().filter_map(|name| take(table, name)).map(|(key, _)| key.span());
+    diagnostics.push(match found.min_by_key(|span| span.start) {
+        Some(first) => missing(first).hint("write `[api]` above this line"),
+        None => missing(0..0).hint("each file beside gateway.toml describes one API"),
+    });
+    None
+}
+
+fn read_operation<'i>(
+    document: &mut Document<'i>,
+    item: Value<'i>,
+    file: FileId,
+    diagnostics: &mut Diagnostics,
+) -> Option<OperationDocument<'i>> {
     let span = item.span();
     let DeValue::Table(mut table) = item.into_inner() else {
         diagnostics
             .push(Diagnostic::error("wrong-type", file, span, "an operation is a table").hint("write `[[operation]]`"));
         return None;
     };
-    let scope = read_scope(&mut table, file, diagnostics);
-    read(table, file, &span, diagnostics).map(|spec| OperationDocument { spec, scope })
+    let scope = read_scope(&mut table, "operation.", file, diagnostics);
+    match read(&table, file, &span, diagnostics) {
+        Some(spec) => Some(OperationDocument { spec, scope }),
+        None => {
+            document.strays.push((file, "operation", scope));
+            None
+        }
+    }
 }
 
-/// Takes the four sections out of a table.
-fn read_scope<'i>(table: &mut Table<'i>, file: FileId, diagnostics: &mut Diagnostics) -> ScopeDocument<'i> {
+/// Takes the four sections out of a table whose name in headers is `prefix`.
+fn read_scope<'i>(
+    table: &mut Table<'i>,
+    prefix: &str,
+    file: FileId,
+    diagnostics: &mut Diagnostics,
+) -> ScopeDocument<'i> {
     let mut section = |name: &str| match take(table, name) {
         // The name of a backend, written where its section goes: `[api]` has a key for it, and a policy chooses another.
         Some((key, value)) if name == "backend" && as_text(&value).is_some() => {
-            diagnostics.push(
-                Diagnostic::error("wrong-type", file, key.span(), "`backend` is a section here, not the name of a backend").hint(
-                    "name it in `[api]`; `policy = \"set-backend-service\"` with `backend = \"name\"` chooses another one",
-                ),
-            );
+            let text = "`backend` is a section here, not the name of a backend";
+            diagnostics.push(Diagnostic::error("wrong-type", file, key.span(), text).hint(
+                "name it in `[api]`; `policy = \"set-backend-service\"` with `backend = \"name\"` chooses another one",
+            ));
             Vec::new()
         }
-        found => found.map(|(_, value)| policies(value, file, diagnostics)).unwrap_or_default(),
+        Some((_, value)) => policies(value, &format!("{prefix}{name}"), file, diagnostics),
+        None => Vec::new(),
     };
     ScopeDocument {
         inbound: section("inbound"),
@@ -332,18 +401,15 @@ fn one<T: DeserializeOwned>(
 ) -> Option<T> {
     let (key, value) = take(table, name)?;
     match value.into_inner() {
-        DeValue::Table(inner) => read(inner, file, &key.span(), diagnostics),
+        DeValue::Table(inner) => read(&inner, file, &key.span(), diagnostics),
         _ => {
-            diagnostics.push(
-                Diagnostic::error("wrong-type", file, key.span(), format!("`{name}` is not a table"))
-                    .hint(format!("write `[{name}]`")),
-            );
+            diagnostics.push(not_a_table(name, file, key.span()));
             None
         }
     }
 }
 
-fn named<'i, T>(
+fn named<'i, T: Default>(
     table: &mut Table<'i>,
     name: &str,
     file: FileId,
@@ -364,9 +430,10 @@ fn named<'i, T>(
         let title = key.into_inner().into_owned();
         match value.into_inner() {
             DeValue::Table(body) => {
-                if let Some(spec) = make(body, file, &span, diagnostics) {
-                    entries.push(Entry { name: Spanned::new(span, title), spec });
-                }
+                let before = diagnostics.errors();
+                let spec = make(body, file, &span, diagnostics).unwrap_or_default();
+                let clean = diagnostics.errors() == before;
+                entries.push(Entry { name: Spanned::new(span, title), spec, clean });
             }
             _ => diagnostics.push(
                 Diagnostic::error("wrong-type", file, span, format!("`{title}` is not a table"))
@@ -387,13 +454,13 @@ fn unknown_keys(table: &Table<'_>, file: FileId, known: &[&str], diagnostics: &m
     }
 }
 
-/// A list of policy tables.
-pub fn policies<'i>(value: Value<'i>, file: FileId, diagnostics: &mut Diagnostics) -> Vec<RawPolicy<'i>> {
+/// A list of policy tables; `title` is its name in headers.
+fn policies<'i>(value: Value<'i>, title: &str, file: FileId, diagnostics: &mut Diagnostics) -> Vec<RawPolicy<'i>> {
     let span = value.span();
     let DeValue::Array(list) = value.into_inner() else {
         diagnostics.push(
-            Diagnostic::error("wrong-type", file, span, "a section is a list of policies")
-                .hint("write `[[inbound]]` with double brackets, and `policy = \"…\"` below it"),
+            Diagnostic::error("wrong-type", file, span, "expected a list of policies")
+                .hint(format!("write `[[{title}]]` with double brackets, and `policy = \"…\"` below it")),
         );
         return Vec::new();
     };
@@ -409,10 +476,12 @@ fn policy<'i>(item: Value<'i>, file: FileId, diagnostics: &mut Diagnostics) -> O
         return None;
     };
     let Some((_, name)) = take(&mut table, "policy") else {
-        diagnostics.push(
-            Diagnostic::error("missing-key", file, span, "missing key `policy`")
-                .hint("every policy names its kind: `policy = \"set-header\"`"),
-        );
+        let close = table.keys().find(|key| suggest(key.get_ref(), ["policy"]).is_some());
+        let (span, hint) = match close {
+            Some(key) => (key.span(), format!("did you mean `policy` instead of `{}`?", key.get_ref())),
+            None => (span, "every policy names its kind: `policy = \"set-header\"`".to_owned()),
+        };
+        diagnostics.push(Diagnostic::error("missing-key", file, span, "missing key `policy`").hint(hint));
         return None;
     };
     let Some(kind) = as_text(&name) else {
@@ -420,7 +489,13 @@ fn policy<'i>(item: Value<'i>, file: FileId, diagnostics: &mut Diagnostics) -> O
         return None;
     };
     let name = Spanned::new(name.span(), kind.to_owned());
-    let id = take(&mut table, "id").and_then(|(_, value)| as_text(&value).map(str::to_owned));
+    let id = take(&mut table, "id").and_then(|(_, value)| {
+        let id = as_text(&value).map(str::to_owned);
+        if id.is_none() {
+            diagnostics.push(Diagnostic::error("wrong-type", file, value.span(), "`id` is not text"));
+        }
+        id
+    });
     let mut nested = Vec::new();
     lift(&mut table, file, &mut nested, diagnostics);
     Some(RawPolicy { file, name, id, table, nested })
@@ -439,7 +514,7 @@ fn lift<'i>(table: &mut Table<'i>, file: FileId, nested: &mut Vec<Vec<RawPolicy<
                 if holds_policies {
                     let mark = DeValue::String(format!("{NESTED_MARK}{}", nested.len()).into());
                     let list = std::mem::replace(value.get_mut(), mark);
-                    nested.push(policies(Spanned::new(span, list), file, diagnostics));
+                    nested.push(policies(Spanned::new(span, list), "", file, diagnostics));
                 } else {
                     for item in list.iter_mut() {
                         if let DeValue::Table(inner) = item.get_mut() {

@@ -11,7 +11,7 @@ use toml::de::DeValue;
 
 use super::diagnostic::{Diagnostic, Diagnostics, suggest};
 use super::read::{Table, Value, as_text, read};
-use super::source::FileId;
+use super::source::{FileId, Location};
 
 /// A named value: plain text, or a table that says where the value comes from.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
@@ -32,6 +32,8 @@ pub struct NamedValue {
     pub value: String,
     /// Whether it came from the environment or a file, and so must not be shown.
     pub secret: bool,
+    /// Whether it could not be read, which has been reported.
+    pub broken: bool,
 }
 
 /// All named values of a configuration.
@@ -58,13 +60,14 @@ impl NamedValues {
             }
             let span = value.span();
             if let Some(text) = as_text(&value) {
-                if text.contains("{{") {
+                let broken = text.contains("{{");
+                if broken {
                     diagnostics.push(
                         Diagnostic::error("nested-named-value", file, span, "a named value cannot hold another one")
                             .hint("write the text out"),
                     );
                 }
-                values.insert(name, NamedValue { value: text.to_owned(), secret: false });
+                values.insert(name, NamedValue { value: text.to_owned(), secret: false, broken });
                 continue;
             }
             let DeValue::Table(inner) = value.into_inner() else {
@@ -79,16 +82,19 @@ impl NamedValues {
                 );
                 continue;
             };
-            let Some(spec) = read::<NamedValueSpec>(inner, file, &span, diagnostics) else { continue };
+            let Some(spec) = read::<NamedValueSpec>(&inner, file, &span, diagnostics) else {
+                values.insert(name, NamedValue { value: String::new(), secret: true, broken: true });
+                continue;
+            };
             match resolve(&spec, folder) {
-                Ok(value) => drop(values.insert(name, NamedValue { value, secret: true })),
+                Ok(value) => drop(values.insert(name, NamedValue { value, secret: true, broken: false })),
                 Err((message, hint)) => {
                     diagnostics.push(
                         Diagnostic::error("missing-secret", file, span, format!("named value `{name}`: {message}"))
                             .hint(hint),
                     );
                     // Known by name, so that each use does not become a second mistake.
-                    values.insert(name, NamedValue { value: String::new(), secret: true });
+                    values.insert(name, NamedValue { value: String::new(), secret: true, broken: true });
                 }
             }
         }
@@ -98,6 +104,15 @@ impl NamedValues {
     /// The names and values, sorted.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &NamedValue)> {
         self.0.iter().map(|(name, value)| (name.as_str(), value))
+    }
+
+    /// Takes the secrets out of a text that quotes a value they stand in.
+    pub fn redact(&self, text: &mut String) {
+        for (name, value) in self.iter().filter(|(_, value)| value.secret && !value.value.is_empty()) {
+            if text.contains(&value.value) {
+                *text = text.replace(&value.value, &format!("{{{{{name}}}}}"));
+            }
+        }
     }
 
     /// Puts the values in place of `{{name}}` in every text of a table.
@@ -145,12 +160,20 @@ impl NamedValues {
             let place = at.map_or_else(|| span.clone(), |at| at + 2..at + raw.len() - 2);
             searched = place.end.min(span.end);
             match self.0.get(name) {
-                Some(value) => out.push_str(&value.value),
-                None => diagnostics.push(
-                    Diagnostic::error("unknown-named-value", file, place, format!("unknown named value `{name}`"))
-                        .hint("define it under `[named-values]` in gateway.toml")
-                        .maybe_hint(suggest(name, self.0.keys().map(String::as_str))),
-                ),
+                Some(value) => {
+                    if value.broken {
+                        diagnostics.distrust(Location { file, span: span.clone() });
+                    }
+                    out.push_str(&value.value);
+                }
+                None => {
+                    diagnostics.distrust(Location { file, span: span.clone() });
+                    diagnostics.push(
+                        Diagnostic::error("unknown-named-value", file, place, format!("unknown named value `{name}`"))
+                            .hint("define it under `[named-values]` in gateway.toml")
+                            .maybe_hint(suggest(name, self.0.keys().map(String::as_str))),
+                    );
+                }
             }
             rest = &rest[close + 2..];
         }

@@ -7,9 +7,9 @@ use std::ops::Range;
 
 use serde::de::DeserializeOwned;
 use toml::Spanned;
-use toml::de::{DeTable, DeValue, ValueDeserializer};
+use toml::de::{DeArray, DeTable, DeValue, ValueDeserializer};
 
-use super::diagnostic::{Diagnostic, Diagnostics, one_of, suggest};
+use super::diagnostic::{Diagnostic, Diagnostics, closest, one_of, suggest};
 use super::source::FileId;
 
 /// A TOML table with the place of every key and value.
@@ -21,49 +21,86 @@ pub type Value<'i> = Spanned<DeValue<'i>>;
 /// Reads `T` from a table. `place` is where a missing key is reported. Mistakes go to `diagnostics`; the answer is
 /// there only when there was none.
 pub fn read<T: DeserializeOwned>(
-    table: Table<'_>,
+    table: &Table<'_>,
     file: FileId,
     place: &Range<usize>,
     diagnostics: &mut Diagnostics,
 ) -> Option<T> {
-    let mut table = table;
-    let mut removed: Vec<String> = Vec::new();
-    let mut clean = true;
+    let before = diagnostics.errors();
+    read_what_is_right(table, file, place, diagnostics).filter(|_| diagnostics.errors() == before)
+}
+
+/// Reads `T` from a table without the keys that are wrong, so that what else is wrong can be found; the mistakes go to
+/// `diagnostics`. No answer when a key is missing that is needed.
+pub fn read_what_is_right<T: DeserializeOwned>(
+    table: &Table<'_>,
+    file: FileId,
+    place: &Range<usize>,
+    diagnostics: &mut Diagnostics,
+) -> Option<T> {
+    // serde takes what it reads; without a mistake the table is copied once.
+    let read =
+        |table: Table<'_>| T::deserialize(ValueDeserializer::from(Spanned::new(place.clone(), DeValue::Table(table))));
+    let mut error = match read(table.clone()) {
+        Ok(value) => return Some(value),
+        Err(error) => error,
+    };
+    let mut table = table.clone();
+    // Keys that are missing because their mistakes have been reported: taken out, or meant by a key that was.
+    let mut accounted: Vec<String> = Vec::new();
     loop {
-        let spanned = Spanned::new(place.clone(), DeValue::Table(table.clone()));
-        let error = match T::deserialize(ValueDeserializer::from(spanned)) {
-            Ok(value) => return clean.then_some(value),
+        let span = error.span().unwrap_or_else(|| place.clone());
+        let message = error.message();
+        let missing = message.strip_prefix("missing field `").and_then(|rest| rest.split('`').next());
+        if missing.is_none_or(|key| !accounted.iter().any(|gone| gone == key)) {
+            diagnostics.push(explain(message, file, span.clone()));
+        }
+        if let Some(rest) = message.strip_prefix("unknown field ") {
+            let names: Vec<&str> = rest.split('`').skip(1).step_by(2).collect();
+            let meant = names.split_first().and_then(|(found, known)| closest(found, known.iter().copied()));
+            accounted.extend(meant.map(str::to_owned));
+        }
+        accounted.push(take_out(&mut table, &span)?);
+        error = match read(table.clone()) {
+            Ok(value) => return Some(value),
             Err(error) => error,
         };
-        let span = error.span().unwrap_or_else(|| place.clone());
-        let missing = error.message().strip_prefix("missing field `").and_then(|rest| rest.split('`').next());
-        match missing {
-            Some(key) if removed.iter().any(|gone| gone == key) => return None,
-            _ => diagnostics.push(explain(error.message(), file, span.clone())),
-        }
-        clean = false;
-        match take_out(&mut table, &span) {
-            Some(key) => removed.push(key),
-            None => return None,
-        }
     }
 }
 
-/// Removes the key or the value that stands at `span`; answers the key of the top table that was touched.
+/// Removes the key or the value that stands at `span`; answers the key that was removed. The place of a table under a
+/// header of its own is only the header, so every table is searched.
 fn take_out(table: &mut Table<'_>, span: &Range<usize>) -> Option<String> {
     let within = |outer: Range<usize>| outer.start <= span.start && span.end <= outer.end;
-    let hit =
-        table.iter().find(|(key, value)| key.span() == *span || within(value.span())).map(|(key, _)| key.clone())?;
-    let name = hit.get_ref().to_string();
-    if hit.span() != *span
-        && let Some(value) = table.get_mut(&hit)
-        && let DeValue::Table(inner) = value.get_mut()
-        && take_out(inner, span).is_some()
-    {
-        return Some(name);
+    let mut found = table.keys().find(|key| key.span() == *span).cloned();
+    if found.is_none() {
+        // A list of tables stands where its first table stands: what is inside comes first.
+        if let Some(name) = table.iter_mut().find_map(|(_, value)| take_out_of(value, span)) {
+            return Some(name);
+        }
+        found = table.iter().find(|(_, value)| within(value.span())).map(|(key, _)| key.clone());
     }
-    table.remove(&hit);
-    Some(name)
+    let key = found?;
+    table.remove(&key);
+    Some(key.into_inner().into_owned())
+}
+
+fn take_out_of(value: &mut Value<'_>, span: &Range<usize>) -> Option<String> {
+    match value.get_mut() {
+        DeValue::Table(inner) => take_out(inner, span),
+        DeValue::Array(list) => {
+            if list.iter().any(|item| item.span() == *span) {
+                for item in std::mem::replace(list, DeArray::new()) {
+                    if item.span() != *span {
+                        list.push(item);
+                    }
+                }
+                return Some(String::new());
+            }
+            list.iter_mut().find_map(|item| take_out_of(item, span))
+        }
+        _ => None,
+    }
 }
 
 /// serde's and toml's wording, in ours.
@@ -123,6 +160,7 @@ fn toml_words(text: &str) -> String {
         "a nonzero u32" | "a nonzero u64" | "a nonzero usize" | "a nonzero u16" => "an integer of 1 or more",
         "f64" => "a number",
         "a boolean" => "`true` or `false`",
+        "a string" => "text",
         "a sequence" => "a list",
         "sequence" => "a list",
         "map" => "a table",
@@ -130,10 +168,17 @@ fn toml_words(text: &str) -> String {
         other if other.starts_with("struct ") => "a table",
         other => other,
     };
-    match text.strip_prefix("string \"") {
-        Some(rest) => format!("the text \"{rest}"),
-        None => text.to_owned(),
+    for (rust, toml) in [
+        ("string \"", "the text \""),
+        ("integer `", "the integer `"),
+        ("floating point `", "the number `"),
+        ("boolean `", "`"),
+    ] {
+        if let Some(rest) = text.strip_prefix(rust) {
+            return format!("{toml}{rest}");
+        }
     }
+    text.to_owned()
 }
 
 /// Takes a key out of a table, with its value.

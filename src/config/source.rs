@@ -50,6 +50,36 @@ impl Sources {
         (0u32..).map(FileId).zip(&self.0)
     }
 
+    /// The place in the file of a stretch of a text value. `span` is the whole value, quotes included; `value` is what it
+    /// became. Exact where the text around the stretch stands as written; the whole value where escapes or named values
+    /// hide it.
+    pub fn inside(&self, file: FileId, span: &Range<usize>, value: &str, stretch: &Range<usize>) -> Range<usize> {
+        let raw = self.file(file).text.get(span.clone()).unwrap_or_default();
+        let quotes =
+            ["\"\"\"", "'''", "\"", "'"].into_iter().find(|quotes| raw.starts_with(quotes)).unwrap_or_default();
+        let inner = raw.get(quotes.len()..raw.len().saturating_sub(quotes.len())).unwrap_or_default();
+        // A line break right behind the opening quotes is no part of the text (TOML 1.0, strings).
+        let first = if quotes.len() == 3 {
+            inner.len() - inner.trim_start_matches('\r').trim_start_matches('\n').len()
+        } else {
+            0
+        };
+        let first = if inner.starts_with("\r\n") { 2 } else { first.min(1) };
+        let inner = inner.get(first..).unwrap_or_default();
+        let text = value.get(stretch.clone()).unwrap_or_default();
+        let before = value.get(..stretch.end).filter(|head| inner.starts_with(head)).map(|_| stretch.start);
+        let after =
+            || value.get(stretch.start..).filter(|tail| inner.ends_with(tail)).map(|tail| inner.len() - tail.len());
+        let only = || inner.find(text).filter(|at| !text.is_empty() && inner.rfind(text) == Some(*at));
+        match before.or_else(after).or_else(only) {
+            Some(at) => {
+                let start = span.start + quotes.len() + first + at;
+                start..start + text.len().max(1)
+            }
+            None => span.clone(),
+        }
+    }
+
     /// `file:line` of a location, for logs and traces.
     pub fn place(&self, location: &Location) -> String {
         let file = self.file(location.file);

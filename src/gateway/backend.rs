@@ -341,8 +341,13 @@ fn target(url: &At<String>, settings: &EndpointSettings, shared: &Shared) -> Res
     };
     let form = || Some("`https://host/path`, or `sample:/v1` for the built-in sample backend".to_owned());
     let uri: Uri = text.parse().map_err(|error| fail(format!("`{}` is not a URL: {error}", url.value), form()))?;
+    if uri.authority().is_some_and(|authority| authority.as_str().contains('@')) {
+        let hint = "set the header `authorization` with a `set-header` policy, from a named value".to_owned();
+        return Err(fail("a backend's URL holds no user name and password".to_owned(), Some(hint)));
+    }
     let endpoint = shared.endpoints.endpoint(&uri, settings.clone()).map_err(|error| {
-        let hint = uri.scheme_str().and_then(|scheme| suggest(scheme, ["http", "https"])).or_else(form);
+        let scheme = uri.scheme_str().filter(|scheme| !matches!(*scheme, "http" | "https"));
+        let hint = scheme.and_then(|scheme| suggest(scheme, ["http", "https"])).or_else(form);
         fail(format!("`{}` is not the URL of a backend: {error}", url.value), hint)
     })?;
     Ok(Target::new(endpoint))

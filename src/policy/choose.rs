@@ -65,10 +65,13 @@ impl Policy for Choose {
         }
         let mut branches = Vec::with_capacity(self.when.len());
         for (index, when) in self.when.iter().enumerate() {
-            let condition = Condition::compile(&when.condition, cx)?;
-            branches.push((condition, cx.steps(&when.policies, &format!("when[{}]", index + 1))));
+            let condition = Condition::compile(&when.condition, cx);
+            let condition = cx.note(condition);
+            let steps = cx.steps(&when.policies, &format!("when[{}]", index + 1));
+            branches.push(condition.map(|condition| (condition, steps)));
         }
         let otherwise = cx.steps(&self.otherwise, "otherwise");
+        let branches = branches.into_iter().collect::<Result<Vec<_>, _>>()?;
         Ok(first_of(branches, otherwise, cx))
     }
 }

@@ -164,8 +164,8 @@ pub fn schema(file: File) -> Value {
     for section in Section::ALL {
         let title = section.as_str();
         let choice = json!({ "anyOf": [reference("base-policy"), reference(&format!("{title}-step"))] });
-        defs.insert(title.to_owned(), list(choice));
-        defs.insert(format!("global-{title}"), list(reference(&format!("{title}-step"))));
+        defs.insert(title.to_owned(), list(&choice));
+        defs.insert(format!("global-{title}"), list(&reference(&format!("{title}-step"))));
     }
     defs.insert("gateway-file".into(), gateway_file(&mut generator));
     defs.insert("api-file".into(), api_file(&mut generator));
@@ -196,16 +196,16 @@ fn reference(name: &str) -> Value {
     json!({ "$ref": format!("#/$defs/{name}") })
 }
 
-fn list(item: Value) -> Value {
+fn list(item: &Value) -> Value {
     json!({ "type": "array", "items": item })
 }
 
-fn closed(properties: Map<String, Value>, required: &[&str]) -> Value {
+fn closed(properties: &Map<String, Value>, required: &[&str]) -> Value {
     json!({ "type": "object", "properties": properties, "required": required, "additionalProperties": false })
 }
 
 /// A table of tables with names of the author's choice.
-fn named(description: &str, item: Value) -> Value {
+fn named(description: &str, item: &Value) -> Value {
     json!({ "description": description, "type": "object", "additionalProperties": item })
 }
 
@@ -229,20 +229,22 @@ fn gateway_file(generator: &mut SchemaGenerator) -> Value {
     add("errors", describe::<ErrorsSpec>(generator));
     add("telemetry", describe::<TelemetrySpec>(generator));
     let value = json!({ "anyOf": [{ "type": "string" }, describe::<NamedValueSpec>(generator)] });
-    add("named-values", named("Values that `{{name}}` stands for in any text of the folder.", value));
-    add("backends", named("Named targets.", describe::<BackendSpec>(generator)));
-    add("issuers", named("Where the keys of token issuers come from.", describe::<IssuerSpec>(generator)));
+    add("named-values", named("Values that `{{name}}` stands for in any text of the folder.", &value));
+    add("backends", named("Named targets.", &describe::<BackendSpec>(generator)));
+    add("issuers", named("Where the keys of token issuers come from.", &describe::<IssuerSpec>(generator)));
     let product = with_sections(describe::<ProductSpec>(generator), "");
-    add("products", named("APIs that are granted together.", product));
-    add("subscriptions", named("Grants, and the keys they are used with.", describe::<SubscriptionSpec>(generator)));
-    let fragment = Map::from_iter([("policies".to_owned(), list(reference("fragment-step")))]);
-    add("fragments", named("Lists of policies to include by name.", closed(fragment, &[])));
-    with_sections(closed(properties, &[]), "global-")
+    add("products", named("APIs that are granted together.", &product));
+    add("subscriptions", named("Grants, and the keys they are used with.", &describe::<SubscriptionSpec>(generator)));
+    let fragment = Map::from_iter([("policies".to_owned(), list(&reference("fragment-step")))]);
+    add("fragments", named("Lists of policies to include by name.", &closed(&fragment, &[])));
+    with_sections(closed(&properties, &[]), "global-")
 }
 
 fn api_file(generator: &mut SchemaGenerator) -> Value {
     let operation = with_sections(describe::<OperationSpec>(generator), "");
-    let properties =
-        Map::from_iter([("api".to_owned(), describe::<ApiSpec>(generator)), ("operation".to_owned(), list(operation))]);
-    with_sections(closed(properties, &["api"]), "")
+    let properties = Map::from_iter([
+        ("api".to_owned(), describe::<ApiSpec>(generator)),
+        ("operation".to_owned(), list(&operation)),
+    ]);
+    with_sections(closed(&properties, &["api"]), "")
 }

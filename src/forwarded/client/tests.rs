@@ -1,3 +1,5 @@
+//! Which address a request comes from, proxy by proxy.
+
 use super::*;
 
 fn forwarding(fields: Fields) -> Forwarding {

@@ -1,3 +1,5 @@
+//! Requests to operations, by host, path, version and method.
+
 use super::*;
 use crate::routing::{BasePath, Build, Conflict, HostPattern, Overlap, Version};
 use http::{HeaderName, HeaderValue};

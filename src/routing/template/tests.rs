@@ -1,3 +1,5 @@
+//! Templates that are read and templates that are refused.
+
 use super::*;
 
 #[test]

@@ -1,3 +1,5 @@
+//! What an admission may refuse.
+
 use super::*;
 
 struct Case {
