@@ -22,11 +22,11 @@ mod set_method;
 mod set_query_parameter;
 mod set_status;
 mod set_variable;
+#[cfg(test)]
 mod tests;
 mod timeout;
 mod validate_jwt;
 mod value;
-#[cfg(test)]
 
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::de::DeserializeOwned;
