@@ -206,8 +206,8 @@ fn check_fragments<'i>(
             );
             let scope = ScopeId::new("fragment", &format!("fragment:{name}"));
             let may_stand = |section: &Section| {
-                let kinds = entry.spec.iter().filter_map(|raw| Kind::find(raw.name.get_ref()));
-                kinds.fold(true, |all, kind| all && kind.sections.contains(*section))
+                let mut kinds = entry.spec.iter().filter_map(|raw| Kind::find(raw.name.get_ref()));
+                kinds.all(|kind| kind.sections.contains(*section))
             };
             let section = Section::ALL.into_iter().find(may_stand).unwrap_or(Section::Inbound);
             let mut cx =
