@@ -26,6 +26,7 @@ use crate::config::{At, Diagnostic, Diagnostics};
 use crate::gateway::{Api, Backend, Gateway, Operation, Product};
 use crate::limit;
 use crate::pipeline::Pipeline;
+use crate::policy::{Kind, Section};
 use scope::{Fragments, ScopeItems, Setting};
 
 /// Where a configuration comes from.
@@ -191,8 +192,8 @@ fn build(
     Some((gateway, world.limits))
 }
 
-/// A fragment that nobody includes is compiled all the same, so that its mistakes are found; in inbound, where most
-/// policies may stand.
+/// A fragment that nobody includes is compiled all the same, so that its mistakes are found; in the first section where all
+/// of its policies may stand.
 fn check_fragments<'i>(
     document: &Document<'i>,
     file: FileId,
@@ -212,15 +213,13 @@ fn check_fragments<'i>(
                 .hint("`policy = \"include-fragment\"` includes it"),
             );
             let scope = ScopeId::new("fragment", &format!("fragment:{name}"));
-            let mut cx = CompileCx::new(
-                setting.world,
-                setting.sources,
-                diagnostics,
-                setting.fragments,
-                crate::policy::Section::Inbound,
-                scope,
-                file,
-            );
+            let may_stand = |section: &Section| {
+                let mut kinds = entry.spec.iter().filter_map(|raw| Kind::find(raw.name.get_ref()));
+                kinds.all(|kind| kind.sections.contains(*section))
+            };
+            let section = Section::ALL.into_iter().find(may_stand).unwrap_or(Section::Inbound);
+            let mut cx =
+                CompileCx::new(setting.world, setting.sources, diagnostics, setting.fragments, section, scope, file);
             cx.section(&entry.spec);
         }
     }
