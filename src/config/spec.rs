@@ -152,8 +152,6 @@ pub struct TelemetrySpec {
     pub log_level: LogLevel,
     /// The process log's form. Default `human`.
     pub log_format: LogFormat,
-    /// Operations with metrics of their own; the rest share the label `other`. Default 10000.
-    pub max_operations: Option<NonZeroUsize>,
 }
 
 /// Forms of the access log.
