@@ -1,5 +1,6 @@
 //! The one place where an error becomes HTTP, and where on-error runs.
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::sync::Arc;
 
@@ -67,11 +68,14 @@ fn log(fault: &Fault, exchange: &Exchange) {
 
 /// The error response before on-error.
 pub fn answer(fault: &Fault, exchange: &Exchange) -> Response<Body> {
-    let message = fault.public.as_deref().unwrap_or(&fault.message);
+    let message = match &fault.public {
+        Some(public) => Cow::Borrowed(&**public),
+        None => sentence(&fault.message),
+    };
     let id = exchange.request_id.to_str().unwrap_or_default();
     let host = exchange.authority();
     let (body, kind) =
-        error_body(exchange.gateway.settings.error_format, fault.status, fault.reason, message, id, host);
+        error_body(exchange.gateway.settings.error_format, fault.status, fault.reason, &message, id, host);
     let mut response = Response::new(Body::from(body));
     *response.status_mut() = fault.status;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
@@ -82,6 +86,16 @@ pub fn answer(fault: &Fault, exchange: &Exchange) -> Response<Body> {
         response.extensions_mut().insert(hyper::ext::ReasonPhrase::from_static(phrase.as_bytes()));
     }
     response
+}
+
+/// A message of the log as the caller reads it: with a capital and a full stop.
+fn sentence(message: &str) -> Cow<'_, str> {
+    let Some(first) = message.chars().next() else { return Cow::Borrowed(message) };
+    if !first.is_lowercase() && message.ends_with('.') {
+        return Cow::Borrowed(message);
+    }
+    let stop = if message.ends_with('.') { "" } else { "." };
+    Cow::Owned(format!("{}{}{stop}", first.to_uppercase(), &message[first.len_utf8()..]))
 }
 
 /// The bytes of an error in one of the forms, and their content type.
