@@ -24,6 +24,8 @@ pub const CODES: &[(&str, &str)] = &[
     ("duplicate-operation", "Two operations of an API have the same name."),
     ("encoding", "A file is not UTF-8 text."),
     ("host-bits", "A network is not written by its first address (a warning)."),
+    ("limit-memory", "A rate limit may take much memory for each key (a warning)."),
+    ("limits-contradict", "A rate limit is never reached, because another one beside it is stricter (a warning)."),
     ("lowercase-method", "A method is written in lower case, and methods are case-sensitive (a warning)."),
     ("misplaced-base", "`base` stands where there is no broader scope to run."),
     ("missing-file", "The folder has no gateway.toml."),
@@ -83,10 +85,14 @@ mod tests {
             assert!(meaning.ends_with('.'), "`{code}` has a sentence");
             assert!(text.matches(&format!("\"{code}\"")).count() > 1, "`{code}` is reported somewhere");
         }
-        let starts = ["Diagnostic::error(", "Diagnostic::warning(", "Diagnostic::global(", ".code(", "code: "];
+        let starts =
+            ["Diagnostic::error(", "Diagnostic::warning(", "Diagnostic::global(", ".code(", "code: ", "cx.warn("];
         for start in starts {
             for (at, _) in text.match_indices(start) {
                 let rest = text[at + start.len()..].trim_start();
+                // `warn` takes the field before the code.
+                let rest =
+                    if start == "cx.warn(" { rest.split_once(", ").map_or(rest, |(_, rest)| rest) } else { rest };
                 let Some(code) = rest.strip_prefix('"').and_then(|rest| rest.split('"').next()) else { continue };
                 let is_code = code.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-') && !code.is_empty();
                 assert!(!is_code || CODES.iter().any(|(known, _)| *known == code), "`{code}` is not in the list");

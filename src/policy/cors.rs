@@ -67,34 +67,46 @@ impl Policy for Cors {
 
     fn compile(self, cx: &mut CompileCx<'_, '_>) -> Result<Step, CompileError> {
         let credentials = self.allow_credentials.as_ref().is_some_and(|allow| allow.value);
-        let origins = origins(&self.allowed_origins)?;
-        if let (Origins::Any, true, Some(field)) = (&origins, credentials, &self.allow_credentials) {
-            return Err(CompileError::at(field, "credentials cannot be allowed to every origin")
-                .hint("list the origins: with `*`, any page could act with its visitor's cookies"));
-        }
+        let origins = match (origins(&self.allowed_origins), credentials, &self.allow_credentials) {
+            (Ok(Origins::Any), true, Some(field)) => {
+                Err(CompileError::at(field, "credentials cannot be allowed to every origin")
+                    .hint("list the origins: with `*`, any page could act with its visitor's cookies"))
+            }
+            (origins, ..) => origins,
+        };
+        let origins = cx.note(origins);
         let methods = match &self.allowed_methods {
-            None => Allowed::List(HeaderValue::from_static("GET, POST")),
+            None => Ok(Allowed::List(HeaderValue::from_static("GET, POST"))),
             Some(list) => Allowed::compile(list, |text| {
                 Method::from_bytes(text.as_bytes()).map(drop).map_err(|_| {
                     CompileError::at(text, format!("`{}` cannot be a method", text.value)).hint("for example `GET`")
                 })
-            })?
-            .ok_or_else(|| CompileError::at(list, "no method is allowed").hint("leave it out for `GET` and `POST`"))?,
+            })
+            .and_then(|allowed| {
+                allowed.ok_or_else(|| {
+                    CompileError::at(list, "no method is allowed").hint("leave it out for `GET` and `POST`")
+                })
+            }),
         };
-        let headers = Allowed::compile(&self.allowed_headers, |text| cx.header_name(text).map(drop))?;
-        let expose = match Allowed::compile(&self.expose_headers, |text| cx.header_name(text).map(drop))? {
+        let methods = cx.note(methods);
+        let headers = Allowed::compile(&self.allowed_headers, |text| cx.header_name(text).map(drop));
+        let headers = cx.note(headers);
+        let max_age = match &self.preflight_result_max_age {
+            Some(age) if age.0.subsec_nanos() != 0 => {
+                Err(CompileError::at(age, "the age is counted in whole seconds").hint("for example `10m`"))
+            }
+            Some(age) if !age.0.is_zero() => Ok(Some(HeaderValue::from(age.0.as_secs()))),
+            _ => Ok(None),
+        };
+        let max_age = cx.note(max_age);
+        let expose = Allowed::compile(&self.expose_headers, |text| cx.header_name(text).map(drop));
+        let expose = match cx.note(expose)? {
             Some(Allowed::List(list)) => Some(list),
             Some(Allowed::Any) => Some(HeaderValue::from_static("*")),
             None => None,
         };
-        let max_age = match &self.preflight_result_max_age {
-            Some(age) if age.0.subsec_nanos() != 0 => {
-                return Err(CompileError::at(age, "the age is counted in whole seconds").hint("for example `10m`"));
-            }
-            Some(age) if !age.0.is_zero() => Some(HeaderValue::from(age.0.as_secs())),
-            _ => None,
-        };
         let terminate = self.terminate_unmatched_request.unwrap_or(true);
+        let (origins, methods, headers, max_age) = (origins?, methods?, headers?, max_age?);
         Ok(Step::sync(Compiled { origins, methods, headers, expose, credentials, max_age, terminate }))
     }
 }

@@ -21,7 +21,7 @@ use crate::pipeline::Step;
 /// policy   = "include-fragment"
 /// fragment = "tenant-headers"
 ///
-/// [[fragments.tenant-headers.policies]]
+/// [[fragments.tenant-headers.policies]]   # in gateway.toml
 /// policy = "set-header"
 /// name   = "x-tenant"
 /// value  = "@claims('tid')"

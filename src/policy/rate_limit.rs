@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv6Addr};
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::header::RETRY_AFTER;
 use http::{HeaderName, HeaderValue, StatusCode};
@@ -60,7 +61,7 @@ pub struct RateLimit {
     on_missing_key: OnMissingKey,
     /// How many keys are held at most. A key is let go only when it has its full allowance again. Default 100000.
     max_keys: Option<NonZeroUsize>,
-    /// What happens to a request with a new key when `max_keys` are held and none can be let go. Default `reject`.
+    /// What happens to a request with a new key when `max-keys` are held and none can be let go. Default `reject`.
     #[serde(default)]
     on_overflow: OnOverflow,
     /// The header that tells a limited caller how many seconds to wait. Default `Retry-After`.
@@ -122,20 +123,22 @@ impl Policy for RateLimit {
     const SECTIONS: Sections = Sections::INBOUND;
 
     fn compile(self, cx: &mut CompileCx<'_, '_>) -> Result<Step, CompileError> {
-        let (calls, period) = (self.calls.value, self.period.value.0);
-        if period.is_zero() {
-            return Err(CompileError::at(&self.period, "a period of zero limits nothing").hint("for example `1m`"));
-        }
-        let algorithm = match (self.algorithm, &self.burst) {
-            (Algorithm::SlidingWindow, None) => limit::Algorithm::SlidingWindow,
-            (Algorithm::SlidingWindow, Some(burst)) => {
-                return Err(CompileError::at(burst, "a sliding window has no burst")
-                    .hint("`algorithm = \"token-bucket\"`, or leave `burst` out"));
-            }
-            (Algorithm::TokenBucket, burst) => {
-                limit::Algorithm::TokenBucket { burst: burst.as_ref().map_or(calls, |burst| burst.value) }
-            }
+        let calls = self.calls.value;
+        let period = cx.note(self.period());
+        let algorithm = cx.note(self.algorithm());
+        let key = match &self.key {
+            None => Ok(Key::Caller),
+            Some(text) => cx.expression(text).map(Key::Expression),
         };
+        let key = cx.note(key);
+        let mut header = |name: &Option<At<String>>| {
+            let name = name.as_ref().map(|name| cx.header_name(name)).transpose();
+            cx.note(name)
+        };
+        let retry_after_header = header(&self.retry_after_header);
+        let remaining_header = header(&self.remaining_calls_header);
+        let total_header = header(&self.total_calls_header);
+        let (period, algorithm) = (period?, algorithm?);
         if self.algorithm == Algorithm::SlidingWindow && calls.get() > MANY_CALLS {
             let message =
                 format!("each busy key takes up to {} MiB of memory", u64::from(calls.get()) * 16 / (1 << 20));
@@ -144,10 +147,6 @@ impl Policy for RateLimit {
         if self.algorithm == Algorithm::SlidingWindow {
             self.check_siblings(cx);
         }
-        let key = match &self.key {
-            None => Key::Caller,
-            Some(text) => Key::Expression(cx.expression(text)?),
-        };
         let settings = limit::Settings {
             algorithm,
             calls,
@@ -158,14 +157,13 @@ impl Policy for RateLimit {
                 OnOverflow::Admit => limit::Overflow::Admit,
             },
         };
-        let header = |name: &Option<At<String>>| name.as_ref().map(|name| cx.header_name(name)).transpose();
         let id = cx.state_id();
         Ok(Step::sync(Compiled {
-            key,
+            key: key?,
             on_missing_key: self.on_missing_key,
-            retry_after_header: header(&self.retry_after_header)?.unwrap_or(RETRY_AFTER),
-            remaining_header: header(&self.remaining_calls_header)?,
-            total_header: header(&self.total_calls_header)?,
+            retry_after_header: retry_after_header?.unwrap_or(RETRY_AFTER),
+            remaining_header: remaining_header?,
+            total_header: total_header?,
             retry_after_variable: self.retry_after_variable.map(Into::into),
             remaining_variable: self.remaining_calls_variable.map(Into::into),
             metrics: cx.world.shared.metrics.limit(&id),
@@ -175,6 +173,26 @@ impl Policy for RateLimit {
 }
 
 impl RateLimit {
+    fn period(&self) -> Result<Duration, CompileError> {
+        let period = self.period.value.0;
+        if period.is_zero() {
+            return Err(CompileError::at(&self.period, "a period of zero limits nothing").hint("for example `1m`"));
+        }
+        Ok(period)
+    }
+
+    fn algorithm(&self) -> Result<limit::Algorithm, CompileError> {
+        match (self.algorithm, &self.burst) {
+            (Algorithm::SlidingWindow, None) => Ok(limit::Algorithm::SlidingWindow),
+            (Algorithm::SlidingWindow, Some(burst)) => Err(CompileError::at(burst, "a sliding window has no burst")
+                .hint("`algorithm = \"token-bucket\"`, or leave `burst` out")),
+            (Algorithm::TokenBucket, burst) => {
+                let burst = burst.as_ref().map_or(self.calls.value, |burst| burst.value);
+                Ok(limit::Algorithm::TokenBucket { burst })
+            }
+        }
+    }
+
     /// Warns when a limit beside this one makes one of the two pointless: a longer window with fewer or as many calls.
     fn check_siblings(&self, cx: &mut CompileCx<'_, '_>) {
         let list = cx.origin.path.rsplit_once('/').map_or("", |(list, _)| list).to_owned();

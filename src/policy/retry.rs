@@ -113,28 +113,30 @@ impl Policy for Retry {
     // A layer, because it repeats everything after it.
     fn compile(self, cx: &mut CompileCx<'_, '_>) -> Result<Step, CompileError> {
         let retries = match &self.retries {
-            None => 2,
-            Some(retries) if (1..=50).contains(&retries.value) => retries.value,
-            Some(retries) => {
-                return Err(CompileError::at(retries, format!("{} is not a number of retries", retries.value))
-                    .hint("1 to 50, as in Azure API Management; leave the policy out for none"));
-            }
+            None => Ok(2),
+            Some(retries) if (1..=50).contains(&retries.value) => Ok(retries.value),
+            Some(retries) => Err(CompileError::at(retries, format!("{} is not a number of retries", retries.value))
+                .hint("1 to 50, as in Azure API Management; leave the policy out for none")),
         };
         let percent = match &self.budget.percent {
-            None => 20,
-            Some(percent) if percent.value <= 5_000 => percent.value,
-            Some(percent) => {
-                return Err(CompileError::at(percent, format!("{} is too much of a budget", percent.value))
-                    .hint("0 to 5000 retries for each 100 requests"));
-            }
+            None => Ok(20),
+            Some(percent) if percent.value <= 5_000 => Ok(percent.value),
+            Some(percent) => Err(CompileError::at(percent, format!("{} is too much of a budget", percent.value))
+                .hint("0 to 5000 retries for each 100 requests")),
         };
+        let (retries, percent) = (cx.note(retries), cx.note(percent));
+        let backoff = cx.note(self.backoff());
+        let per_try = cx.note(self.per_try_timeout.as_ref().map(positive).transpose());
+        let judge = self.judge(cx);
+        let judge = cx.note(judge)?;
+        let percent = percent?;
         let floor = self.budget.floor.unwrap_or(10);
         let settings = Settings {
-            retries,
-            backoff: self.backoff()?,
+            retries: retries?,
+            backoff: backoff?,
             first_fast: self.first_fast_retry,
             any_method: self.any_method,
-            per_try: self.per_try_timeout.as_ref().map(positive).transpose()?,
+            per_try: per_try?,
             // The verdict bounds what a backend may ask for; the backoff is the author's own word.
             longest_wait: Duration::MAX,
             budget: Some(cx.world.shared.budgets.get(format!("{} {percent} {floor}", cx.state_id()), || {
@@ -142,7 +144,6 @@ impl Policy for Retry {
             })),
             ..Settings::default()
         };
-        let judge = self.judge(cx)?;
         let keep_head = cx.needs.contains(Needs::REQUEST_HEAD);
         let policy = Compiled {
             judge,

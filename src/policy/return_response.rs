@@ -59,28 +59,40 @@ impl Policy for ReturnResponse {
 
     fn compile(self, cx: &mut CompileCx<'_, '_>) -> Result<Step, CompileError> {
         let status = match &self.status {
-            Some(status) => StatusValue::compile(status, cx)?,
-            None => StatusValue::Literal(StatusCode::OK),
+            Some(status) => StatusValue::compile(status, cx),
+            None => Ok(StatusValue::Literal(StatusCode::OK)),
         };
-        if let (StatusValue::Literal(StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED), Some(body)) =
+        let status = cx.note(status);
+        let mut body = self.body.as_ref().map(|body| BodyText::compile(body, cx)).transpose();
+        if let (Ok(StatusValue::Literal(StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)), Some(text)) =
             (&status, self.body.as_ref().filter(|body| !body.is_empty()))
         {
-            return Err(CompileError::at(body, "an answer with this status has no body")
+            body = Err(CompileError::at(text, "an answer with this status has no body")
                 .hint("leave `body` out (RFC 9110 §6.4.1)"));
         }
-        let reason = self.reason.map(|reason| ReasonText::compile(&reason, cx)).transpose()?;
+        let body = cx.note(body);
+        let reason = self.reason.map(|reason| ReasonText::compile(&reason, cx)).transpose();
+        let reason = cx.note(reason);
         let mut headers = Vec::with_capacity(self.headers.len());
         for Field { name, value } in &self.headers {
-            let known = cx.header_name(name)?;
-            if is_framing(&known) {
-                return Err(CompileError::at(name, format!("`{known}` belongs to the connection and cannot be set"))
-                    .hint("the gateway sets it from the message it sends (RFC 9112 §6)"));
-            }
-            headers.push((known, HeaderText::compile(value, cx)?));
+            let name = field_name(name, cx);
+            let name = cx.note(name);
+            let value = HeaderText::compile(value, cx);
+            let value = cx.note(value);
+            headers.push(name.and_then(|name| Ok((name, value?))));
         }
-        let body = self.body.map(|body| BodyText::compile(&body, cx)).transpose()?;
-        Ok(Step::sync(Compiled { status, reason, headers, body }))
+        let headers = headers.into_iter().collect::<Result<_, _>>()?;
+        Ok(Step::sync(Compiled { status: status?, reason: reason?, headers, body: body? }))
     }
+}
+
+fn field_name(name: &At<String>, cx: &CompileCx<'_, '_>) -> Result<HeaderName, CompileError> {
+    let known = cx.header_name(name)?;
+    if is_framing(&known) {
+        return Err(CompileError::at(name, format!("`{known}` belongs to the connection and cannot be set"))
+            .hint("the gateway sets it from the message it sends (RFC 9112 §6)"));
+    }
+    Ok(known)
 }
 
 // === impl Apply ===

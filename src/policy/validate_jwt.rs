@@ -144,7 +144,18 @@ impl Policy for ValidateJwt {
     const SECTIONS: Sections = Sections::INBOUND;
 
     fn compile(self, cx: &mut CompileCx<'_, '_>) -> Result<Step, CompileError> {
-        let place = self.place(cx)?;
+        let place = self.place(cx);
+        let place = cx.note(place);
+        let verifier = self.verifier(cx);
+        let verifier = cx.note(verifier);
+        let status = match &self.failed_validation_status {
+            Some(status) => StatusValue::compile(status, cx),
+            None => Ok(StatusValue::Literal(StatusCode::UNAUTHORIZED)),
+        };
+        let status = cx.note(status);
+        let message = self.failed_validation_message.map(|text| TextValue::compile(&text, cx)).transpose();
+        let message = cx.note(message)?;
+        let place = place?;
         let scheme = match &place {
             Place::Header { scheme: Some(scheme), .. } => scheme.as_str(),
             _ => "Bearer",
@@ -152,12 +163,9 @@ impl Policy for ValidateJwt {
         let validation = Validation {
             scheme: scheme.to_owned(),
             place,
-            verifier: self.verifier(cx)?,
-            status: match &self.failed_validation_status {
-                Some(status) => StatusValue::compile(status, cx)?,
-                None => StatusValue::Literal(StatusCode::UNAUTHORIZED),
-            },
-            message: self.failed_validation_message.map(|text| TextValue::compile(&text, cx)).transpose()?,
+            verifier: verifier?,
+            status: status?,
+            message,
             output: self.output_token_variable.map(|name| name.as_str().into()),
         };
         // Asynchronous only where a token may have to wait for keys.

@@ -137,12 +137,16 @@ fn kind_of(schema: &Value) -> String {
         words.dedup();
         return words.join(" or ");
     }
+    if let Some(only) = schema["const"].as_str() {
+        return format!("`\"{only}\"`");
+    }
     if schema["enum"].is_array() {
         return "one of".to_owned();
     }
     if let Some(types) = schema["type"].as_array() {
         let text = types.iter().any(|one| one == "string") && types.iter().any(|one| one == "boolean");
-        return if text { "text or expression".to_owned() } else { "value".to_owned() };
+        let words = || types.iter().map(|one| kind_of(&serde_json::json!({ "type": one }))).collect::<Vec<_>>();
+        return if text { "text or expression".to_owned() } else { words().join(" or ") };
     }
     match schema["type"].as_str() {
         Some("string") => "text".to_owned(),

@@ -9,6 +9,8 @@ use serde_json::{Value, json};
 use super::{File, page, schema, text};
 use crate::clock::Clock;
 use crate::compile::{self, Shared};
+use crate::config::diagnostic::{Diagnostic, Severity};
+use crate::config::render;
 
 fn folder(name: &str) -> std::path::PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
@@ -20,6 +22,35 @@ fn generated_files_are_fresh() {
         let found = std::fs::read_to_string(folder("policies").join(name)).unwrap_or_default();
         assert!(found == want, "policies/{name} is stale; `cargo run -- docs` writes it");
     }
+}
+
+/// The examples of the policies have a test of their own.
+#[test]
+fn examples_of_the_prose_compile() {
+    const GATEWAY: &str = "[backends.erp]\nurl = 'https://erp.contoso.internal'\n";
+    const API: &str =
+        "[api]\nname = 'a'\npath = '/a'\nbackend = 'erp'\n[[operation]]\nname = 'o'\nmatch = 'GET /{id}'\n";
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let shared = Arc::new(Shared { offline: true, ..Shared::new(Clock::system(), runtime.handle().clone()) });
+    let blocks = include_str!("readme.md").split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next());
+    let mut count = 0;
+    for block in blocks {
+        count += 1;
+        let (gateway, api) = if block.contains("[api]") {
+            (GATEWAY.to_owned(), block.to_owned())
+        } else if block.starts_with("[[operation.") {
+            (GATEWAY.to_owned(), format!("{API}{block}"))
+        } else {
+            (format!("{GATEWAY}{block}"), API.to_owned())
+        };
+        let files = vec![("api.toml".to_owned(), api), ("gateway.toml".to_owned(), gateway)];
+        let loaded = compile::compile(files, None, &shared);
+        let report = render::text(&loaded.diagnostics, &loaded.sources);
+        // The environment of a test has no secrets.
+        let wrong = |one: &&Diagnostic| one.severity == Severity::Error && one.code != "missing-secret";
+        assert_eq!(loaded.diagnostics.0.iter().filter(wrong).count(), 0, "{block}\n{report}");
+    }
+    assert!(count >= 5, "found {count} examples");
 }
 
 /// The mistakes of a value against a schema. Knows the keywords that [`schema`] uses and refuses others.
