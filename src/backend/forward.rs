@@ -111,7 +111,7 @@ pub async fn forward(
             Err(SendError::Failed { error, unsent: None }) => match lease.wire.rebuild() {
                 Some(again) if lease.reused && !replayed && !lease.wire.heard() => {
                     replayed = true;
-                    request = Box::new(again);
+                    *request = again;
                 }
                 _ => return Err(broken(error)),
             },
