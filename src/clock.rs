@@ -47,7 +47,11 @@ impl Clock {
     /// The monotonic time: for limits, deadlines and durations.
     pub fn now(&self) -> Nanos {
         match &self.0 {
-            Source::System { origin } => Nanos(u64::try_from(origin.elapsed().as_nanos()).unwrap_or(u64::MAX)),
+            Source::System { origin } => {
+                let elapsed = origin.elapsed();
+                // In 64 bits, which last for centuries.
+                Nanos(elapsed.as_secs().saturating_mul(1_000_000_000).saturating_add(elapsed.subsec_nanos().into()))
+            }
             Source::Manual { elapsed, .. } => Nanos(elapsed.load(Ordering::Acquire)),
         }
     }

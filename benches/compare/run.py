@@ -122,6 +122,9 @@ class Peer:
         directory = WORK / f"peer-{self.port}"
         directory.mkdir()
         directory.chmod(0o777)
+        # Apart from the configuration, which the gateway watches.
+        (directory / "log").mkdir()
+        (directory / "log").chmod(0o777)
         digests = ", ".join(f'"sha256:{hashlib.sha256(f"key{n}".encode()).hexdigest()}"' for n in range(10))
         words = {"PORT": self.port, "ADMIN": free_port(), "BACKEND": backend, "DIR": directory, "DIGESTS": digests}
         if name == "nginx":
@@ -133,7 +136,7 @@ class Peer:
             command = [command, "run", str(directory)]
         else:
             command = command.format(PORT=self.port, BACKEND=backend).split()
-        self.log = open(directory / "log", "w")
+        self.log = open(directory / "output", "w")
         self.process = spawn(command, 0, self.port, self.log)
 
     def stop(self):

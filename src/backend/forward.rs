@@ -67,7 +67,7 @@ const ATTEMPTS: usize = 3;
 /// A fault that blames the backend (`502`, `503`, `504`), or the client for a body that is too long, stalled or broken.
 pub async fn forward(
     endpoint: &Arc<Endpoint>,
-    mut request: Request<Body>,
+    mut request: Box<Request<Body>>,
     deadlines: &Deadlines,
 ) -> Result<Response<Body>, Fault> {
     let websocket = request.extensions_mut().remove::<WebSocket>().is_some();
@@ -93,7 +93,7 @@ pub async fn forward(
         }
         lease.wire.begin(replayable && lease.reused && !replayed);
         let sending = Sending {
-            answer: lease.sender.try_send_request(request),
+            answer: lease.sender.try_send_request(*request),
             progress: progress.as_deref(),
             deadline: &deadline,
             first_byte: deadlines.first_byte,
@@ -106,12 +106,12 @@ pub async fn forward(
                 if attempt >= ATTEMPTS {
                     return Err(unreachable_backend("the connection to the backend broke").cause(error));
                 }
-                request = *unsent;
+                request = unsent;
             }
             Err(SendError::Failed { error, unsent: None }) => match lease.wire.rebuild() {
                 Some(again) if lease.reused && !replayed && !lease.wire.heard() => {
                     replayed = true;
-                    request = again;
+                    *request = again;
                 }
                 _ => return Err(broken(error)),
             },

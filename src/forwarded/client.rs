@@ -157,6 +157,15 @@ impl Forwarding {
         }
         match self.fields {
             Fields::XForwarded => {
+                if !peer.is_trusted {
+                    // Nothing is left of what came.
+                    headers.append(X_FORWARDED_FOR, peer.text.clone());
+                    headers.append(X_FORWARDED_PROTO, HeaderValue::from_static(peer.scheme.as_str()));
+                    if let Some(host) = host {
+                        headers.append(X_FORWARDED_HOST, host.clone());
+                    }
+                    return;
+                }
                 append(headers, X_FORWARDED_FOR, &peer.text);
                 if let Entry::Vacant(vacant) = headers.entry(X_FORWARDED_PROTO) {
                     vacant.insert(HeaderValue::from_static(peer.scheme.as_str()));

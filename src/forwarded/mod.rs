@@ -1,6 +1,7 @@
 //! Who the request comes from and how it is followed: client address, request id, trace context.
 
 mod client;
+mod hex;
 mod request_id;
 mod trace_context;
 

@@ -2,20 +2,20 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
+
+use super::hex;
 
 /// The longest id that is kept from a caller.
 const MAX_LEN: usize = 128;
 
 /// The id of one request.
 #[derive(Clone, Debug)]
-pub struct RequestId(Source);
-
-#[derive(Clone, Debug)]
-enum Source {
+pub struct RequestId {
     /// Checked to be ASCII.
-    Incoming(HeaderValue),
-    New([u8; 36]),
+    value: HeaderValue,
+    is_incoming: bool,
 }
 
 impl RequestId {
@@ -24,51 +24,42 @@ impl RequestId {
     pub fn from_headers(headers: &HeaderMap, name: &HeaderName, now: SystemTime, random: &mut fastrand::Rng) -> Self {
         let mut values = headers.get_all(name).iter();
         match (values.next(), values.next()) {
-            (Some(value), None) if is_valid(value.as_bytes()) => Self(Source::Incoming(value.clone())),
+            (Some(value), None) if is_valid(value.as_bytes()) => Self { value: value.clone(), is_incoming: true },
             _ => Self::new(now, random),
         }
     }
 
     /// A new id: a UUID of version 7 (RFC 9562 §5.7), so that ids sort by time.
     pub fn new(now: SystemTime, random: &mut fastrand::Rng) -> Self {
-        const DIGITS: &[u8; 16] = b"0123456789abcdef";
         let millis = now.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis());
         let bits = (millis << 80)
             | (0x7 << 76)
             | (u128::from(random.u16(..) & 0x0fff) << 64)
             | (0b10 << 62)
             | u128::from(random.u64(..) >> 2);
+        let bytes = bits.to_be_bytes();
         let mut text = [b'-'; 36];
-        let mut shift = 128;
-        for (at, digit) in text.iter_mut().enumerate() {
-            if !matches!(at, 8 | 13 | 18 | 23) {
-                shift -= 4;
-                *digit = DIGITS[((bits >> shift) & 0xf) as usize];
-            }
+        for (digits, group) in [(0..8, 0..4), (9..13, 4..6), (14..18, 6..8), (19..23, 8..10), (24..36, 10..16)] {
+            hex::write(&mut text[digits], &bytes[group]);
         }
-        Self(Source::New(text))
+        // Owned, not copied: the copies in both messages and in the log then cost no allocation.
+        let value = HeaderValue::from_maybe_shared(Bytes::from_owner(text));
+        Self { value: value.expect("digits and hyphens are visible ASCII"), is_incoming: false }
     }
 
     /// The id.
     pub fn as_str(&self) -> &str {
-        let text = match &self.0 {
-            Source::Incoming(value) => value.to_str().ok(),
-            Source::New(text) => std::str::from_utf8(text).ok(),
-        };
-        text.unwrap_or_default()
+        self.value.to_str().unwrap_or_default()
     }
 
     /// Whether the caller gave it.
     pub fn is_incoming(&self) -> bool {
-        matches!(self.0, Source::Incoming(_))
+        self.is_incoming
     }
 
     /// The id as a header's value. A kept id shares the bytes that came in.
     pub fn to_header_value(&self) -> HeaderValue {
-        match &self.0 {
-            Source::Incoming(value) => value.clone(),
-            Source::New(text) => HeaderValue::from_bytes(text).expect("digits and hyphens are visible ASCII"),
-        }
+        self.value.clone()
     }
 }
 

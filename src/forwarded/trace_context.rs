@@ -2,6 +2,8 @@
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
+use super::hex;
+
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 
@@ -34,17 +36,12 @@ impl TraceContext {
 
     /// A new trace.
     pub fn root(sampled: bool, random: &mut fastrand::Rng) -> Self {
-        const DIGITS: &[u8; 16] = b"0123456789abcdef";
         // All zeros is no id (Trace Context §3.2.2.3 and §3.2.2.4).
-        let trace = random.u128(1..);
-        let span = random.u64(1..);
+        let trace = random.u128(..).max(1);
+        let span = random.u64(..).max(1);
         let mut parent = *b"00-00000000000000000000000000000000-0000000000000000-00";
-        for (at, digit) in parent[3..35].iter_mut().enumerate() {
-            *digit = DIGITS[((trace >> (124 - 4 * at)) & 0xf) as usize];
-        }
-        for (at, digit) in parent[36..52].iter_mut().enumerate() {
-            *digit = DIGITS[((span >> (60 - 4 * at)) & 0xf) as usize];
-        }
+        hex::write(&mut parent[3..35], &trace.to_be_bytes());
+        hex::write(&mut parent[36..52], &span.to_be_bytes());
         if sampled {
             parent[54] = b'1';
         }

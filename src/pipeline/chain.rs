@@ -78,10 +78,11 @@ impl<T: Tail> Chain<T> {
                     response.extensions_mut().insert(AnsweredEarly);
                     return Ok(*response);
                 }
-                Err(fault) => {
+                Err(mut fault) => {
                     if self.keep_head {
                         exchange.state.lock().save_head(&request);
                     }
+                    fault.reuse(request.headers_mut());
                     return Err(fault);
                 }
             }

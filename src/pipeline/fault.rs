@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::error::Error;
 use std::sync::Arc;
 
-use http::{HeaderName, HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
 use super::Origin;
 
@@ -40,6 +40,8 @@ pub struct Detail {
     pub public: Option<Cow<'static, str>>,
     /// Headers of the answer: challenges, `Retry-After`.
     pub headers: Vec<(HeaderName, HeaderValue)>,
+    /// Room for the headers of the answer, taken from the request, which ends here.
+    spare: HeaderMap,
     /// Whose fault it is.
     pub blame: Blame,
     /// Whether the same request may succeed when it is sent again.
@@ -69,12 +71,25 @@ impl Fault {
             message: message.into(),
             public: None,
             headers: Vec::new(),
+            spare: HeaderMap::new(),
             blame,
             retryable: false,
             unsent: false,
             cause: None,
             origin: None,
         }))
+    }
+
+    /// Takes the memory of a request's headers for those of the answer, as hyper does between the messages of a
+    /// connection: a flood of refused requests then costs no growing of maps.
+    pub fn reuse(&mut self, headers: &mut HeaderMap) {
+        self.0.spare = std::mem::take(headers);
+        self.0.spare.clear();
+    }
+
+    /// An empty map for the headers of the answer.
+    pub(super) fn take_spare(&mut self) -> HeaderMap {
+        std::mem::take(&mut self.0.spare)
     }
 
     /// The caller's fault.

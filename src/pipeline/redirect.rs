@@ -35,7 +35,7 @@ impl Original {
 
     /// The request that follows a redirection; none where it must not be followed (RFC 9110 §15.4): it leaves the endpoint's
     /// base URL, or the body would have to be sent again and is gone, or the method must not change.
-    pub(super) fn redirected(&mut self, endpoint: &Endpoint, response: &Response<Body>) -> Option<Request<Body>> {
+    pub(super) fn redirected(&mut self, endpoint: &Endpoint, response: &Response<Body>) -> Option<Box<Request<Body>>> {
         let safe = matches!(self.method, Method::GET | Method::HEAD);
         let becomes_get = match response.status() {
             StatusCode::MOVED_PERMANENTLY | StatusCode::FOUND if safe => false,
@@ -52,7 +52,7 @@ impl Original {
                 self.headers.remove(name);
             }
         }
-        let mut request = Request::new(self.body.as_ref()?.try_clone()?);
+        let mut request = Box::new(Request::new(self.body.as_ref()?.try_clone()?));
         *request.method_mut() = self.method.clone();
         *request.uri_mut() = uri.clone();
         *request.headers_mut() = self.headers.clone();

@@ -28,10 +28,10 @@ pub enum ErrorFormat {
 }
 
 /// Answers a fault: makes the error response, then lets on-error change or replace it.
-pub async fn rescue(fault: Fault, exchange: &Arc<Exchange>, on_error: &Segment) -> Response<Body> {
+pub async fn rescue(mut fault: Fault, exchange: &Arc<Exchange>, on_error: &Segment) -> Response<Body> {
     log(&fault, exchange);
     exchange.gateway.metrics.policy_error(fault.source, fault.reason);
-    let mut response = answer(&fault, exchange);
+    let mut response = answer(&mut fault, exchange);
     {
         let mut state = exchange.state.lock();
         state.fault = Some(fault);
@@ -44,9 +44,9 @@ pub async fn rescue(fault: Fault, exchange: &Arc<Exchange>, on_error: &Segment) 
     match on_error.run(exchange, Message::Response(&mut response)).await {
         Ok(Flow::Next) => response,
         Ok(Flow::Respond(answer)) => *answer,
-        Err(second) => {
+        Err(mut second) => {
             log(&second, exchange);
-            let response = answer(&second, exchange);
+            let response = answer(&mut second, exchange);
             exchange.state.lock().fault = Some(second);
             response
         }
@@ -67,7 +67,8 @@ fn log(fault: &Fault, exchange: &Exchange) {
 }
 
 /// The error response before on-error.
-pub fn answer(fault: &Fault, exchange: &Exchange) -> Response<Body> {
+pub fn answer(fault: &mut Fault, exchange: &Exchange) -> Response<Body> {
+    let spare = fault.take_spare();
     let message = match &fault.public {
         Some(public) => Cow::Borrowed(&**public),
         None => sentence(&fault.message),
@@ -78,6 +79,7 @@ pub fn answer(fault: &Fault, exchange: &Exchange) -> Response<Body> {
         error_body(exchange.gateway.settings.error_format, fault.status, fault.reason, &message, id, host);
     let mut response = Response::new(Body::from(body));
     *response.status_mut() = fault.status;
+    *response.headers_mut() = spare;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
     for (name, value) in &fault.headers {
         response.headers_mut().append(name.clone(), value.clone());

@@ -8,7 +8,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use notify::event::EventKind;
+use notify::event::{EventKind, ModifyKind};
 use notify::{Event, RecommendedWatcher, RecursiveMode, Watcher};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
@@ -35,9 +35,12 @@ impl Interest {
         if matches!(event.kind, EventKind::Access(_)) {
             return false;
         }
+        // An access log in the folder is written to all the time.
+        let written = matches!(event.kind, EventKind::Modify(ModifyKind::Data(_)));
+        let ignored = |path: &Path| written && path.extension().is_some_and(|extension| extension == "log");
         event.paths.is_empty()
             || event.paths.iter().any(|path| {
-                path.parent().is_some_and(|parent| self.whole.iter().any(|folder| folder == parent))
+                path.parent().is_some_and(|parent| self.whole.iter().any(|folder| folder == parent)) && !ignored(path)
                     || self.whole.iter().any(|folder| folder == path)
                     || path.file_name().is_some_and(|name| self.names.iter().any(|known| known == name))
             })

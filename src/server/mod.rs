@@ -36,8 +36,13 @@ use crate::body::Body;
 
 /// Answers requests. The server boxes the future once for each request.
 pub trait Handler: Send + Sync + 'static {
-    /// Answers one request. The future is dropped when the client leaves.
-    fn handle(&self, request: Request<Body>, connection: &Connection) -> impl Future<Output = Response<Body>> + Send;
+    /// Answers one request. The future is dropped when the client leaves. The request is boxed: it is large, and each
+    /// future on its way would hold a copy of it.
+    fn handle(
+        &self,
+        request: Box<Request<Body>>,
+        connection: &Connection,
+    ) -> impl Future<Output = Response<Body>> + Send;
 
     /// Called on each worker about ten times a second, and once when it ends: to write out what was collected.
     fn tick(&self) {}

@@ -83,10 +83,10 @@ impl<H: Handler> hyper::service::Service<Request<Incoming>> for Dispatch<H> {
         let announced = if body.is_end_stream() { 0 } else { body.size_hint().exact().unwrap_or(CHUNKED) };
         let guard = InFlight::begin(self.connection.clone(), announced, request.version() == Version::HTTP_10);
         let settings = &self.shared.settings;
-        let request = request.map(|incoming| match announced {
+        let request = Box::new(request.map(|incoming| match announced {
             0 => Body::Empty,
             _ => Body::Client(Box::new(ClientBody::new(incoming, settings.limits.body, settings.body_timeout))),
-        });
+        }));
         let shared = self.shared.clone();
         Box::pin(async move {
             let head = request.method() == Method::HEAD;
@@ -355,7 +355,7 @@ mod tests {
     struct Nothing;
 
     impl Handler for Nothing {
-        async fn handle(&self, _: Request<Body>, _: &Connection) -> Response<Body> {
+        async fn handle(&self, _: Box<Request<Body>>, _: &Connection) -> Response<Body> {
             Response::default()
         }
     }

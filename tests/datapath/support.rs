@@ -25,14 +25,14 @@ struct Forwarder {
 }
 
 impl Forwarder {
-    async fn serve(&self, mut request: Request<Body>, connection: &Connection) -> Result<Response<Body>, Fault> {
+    async fn serve(&self, mut request: Box<Request<Body>>, connection: &Connection) -> Result<Response<Body>, Fault> {
         admit(&mut request, connection)?;
         forward(&self.endpoint, request, &self.deadlines).await
     }
 }
 
 impl Handler for Forwarder {
-    async fn handle(&self, request: Request<Body>, connection: &Connection) -> Response<Body> {
+    async fn handle(&self, request: Box<Request<Body>>, connection: &Connection) -> Response<Body> {
         self.serve(request, connection).await.unwrap_or_else(|fault| {
             let mut response = Response::new(Body::from(Bytes::from(fault.message.clone().into_owned())));
             *response.status_mut() = fault.status;
