@@ -271,7 +271,7 @@ fn finish(
     deadlines: &Deadlines,
     limit: u64,
 ) -> Result<Response<Body>, Fault> {
-    check_framing(response.headers()).map_err(bad_answer)?;
+    check_framing(response.headers_mut()).map_err(bad_answer)?;
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
         let Some(client) = upgrade else { return Err(bad_answer("the backend switched protocols unasked")) };
         let protocol = response.headers().get(header::UPGRADE);
@@ -304,7 +304,8 @@ fn finish(
 }
 
 /// RFC 9112 §6.3: an answer whose end is in doubt could smuggle another one behind it.
-fn check_framing(headers: &HeaderMap) -> Result<(), &'static str> {
+fn check_framing(headers: &mut HeaderMap) -> Result<(), &'static str> {
+    state_one_length(headers)?;
     let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
     let Some(coding) = codings.next() else { return Ok(()) };
     if codings.next().is_some() || !coding.as_bytes().eq_ignore_ascii_case(b"chunked") {
@@ -313,6 +314,25 @@ fn check_framing(headers: &HeaderMap) -> Result<(), &'static str> {
     if headers.contains_key(HeaderName::from_static("content-length")) {
         return Err("the backend answered with two lengths");
     }
+    Ok(())
+}
+
+/// RFC 9110 §8.6: a length that is said several times, on one line or on several, is passed on once or not at all. hyper
+/// compares them only where a body follows.
+fn state_one_length(headers: &mut HeaderMap) -> Result<(), &'static str> {
+    let mut lengths = headers.get_all(header::CONTENT_LENGTH).iter();
+    let Some(first) = lengths.next() else { return Ok(()) };
+    if lengths.next().is_none() && !first.as_bytes().contains(&b',') {
+        return Ok(());
+    }
+    let lengths = headers.get_all(header::CONTENT_LENGTH).iter().flat_map(|line| line.as_bytes().split(|&b| b == b','));
+    let mut lengths = lengths.map(<[u8]>::trim_ascii);
+    let one = lengths.next().unwrap_or_default();
+    if lengths.any(|other| other != one) {
+        return Err("the backend answered with two lengths");
+    }
+    let one = HeaderValue::from_bytes(one).map_err(|_| "the backend answered with an invalid length")?;
+    headers.insert(header::CONTENT_LENGTH, one);
     Ok(())
 }
 

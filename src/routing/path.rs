@@ -26,6 +26,10 @@ pub enum PathError {
     /// A dot segment with a parameter (`/..;x/`), which servlet containers resolve as `..` after dropping the parameter.
     #[error("the path has a dot segment with a parameter")]
     DotParameter,
+    /// A dot segment beside an escaped separator (`/..%2Fx`, `/..%5Cx`), which servers that decode before they resolve dot
+    /// segments take for a parent: nginx and IIS do.
+    #[error("the path has a dot segment beside an escaped separator")]
+    DotSeparator,
 }
 
 /// What a byte of a path is to the normaliser.
@@ -93,7 +97,7 @@ pub(super) fn push_escape(byte: u8, out: &mut String) {
 /// Normalises a path: decodes escapes of unreserved characters, writes other escapes in upper case, encodes what may not
 /// stand in a path, and removes dot segments, escaped or not.
 ///
-/// `%2F` stays an escape and is never a separator. Empty segments stay. A path that is normal already is borrowed.
+/// `%2F` stays an escape and is never a separator, so a dot segment beside one is refused. Empty segments stay. A path that is normal already is borrowed.
 ///
 /// # Errors
 /// See [`PathError`]; the request is the client's mistake and is answered with 400.
@@ -115,6 +119,7 @@ pub fn normalise(path: &str) -> Result<Cow<'_, str>, PathError> {
         match dots(&out.as_bytes()[start + 1..]) {
             Dots::None => {}
             Dots::Parameter => return Err(PathError::DotParameter),
+            Dots::Separator => return Err(PathError::DotSeparator),
             Dots::One => out.truncate(start + usize::from(is_last)),
             Dots::Two => {
                 let parent = out[..start].rfind('/').unwrap_or(0);
@@ -164,6 +169,7 @@ pub(super) enum Dots {
     One,
     Two,
     Parameter,
+    Separator,
 }
 
 pub(super) fn dots(segment: &[u8]) -> Dots {
@@ -171,12 +177,28 @@ pub(super) fn dots(segment: &[u8]) -> Dots {
         b"." => Dots::One,
         b".." => Dots::Two,
         [b'.', b';', ..] | [b'.', b'.', b';', ..] => Dots::Parameter,
+        _ if has_dots_beside_separator(segment) => Dots::Separator,
         _ => Dots::None,
     }
 }
 
+fn has_dots_beside_separator(segment: &[u8]) -> bool {
+    let is_dots = |part: &[u8]| matches!(part, b"." | b".." | [b'.', b';', ..] | [b'.', b'.', b';', ..]);
+    let mut start = 0;
+    for at in memchr::memchr_iter(b'%', segment) {
+        if matches!(escaped(&segment[at..]), Some(b'/' | b'\\')) {
+            if is_dots(&segment[start..at]) {
+                return true;
+            }
+            start = at + 3;
+        }
+    }
+    start > 0 && is_dots(&segment[start..])
+}
+
 fn is_normal(path: &[u8]) -> bool {
     let mut index = 0;
+    let mut has_separator = false;
     while let Some(&byte) = path.get(index) {
         match CLASSES[usize::from(byte)] {
             Class::Keep => {
@@ -192,7 +214,10 @@ fn is_normal(path: &[u8]) -> bool {
             Class::Percent => match path[index..] {
                 [_, high, low, ..] if !high.is_ascii_lowercase() && !low.is_ascii_lowercase() => {
                     match escaped(&path[index..]) {
-                        Some(value) if !is_unreserved(value) && class(value) != Class::Control => index += 2,
+                        Some(value) if !is_unreserved(value) && class(value) != Class::Control => {
+                            has_separator |= matches!(value, b'/' | b'\\');
+                            index += 2;
+                        }
                         _ => return false,
                     }
                 }
@@ -202,7 +227,7 @@ fn is_normal(path: &[u8]) -> bool {
         }
         index += 1;
     }
-    true
+    !has_separator || path.split(|&byte| byte == b'/').all(|segment| dots(segment) == Dots::None)
 }
 
 #[cfg(test)]
@@ -234,7 +259,8 @@ mod tests {
             ("/a//b/", "/a//b/"),
             ("//a", "//a"),
             ("/a//../b", "/a/b"),
-            ("/a/..%2fb", "/a/..%2Fb"),
+            ("/a..%2fb", "/a..%2Fb"),
+            ("/a%2F..b/.%41%5C", "/a%2F..b/.A%5C"),
             ("/a\\b", "/a%5Cb"),
             ("/a\"<>^`{|}", "/a%22%3C%3E%5E%60%7B%7C%7D"),
             ("/caf\u{e9}", "/caf%C3%A9"),
@@ -263,6 +289,14 @@ mod tests {
             ("/a\0", PathError::ControlCharacter { at: 2 }),
             ("/open/..;/keyed", PathError::DotParameter),
             ("/open/%2e%2e;x=1/keyed", PathError::DotParameter),
+            ("/open/..%2fkeyed", PathError::DotSeparator),
+            ("/open/..%2Fkeyed", PathError::DotSeparator),
+            ("/open/..%5Ckeyed", PathError::DotSeparator),
+            ("/open/..\\keyed", PathError::DotSeparator),
+            ("/open/a%2F..", PathError::DotSeparator),
+            ("/open/a%2F%2e%2E%2Fb", PathError::DotSeparator),
+            ("/open/a%2F..;x=1/keyed", PathError::DotSeparator),
+            ("/open/.%2Fa", PathError::DotSeparator),
         ] {
             assert_eq!(normalise(path), Err(want), "{path:?}");
         }
@@ -296,6 +330,11 @@ mod tests {
         let parts: Vec<&str> = text.strip_prefix('/')?.split('/').collect();
         for (position, part) in parts.iter().enumerate() {
             if part.starts_with(".;") || part.starts_with("..;") {
+                return None;
+            }
+            let inner: Vec<&str> = part.split("%2F").flat_map(|inner| inner.split("%5C")).collect();
+            let is_dots = |text: &&str| matches!(text.split(';').next(), Some("." | ".."));
+            if inner.len() > 1 && inner.iter().any(is_dots) {
                 return None;
             }
             if *part == ".." {

@@ -42,7 +42,8 @@ impl<'a> Value<'a> {
 /// Why a request's values do not fit the template.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ExpandError {
-    /// A value would turn a segment into `.` or `..`, and the backend would resolve it to another resource.
+    /// A value would turn a segment into `.` or `..`, or into one beside an escaped separator, and the backend may resolve
+    /// it to another resource.
     #[error("a value turns a path segment into a dot segment")]
     DotSegment,
     /// A value from the query has a control character, which may not stand in a path.
@@ -230,7 +231,8 @@ mod tests {
             ("/x/{id}/y", Query("%2e%2E"), Err(ExpandError::DotSegment)),
             ("/x/.{id}", Path("."), Err(ExpandError::DotSegment)),
             ("/x/{id}", Query("..%3bx"), Ok("/x/..%3Bx")),
-            ("/x/{id}", Query("../y"), Ok("/x/..%2Fy")),
+            ("/x/{id}", Query("../y"), Err(ExpandError::DotSegment)),
+            ("/x/{id}", Query("a/y"), Ok("/x/a%2Fy")),
             ("/x/{id}", Query("%0d%0aHost:"), Err(ExpandError::ControlCharacter)),
             ("/x?q={id}", Query("%0d%0aHost:"), Ok("/x?q=%0d%0aHost:")),
         ] {

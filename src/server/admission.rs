@@ -108,7 +108,12 @@ fn framing(request: &Request<Body>, connection: &Connection) -> Result<(), &'sta
         let forbidden = headers.keys().any(|name| {
             *name == header::CONNECTION || (*name != header::TE && hop_by_hop::is_forbidden_in_http2(name))
         });
-        return if te || forbidden { Err("a connection-specific field in an HTTP/2 request") } else { Ok(()) };
+        if te || forbidden {
+            return Err("a connection-specific field in an HTTP/2 request");
+        }
+        // h2 lets equal ones pass, and HTTP/1.1 must not have two (RFC 9110 §8.6); hyper has joined those of HTTP/1.1.
+        let mut lengths = headers.get_all(header::CONTENT_LENGTH).iter();
+        return if lengths.nth(1).is_some() { Err("more than one `Content-Length`") } else { Ok(()) };
     }
     let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
     let Some(coding) = codings.next() else { return Ok(()) };

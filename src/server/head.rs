@@ -110,10 +110,19 @@ fn judge(bytes: &[u8]) -> Option<(Framing, usize)> {
     thread_local! {
         static END: Finder<'static> = Finder::new(b"\n\r\n");
     }
+    let bytes = skip_empty_lines(bytes);
     let end = END.with(|finder| finder.find(bytes))? + 1;
     let head = &bytes[..end];
     let both = mentions_transfer(head) && has_field(head, b"transfer-encoding") && has_field(head, b"content-length");
     Some((if both { Framing::Ambiguous } else { Framing::Clear }, bytes.len() - end - 2))
+}
+
+/// hyper passes over empty lines in front of a request line (RFC 9112 §2.2), so they end no head.
+fn skip_empty_lines(mut bytes: &[u8]) -> &[u8] {
+    while let Some(rest) = bytes.strip_prefix(b"\r\n").or_else(|| bytes.strip_prefix(b"\n")) {
+        bytes = rest;
+    }
+    bytes
 }
 
 /// Whether "transfer" occurs, in any case. An `f` is rare in heads, so this is mostly one sweep over the bytes.
@@ -164,6 +173,12 @@ mod tests {
                 bytes: "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\nVary: content-length: 1\r\n\r\n",
                 want: Framing::Clear,
             },
+            Case {
+                name: "both, behind empty lines",
+                bytes: "\r\n\n\r\nPOST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\n",
+                want: Framing::Ambiguous,
+            },
+            Case { name: "empty lines alone", bytes: "\r\n\r\n\n\r\n", want: Framing::Unseen },
             Case { name: "unfinished", bytes: "POST / HTTP/1.1\r\nTransfer-En", want: Framing::Unseen },
             Case {
                 name: "bare line feeds are never judged",

@@ -40,6 +40,11 @@ fn refuses_ambiguous_framing() {
         assert!(answer.starts_with("HTTP/1.1 400 "), "{name}: {answer}");
         assert_eq!(answer.matches("HTTP/1.1").count(), 1, "{name}: {answer}");
     }
+    for empty in ["\r\n", "\r\n\r\n", "\n\r\n", "\r\n\n\r\n"] {
+        let both = "Content-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n";
+        let answer = gateway.raw(&format!("{empty}{HEAD}{both}"));
+        assert!(answer.starts_with("HTTP/1.1 400 "), "behind {empty:?}: {answer}");
+    }
     assert_eq!(backend.connections(), 0);
     let old = gateway.raw("POST / HTTP/1.0\r\nHost: a.example\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n");
     assert!(old.contains(" 400 "), "{old}");

@@ -104,6 +104,29 @@ fn nothing_left_over_answers_the_next_request() {
 }
 
 #[test]
+fn a_length_said_several_times_is_passed_on_once() {
+    for (method, lengths, want) in [
+        ("GET", "Content-Length: 2, 2\r\n", Some("content-length: 2\r\n")),
+        ("GET", "Content-Length: 2\r\nContent-Length: 2\r\n", Some("content-length: 2\r\n")),
+        ("HEAD", "Content-Length: 5, 5\r\n", Some("content-length: 5\r\n")),
+        ("GET", "Content-Length: 2, 3\r\n", None),
+        ("HEAD", "Content-Length: 2, 3\r\n", None),
+    ] {
+        let body = if method == "GET" { "ok" } else { "" };
+        let backend = Backend::answering(format!("HTTP/1.1 200 OK\r\n{lengths}\r\n{body}").leak());
+        let gateway = Gateway::new(backend.address);
+        let answer = gateway.raw(&format!("{method} / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"));
+        match want {
+            Some(want) => {
+                assert!(answer.starts_with("HTTP/1.1 200 ") && answer.contains(want), "{method} {lengths}: {answer}");
+                assert_eq!(answer.matches("content-length").count(), 1, "{method} {lengths}: {answer}");
+            }
+            None => assert!(answer.starts_with("HTTP/1.1 502 "), "{method} {lengths}: {answer}"),
+        }
+    }
+}
+
+#[test]
 fn odd_answers() {
     struct Case {
         name: &'static str,

@@ -89,6 +89,21 @@ fn admits_one_host_and_clear_framing() {
             ..PLAIN
         },
         Case {
+            name: "http/2 with a length",
+            version: Version::HTTP_2,
+            target: "http://a.example/a?b",
+            fields: &[("content-length", "3")],
+            ..PLAIN
+        },
+        Case {
+            name: "http/2 with the same length twice",
+            version: Version::HTTP_2,
+            target: "http://a.example/a?b",
+            fields: &[("content-length", "3"), ("content-length", "3")],
+            want: Err(400),
+            ..PLAIN
+        },
+        Case {
             name: "http/2 with te gzip",
             version: Version::HTTP_2,
             target: "http://a.example/a?b",
