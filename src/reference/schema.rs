@@ -63,7 +63,10 @@ pub(super) fn describe_policy(kind: &Kind, generator: &mut SchemaGenerator) -> V
 fn tidy(mut schema: Value) -> Value {
     walk(&mut schema, &mut |value| {
         let Some(object) = value.as_object_mut() else { return };
-        object.remove("format");
+        // The keyword is text; a property of that name is a schema.
+        if object.get("format").is_some_and(Value::is_string) {
+            object.remove("format");
+        }
         object.remove("$schema");
         if object.get("default").is_some_and(|default| {
             default.is_null()
