@@ -1,4 +1,27 @@
 //! Sluicegate: a reverse-proxy API gateway that applies connector-style policies.
+//!
+//! The way of a request, and where to read on:
+//!
+//! 1. [`server`] accepts a connection on one worker, which it never leaves, and hands hyper's request to a handler.
+//! 2. [`gateway::handle`] takes the configuration in force (one pointer) and keeps it to the end of the exchange.
+//! 3. [`server::admission`] refuses what is not HTTP as it should be; [`routing::normalise`] brings the path into one form.
+//! 4. [`routing::Router`] finds the API and the operation: 404. [`gateway::caller`] finds who calls: 401.
+//! 5. [`pipeline::Pipeline`] runs the steps of inbound, backend and outbound in the order written; adjacent steps are one
+//!    [`pipeline::Segment`], and a step that wraps what follows is a tower [`layer`].
+//! 6. [`pipeline::Forward`] picks an endpoint of the [`gateway::Backend`] and calls it: [`backend::forward`].
+//! 7. Whatever fails becomes a response in [`pipeline::rescue`], after the on-error section had its say.
+//! 8. When the last byte of the answer is out, metrics and access log are written ([`telemetry`]).
+//!
+//! Before that: [`config`] reads a folder with every mistake at its place, [`compile`] turns it into pipelines, one file for
+//! each policy in [`policy`]; values that vary are [`expression`]s. [`process`] starts, reloads and drains.
+//!
+//! Invariants:
+//!
+//! * [`pipeline`] and [`layer`] never read TOML, and nothing that runs implements `Deserialize`.
+//! * Only [`pipeline::rescue`] writes error bodies; only policies made for it (`return-response`) write others.
+//! * Only [`server`], [`backend`], [`identity`]'s key fetches, [`admin`] and [`sample`] touch sockets.
+//! * Only [`config`] reads the environment. Time, randomness and stores are passed in; see [`clock`].
+//! * Nothing that a caller sends can grow without a bound, and a mistake never means "no limit" or "no authentication".
 
 pub mod admin;
 pub mod backend;

@@ -1,6 +1,6 @@
 //! Backends: where they are, the connections to them, and one exchange with them.
 //!
-//! Each worker keeps its own connections to each endpoint, straight on hyper's connections; see [`forward`].
+//! Each worker keeps its own connections to each endpoint, straight on hyper's connections; see [`forward()`].
 
 mod answer;
 mod connect;

@@ -63,11 +63,11 @@ pub(super) fn describe_policy(kind: &Kind, generator: &mut SchemaGenerator) -> V
 fn tidy(mut schema: Value) -> Value {
     walk(&mut schema, &mut |value| {
         let Some(object) = value.as_object_mut() else { return };
-        // The keyword is text; a property of that name is a schema.
+        object.remove("$schema");
+        // A table's own key may have this name too; its value is a schema.
         if object.get("format").is_some_and(Value::is_string) {
             object.remove("format");
         }
-        object.remove("$schema");
         if object.get("default").is_some_and(|default| {
             default.is_null()
                 || default.as_object().is_some_and(|inner| inner.values().any(Value::is_null) || inner.is_empty())
@@ -215,11 +215,7 @@ fn named(description: &str, item: &Value) -> Value {
 /// Adds the four sections to the keys of a scope.
 fn with_sections(mut schema: Value, prefix: &str) -> Value {
     for section in Section::ALL {
-        let steps = reference(&format!("{prefix}{}", section.as_str()));
-        let properties = &mut schema["properties"];
-        // An operation's `backend` is the name of its backend, or its backend section.
-        let own = properties[section.as_str()].take();
-        properties[section.as_str()] = if own.is_null() { steps } else { json!({ "anyOf": [own, steps] }) };
+        schema["properties"][section.as_str()] = reference(&format!("{prefix}{}", section.as_str()));
     }
     schema
 }

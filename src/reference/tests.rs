@@ -1,5 +1,6 @@
 //! The generated files are up to date, and the schema says what the gateway says.
 
+use std::cmp::Reverse;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -27,7 +28,9 @@ fn mistakes(schema: &Value, value: &Value, root: &Value, at: &str) -> Vec<String
     let Value::Object(keywords) = schema else {
         return if *schema == false { vec![format!("{at}: not allowed")] } else { found };
     };
-    let holds = |schema: &Value| mistakes(schema, value, root, at).is_empty();
+    let mistakes_of = |choices: &Value| -> Vec<Vec<String>> {
+        choices.as_array().unwrap().iter().map(|schema| mistakes(schema, value, root, at)).collect()
+    };
     for (keyword, rule) in keywords {
         let right = match keyword.as_str() {
             "$schema" | "$defs" | "title" | "description" | "default" | "format" => true,
@@ -57,8 +60,14 @@ fn mistakes(schema: &Value, value: &Value, root: &Value, at: &str) -> Vec<String
             "pattern" => {
                 value.as_str().is_none_or(|text| text.contains("{{") || text.starts_with(|c: char| c.is_ascii_digit()))
             }
-            "anyOf" => rule.as_array().unwrap().iter().any(holds),
-            "oneOf" => rule.as_array().unwrap().iter().filter(|schema| holds(schema)).count() == 1,
+            "anyOf" | "oneOf" => {
+                let choices = mistakes_of(rule);
+                let held = choices.iter().filter(|found| found.is_empty()).count();
+                if held == 0 {
+                    found.extend(nearest(choices));
+                }
+                held <= 1 || keyword == "anyOf"
+            }
             "items" => {
                 for (index, item) in value.as_array().into_iter().flatten().enumerate() {
                     found.extend(mistakes(rule, item, root, &format!("{at}[{index}]")));
@@ -93,6 +102,31 @@ fn mistakes(schema: &Value, value: &Value, root: &Value, at: &str) -> Vec<String
         }
     }
     found
+}
+
+/// The mistakes against the choice that was meant: the one that goes wrong deepest, then the one with the fewest mistakes.
+fn nearest(choices: Vec<Vec<String>>) -> Vec<String> {
+    let depth = |mistake: &String| {
+        let place = mistake.split_once(": ").map_or(mistake.as_str(), |(place, _)| place);
+        place.matches(['.', '[']).count()
+    };
+    let nearness = |found: &Vec<String>| (found.iter().map(depth).min(), Reverse(found.len()));
+    choices.into_iter().max_by_key(nearness).unwrap_or_default()
+}
+
+#[test]
+fn a_mistake_is_named_where_it_is() {
+    let schema = schema(File::Any);
+    let api = "[api]\nname = 'a'\npath = '/a'\n[[operation]]\nname = 'o'\nmatch = 'GET /'\n";
+    for (text, want) in [
+        ("[server.limits]\nhead = 1".to_owned(), "file.server.limits.head: not allowed"),
+        (
+            format!("{api}[[operation.inbound]]\npolicy = 'set-header'\nname = 'a'\nvalu = 'b'"),
+            "file.operation[0].inbound[0].valu: not allowed",
+        ),
+    ] {
+        assert_eq!(mistakes(&schema, &json_of(&text), &schema, "file"), [want]);
+    }
 }
 
 fn json_of(text: &str) -> Value {
@@ -132,6 +166,8 @@ fn the_schema_refuses_what_the_gateway_refuses() {
         ("a missing key", "[api]\nname = 'a'".to_owned(), false),
         ("a duration as a number", "[backends.a]\ntimeout = 5".to_owned(), false),
         ("a duration from a named value", "[backends.a]\ntimeout = '{{t}}'".to_owned(), true),
+        ("the form of errors", "[errors]\nformat = 'problem'".to_owned(), true),
+        ("an unknown form of errors", "[errors]\nformat = 'xml'".to_owned(), false),
         ("a policy", format!("{api}[[inbound]]\npolicy = 'set-header'\nname = 'a'\nvalue = 1"), true),
         (
             "a policy with an id",
@@ -163,8 +199,15 @@ fn the_schema_refuses_what_the_gateway_refuses() {
             true,
         ),
         (
-            "the backend of an operation",
+            "a backend by name in an operation",
             format!("{api}[[operation]]\nname = 'o'\nmatch = 'GET /'\nbackend = 'b'"),
+            false,
+        ),
+        (
+            "a backend by policy in an operation",
+            format!(
+                "{api}[[operation]]\nname = 'o'\nmatch = 'GET /'\n[[operation.inbound]]\npolicy = 'set-backend-service'\nbackend = 'b'"
+            ),
             true,
         ),
         (
