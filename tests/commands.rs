@@ -119,3 +119,35 @@ fn completions_know_the_commands() {
         assert!(text(&output).contains("routes"), "{shell}");
     }
 }
+
+/// README.md shows a file and what is said of a mistake in it: both are what the program takes and says.
+#[test]
+fn the_readme_shows_what_check_prints() {
+    let readme = include_str!("../README.md");
+    let block = |kind: &str| {
+        let (_, rest) = readme.split_once(&format!("```{kind}\n")).unwrap();
+        rest.split_once("```").unwrap().0
+    };
+    let orders = block("toml");
+    let backend = "[backends.erp]\nurl = \"https://erp.contoso.internal\"\n";
+    let right = folder(&[("gateway.toml", backend), ("orders.toml", orders)]);
+    let output = run(&["check", ".", "--strict"], right.path());
+    assert_eq!((output.status.code(), text(&output).as_str()), (Some(0), "ok: 1 API, 1 operation, 1 backend\n"));
+    let wrong = folder(&[("gateway.toml", backend), ("orders.toml", &orders.replace("period =", "perod  ="))]);
+    let output = run(&["check", "."], wrong.path());
+    assert_eq!(output.status.code(), Some(3));
+    assert_eq!(text(&output), format!("{}\n1 error\n", block("text")), "README.md is stale");
+}
+
+#[test]
+fn an_address_that_is_none_is_told_what_one_is() {
+    let folder = folder(&[("gateway.toml", "")]);
+    for option in ["--listen", "--admin"] {
+        for address in ["8080", "localhost:8080"] {
+            let output = run(&["run", ".", option, address], folder.path());
+            let said = String::from_utf8(output.stderr).unwrap();
+            assert_eq!(output.status.code(), Some(2), "{option} {address}");
+            assert!(said.contains("expected an IP address and a port, as in `127.0.0.1:8080`"), "{said}");
+        }
+    }
+}

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::io::IsTerminal as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -59,11 +60,16 @@ const SAME_SIGNAL: Duration = Duration::from_millis(250);
 #[derive(Clone, Copy, Debug, Default, clap::Args)]
 pub(super) struct Listeners {
     /// The public address, in place of the configured one; port 0 takes a free port.
-    #[arg(long, value_name = "ADDRESS")]
+    #[arg(long, value_name = "ADDRESS", value_parser = address::<SocketAddr>)]
     listen: Option<SocketAddr>,
     /// The admin address, in place of the configured one; `off` turns it off.
-    #[arg(long, value_name = "ADDRESS")]
+    #[arg(long, value_name = "ADDRESS", value_parser = address::<AdminAddress>)]
     admin: Option<AdminAddress>,
+}
+
+/// What the parser of addresses says by itself does not help who wrote a port or a name.
+fn address<T: FromStr>(text: &str) -> Result<T, String> {
+    text.parse().map_err(|_| "expected an IP address and a port, as in `127.0.0.1:8080` or `[::1]:8080`".to_owned())
 }
 
 impl Listeners {
@@ -283,6 +289,7 @@ fn calls(gateway: &Gateway) -> Vec<&Operation> {
     let mut per_api: Vec<_> = gateway
         .apis
         .iter()
+        .filter(|api| api.found_by_path)
         .map(|api| {
             let own = gateway.operations.iter().filter(|operation| Arc::ptr_eq(&operation.api, api));
             own.map(|operation| &**operation).filter(callable)

@@ -341,6 +341,7 @@ impl<'i> Assembly<'_, 'i> {
         let api = Arc::new(Api {
             name: spec.name.as_str().into(),
             path: spec.path.as_str().into(),
+            found_by_path: spec.hosts.is_empty() && spec.version.is_none(),
             subscription_required: required,
             checks_keys: required || !products.is_empty(),
             key_header,

@@ -247,6 +247,9 @@ impl World {
             let set: serde_json::Value =
                 serde_json::from_str(&text).map_err(|error| format!("`{}` is not JSON: {error}", path.value))?;
             let keys = set.get("keys").and_then(|keys| keys.as_array().cloned()).unwrap_or_else(|| vec![set]);
+            if keys.is_empty() {
+                return Err(format!("`{}` holds no keys", path.value));
+            }
             return keys
                 .iter()
                 .map(|key| VerificationKey::from_jwk(&key.to_string()).map_err(|error| error.to_string()))

@@ -388,7 +388,7 @@ pub enum VersionScheme {
 pub struct OperationSpec {
     /// The operation's name, unique in its API.
     pub name: At<String>,
-    /// Method and path template (`GET /{id}`, `POST /People('{id}')`, `GET /search?q={text}`); `*` as the method means any.
+    /// Method and path template (`GET /{id}`, `POST /People('{id}')`, `GET /search?q={text}`); `*` as the method means GET, HEAD, POST, PUT, PATCH, DELETE and OPTIONS.
     #[serde(rename = "match")]
     pub matches: At<String>,
     /// What it does.

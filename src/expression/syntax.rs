@@ -39,6 +39,9 @@ enum Place {
     Expression,
 }
 
+/// What is said of expressions as Azure API Management writes them.
+const CSHARP: &str = "C# policy expressions are not supported yet";
+
 type Parsed<T> = Result<T, SyntaxError>;
 
 impl<'t> Parser<'t> {
@@ -67,6 +70,11 @@ impl<'t> Parser<'t> {
                     None
                 }
                 Some(b'{') => Some(self.hole(start)?),
+                // As text it would go unnoticed that a policy of Azure API Management does not do what it did there.
+                Some(b'(') if start == 0 => {
+                    return Err(SyntaxError::new(0..2, CSHARP)
+                        .with_hint("write a call such as `@headers('x-tenant')`, or `@@(` for a literal `@(`"));
+                }
                 _ if self.at_call() => {
                     let call = self.call(Place::Text, start)?;
                     if self.peek() == Some(b')') && open == 0 {
@@ -390,6 +398,8 @@ fn keyword(name: &str, range: Range<usize>) -> Parsed<Node> {
         Ok(Node::Literal(Value::Bool(false)))
     } else if name.eq_ignore_ascii_case("null") {
         Ok(Node::Literal(Value::Null))
+    } else if matches!(name, "context" | "return" | "var") {
+        Err(SyntaxError::new(range, CSHARP).with_hint("write a call such as `headers('x-tenant')`"))
     } else {
         let hint = match functions::find(name) {
             Some(function) => format!("`{}` is a function: write `{}`", function.name, function.signature()),

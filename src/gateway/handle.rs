@@ -300,7 +300,9 @@ impl Finish for Exchange {
             (Some(operation), _) => &operation.metrics,
             (None, _) => self.gateway.metrics.unmatched(),
         };
-        let aborted = !end.complete && end.error.is_none();
+        // The answer to a HEAD has nothing to pass on (RFC 9110 §9.3.2): that its body is dropped says nothing of the client.
+        let nothing_to_send = self.method == Method::HEAD && state.status != client_left();
+        let aborted = !end.complete && end.error.is_none() && !nothing_to_send;
         let truncated = end.error.is_some();
         metrics.record(&Record {
             method: &self.method,

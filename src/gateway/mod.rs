@@ -76,6 +76,8 @@ pub struct Api {
     pub name: Arc<str>,
     /// Its base path.
     pub path: Arc<str>,
+    /// Whether its path is all that it is found by: it answers on every host and has no version.
+    pub found_by_path: bool,
     /// Whether a key is needed before any policy runs.
     pub subscription_required: bool,
     /// Whether keys are looked at before any policy runs, needed or not.

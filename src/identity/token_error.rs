@@ -79,7 +79,7 @@ pub enum TokenError {
     #[error("the token has no `exp`, which is required")]
     ExpirationMissing,
     /// `exp` is over.
-    #[error("the token expired at {}, now is {} (clock skew {skew:?})", date(.expired), date(.now))]
+    #[error("the token expired at {}, now is {} (clock skew {})", date(.expired), date(.now), length(*.skew))]
     Expired {
         /// Its `exp`.
         expired: SystemTime,
@@ -89,7 +89,7 @@ pub enum TokenError {
         skew: Duration,
     },
     /// `nbf` has not come.
-    #[error("the token is valid from {}, now is {} (clock skew {skew:?})", date(.from), date(.now))]
+    #[error("the token is valid from {}, now is {} (clock skew {})", date(.from), date(.now), length(*.skew))]
     NotYetValid {
         /// Its `nbf`.
         from: SystemTime,
@@ -230,5 +230,11 @@ fn reason_of(cause: &Option<Arc<FetchError>>) -> String {
 }
 
 fn date(time: &SystemTime) -> String {
-    jiff::Timestamp::try_from(*time).map_or_else(|_| "a date out of range".to_owned(), |time| time.to_string())
+    // Tokens know whole seconds (RFC 7519 §2).
+    let second = |time: jiff::Timestamp| jiff::Timestamp::from_second(time.as_second()).unwrap_or(time);
+    jiff::Timestamp::try_from(*time).map_or_else(|_| "a date out of range".to_owned(), |time| second(time).to_string())
+}
+
+fn length(skew: Duration) -> String {
+    if skew.is_zero() { "0s".to_owned() } else { format!("{skew:?}") }
 }

@@ -57,7 +57,7 @@ pub async fn rescue(mut fault: Fault, exchange: &Arc<Exchange>, on_error: &Segme
 fn log(fault: &Fault, exchange: &Exchange) {
     let id = exchange.request_id.to_str().unwrap_or_default();
     let origin = fault.origin.as_deref();
-    let place = origin.map_or("", |origin| origin.place.as_str());
+    let place = origin.map(|origin| origin.place.as_str()).filter(|place| !place.is_empty());
     let operation = exchange.operation.as_ref().map_or("", |operation| &operation.name);
     match fault.blame {
         Blame::Client => tracing::debug!(request_id = id, operation, policy = fault.source, place, "{fault}"),

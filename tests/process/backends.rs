@@ -77,6 +77,29 @@ fn a_backend_that_breaks_off_breaks_off_the_answer() {
 }
 
 #[test]
+fn the_answer_to_a_head_request_is_complete() {
+    let address = backend(|stream| {
+        read_head(stream);
+        stream.get_mut().write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\n").unwrap();
+    });
+    let (_folder, gateway) = in_front_of(address);
+    // The first answer is the gateway's own and has a body that is not sent; the second one is the backend's.
+    for (path, status) in [("/nowhere", 404), ("/sample/a", 200)] {
+        let mut client = Client::new(gateway.address);
+        let head = format!("HEAD {path} HTTP/1.1\r\nHost: gateway.example\r\nConnection: close\r\n\r\n");
+        client.0.get_mut().write_all(head.as_bytes()).unwrap();
+        let mut answer = String::new();
+        client.0.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{path}: {answer}");
+        assert!(answer.ends_with("\r\n\r\n"), "{path}: {answer}");
+    }
+    for line in gateway.access_log(2) {
+        assert!(line["aborted"].is_null(), "{line}");
+    }
+    assert_eq!(gateway.metric("sluicegate_client_aborts_total"), Some(0.0));
+}
+
+#[test]
 fn a_client_that_leaves_is_counted_as_such() {
     let (left, wait) = std::sync::mpsc::channel::<()>();
     let address = backend(move |stream| {

@@ -100,6 +100,7 @@ fn another_gateway_on_the_same_port_is_refused() {
 
 #[test]
 fn the_start_shows_addresses_apis_and_calls() {
+    const VERSION: &str = "version = { scheme = \"header\", value = \"v1\" }";
     let folder = Folder::sample(
         r#"
 [products.partners]
@@ -113,6 +114,11 @@ keys = ["sha256:ade937c23dc04c64b0bd37e190c26c8fdbe7bb3b824adc8660c02a968b492425
         "orders.toml",
         "[api]\nname = \"orders\"\npath = \"/orders\"\nbackend = \"sample\"\n[[operation]]\nname = \"List\"\nmatch = \"GET /\"\n",
     );
+    // A bare URL does not find these, so they are no calls to try.
+    for (name, how) in [("hosted", "hosts = [\"api.contoso.com\"]"), ("dated", VERSION)] {
+        let file = format!("[api]\nname = \"{name}\"\npath = \"/a-{name}\"\nbackend = \"sample\"\n{how}\n");
+        folder.write(&format!("a-{name}.toml"), &(file + "[[operation]]\nname = \"List\"\nmatch = \"GET /\"\n"));
+    }
     let gateway = Gateway::run(folder.path());
     gateway.says("Try:");
     for want in [
@@ -123,6 +129,7 @@ keys = ["sha256:ade937c23dc04c64b0bd37e190c26c8fdbe7bb3b824adc8660c02a968b492425
     ] {
         gateway.says(&want);
     }
+    assert!(!gateway.stderr().contains("/a-hosted\n") && !gateway.stderr().contains("/a-dated\n"));
 }
 
 #[test]

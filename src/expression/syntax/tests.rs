@@ -8,6 +8,18 @@ fn syntax_errors() {
         ("@haeders('x')", 1..8, "there is no function `haeders`", "did you mean `headers`?"),
         ("@queryParamters('x')", 1..15, "there is no function `queryParamters`", "did you mean `queryParameters`?"),
         ("@triggerBody()", 1..12, "there is no function `triggerBody`", "did you mean `body`?"),
+        (
+            "@(context.Request.IpAddress)",
+            0..2,
+            "C# policy expressions are not supported yet",
+            "write a call such as `@headers('x-tenant')`, or `@@(` for a literal `@(`",
+        ),
+        (
+            "@{ return context.RequestId; }",
+            3..9,
+            "C# policy expressions are not supported yet",
+            "write a call such as `headers('x-tenant')`",
+        ),
         ("a@zzzzzz(1)", 2..8, "there is no function `zzzzzz`", "write `@@` for a literal `@`"),
         ("@{zzzzzz(1)}", 2..8, "there is no function `zzzzzz`", ""),
         ("@concat()", 0..9, "`concat` takes at least 1 argument, found 0", "it is called as `concat(value…)`"),

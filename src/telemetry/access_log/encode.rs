@@ -152,12 +152,16 @@ pub(super) fn human(out: &mut Vec<u8>, line: &Line<'_>, time: &[u8], log: &Acces
         milliseconds(out, upstream.duration);
         number(out, "ms x", upstream.attempts);
     }
-    for (key, value) in
-        [(" subscription=", line.subscription), (" consumer=", line.consumer), (" trace=", line.trace_id)]
-    {
-        if let Some(value) = value {
-            note(out, key, value);
-        }
+    if let Some(subscription) = line.subscription {
+        note(out, " subscription=", subscription);
+    }
+    match line.consumer {
+        Some(name) if name.contains(' ') => string(out, " consumer=\"", name),
+        Some(name) => note(out, " consumer=", name),
+        None => {}
+    }
+    if let Some(trace) = line.trace_id {
+        note(out, " trace=", trace);
     }
     note(out, " id=", line.request_id);
     if let Some(failure) = &line.error {

@@ -140,13 +140,15 @@ fn json_holds_every_fact() {
 fn human_lines_read_from_left_to_right() {
     let options = Options { format: Format::Human, ..Options::default() };
     assert_eq!(
-        written(options, &[plain(), full()]),
+        written(options, &[plain(), full(), Line { consumer: Some("Contoso Ltd"), ..plain() }]),
         concat!(
             "2026-01-01T00:00:00.000Z 200 GET /orders/1 12.034ms 0B/1024B 192.0.2.7 HTTP/1.1 id=7f1c\n",
             "2026-01-01T00:00:00.000Z 502 GET api.example/orders/1?page=1&subscription-key=*** 12.034ms 5B/1024B ",
             "192.0.2.7 HTTP/2 orders/GetOrder -> erp 10.0.0.1:80 503 11.000ms x3 subscription=sub-1 consumer=contoso ",
             "trace=4bf92f3577b34da6a3ce929d0e0e4736 id=7f1c error=forward-request/BackendConnectionFailure ",
             "at api/backend/retry: \"gave up\" \"curl/8\" aborted truncated\n",
+            "2026-01-01T00:00:00.000Z 200 GET /orders/1 12.034ms 0B/1024B 192.0.2.7 HTTP/1.1 consumer=\"Contoso Ltd\" ",
+            "id=7f1c\n",
         )
     );
 }

@@ -26,7 +26,7 @@ fn claims_decide() {
             claims: expired(0),
             want: Err((
                 "TokenExpired",
-                "the token expired at 2026-01-01T00:00:00Z, now is 2026-01-01T00:00:00Z (clock skew 0ns). Access denied.",
+                "the token expired at 2026-01-01T00:00:00Z, now is 2026-01-01T00:00:00Z (clock skew 0s). Access denied.",
             )),
         },
         Case { name: "within the skew", rules: skewed(), claims: expired(29), want: Ok(()) },
@@ -52,7 +52,7 @@ fn claims_decide() {
             claims: json!({ "exp": 5 }),
             want: Err((
                 "TokenExpired",
-                "the token expired at 1970-01-01T00:00:05Z, now is 2026-01-01T00:00:00Z (clock skew 0ns). Access denied.",
+                "the token expired at 1970-01-01T00:00:05Z, now is 2026-01-01T00:00:00Z (clock skew 0s). Access denied.",
             )),
         },
         Case {
@@ -80,7 +80,7 @@ fn claims_decide() {
             claims: starting(1),
             want: Err((
                 "JwtInvalid",
-                "the token is valid from 2026-01-01T00:00:01Z, now is 2026-01-01T00:00:00Z (clock skew 0ns)",
+                "the token is valid from 2026-01-01T00:00:01Z, now is 2026-01-01T00:00:00Z (clock skew 0s)",
             )),
         },
         Case { name: "nbf within the skew", rules: skewed(), claims: starting(30), want: Ok(()) },
