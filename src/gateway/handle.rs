@@ -285,7 +285,7 @@ fn prepare(
     exchange.gateway.settings.forwarding.apply(peer, host, request.headers_mut());
     exchange.trace.apply(request.headers_mut());
     // Also when the caller sent one: it may have named the field in `Connection`.
-    if !request.headers().contains_key(&gateway.settings.request_id_header) || !id.is_incoming() {
+    if !request.headers().contains_key(&exchange.gateway.settings.request_id_header) || !id.is_incoming() {
         let value = exchange.request_id.clone();
         request.headers_mut().insert(exchange.gateway.settings.request_id_header.clone(), value);
     }
