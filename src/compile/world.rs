@@ -16,6 +16,7 @@ use crate::config::source::{FileId, Location};
 use crate::config::spec::{IssuerSpec, SubscriptionSpec, SubscriptionState};
 use crate::config::{At, Diagnostic, Diagnostics, Period};
 use crate::gateway::Backend;
+use crate::identity::basic::Hashing;
 use crate::identity::subscription::{Scope, State, Subscription, SubscriptionKey};
 use crate::identity::{KeyLocation, KeyRing, RemoteKeyRegistry, RemoteKeys, RemoteKeysOptions, VerificationKey};
 use crate::layer::retry::Budget;
@@ -38,6 +39,8 @@ pub struct Shared {
     pub offline: bool,
     /// Key sets that were fetched.
     pub remote_keys: RemoteKeyRegistry,
+    /// Where passwords are checked.
+    pub hashing: Arc<Hashing>,
     /// The endpoints of backends, with their pools and breakers.
     pub endpoints: crate::gateway::backend::Registry,
 }
@@ -47,6 +50,7 @@ impl Shared {
     pub fn new(clock: Clock, control: Handle) -> Self {
         let metrics = Arc::new(Metrics::new(&clock));
         let limits = limit::Registry::new(clock.clone());
+        let hashing = Arc::new(Hashing::new(control.clone()));
         Self {
             clock,
             control,
@@ -55,6 +59,7 @@ impl Shared {
             budgets: Kept::default(),
             offline: false,
             remote_keys: RemoteKeyRegistry::default(),
+            hashing,
             endpoints: crate::gateway::backend::Registry::default(),
         }
     }

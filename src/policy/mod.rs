@@ -1,6 +1,7 @@
 //! The policy catalogue: one file for each policy, and the list of them all.
 
 mod api_key;
+mod basic_auth;
 mod branch;
 mod check_header;
 mod choose;
@@ -156,6 +157,7 @@ fn compile<'i, P: Policy>(raw: &RawPolicy<'i>, cx: &mut CompileCx<'_, 'i>) -> Op
 /// Every policy, sorted by name. `base` is no policy: it marks where the broader scope's steps go.
 pub const KINDS: &[Kind] = &[
     Kind::of::<api_key::ApiKey>(),
+    Kind::of::<basic_auth::BasicAuth>(),
     Kind::of::<check_header::CheckHeader>(),
     Kind::of::<choose::Choose>(),
     Kind::of::<cors::Cors>(),
