@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 
 use super::{Credentials, Hashing, Users};
 use crate::clock::{Clock, Nanos};
-use crate::limit::{Algorithm, Limiter, Overflow, Settings as LimitSettings};
+use crate::limit::{Algorithm, Limiter, Overflow, Precision, Settings as LimitSettings};
 
 /// The most pairs that are remembered as right, and as many as wrong. The wrong ones have a table of their own, so that a
 /// flood of them does not push out the right ones.
@@ -100,12 +100,11 @@ impl Verifier {
     pub fn new(users: Users, settings: Settings, clock: Clock, hashing: Arc<Hashing>) -> Self {
         let mut secret = [0; 32];
         aws_lc_rs::rand::fill(&mut secret).expect("the system has randomness");
+        let window = Algorithm::SlidingWindow { precision: Precision::Exact };
         let failures = LimitSettings {
-            algorithm: Algorithm::SlidingWindow,
-            calls: settings.failures,
-            period: settings.period,
             max_keys: NonZeroUsize::new(ADDRESSES).unwrap_or(NonZeroUsize::MIN),
             on_overflow: Overflow::Admit,
+            ..LimitSettings::new(window, settings.failures, settings.period)
         };
         Self(Arc::new(Inner {
             users,
@@ -137,7 +136,7 @@ impl Verifier {
                 return Begun::Known(verdict);
             }
             // Not counted either, since nothing is left.
-            let seconds = inner.failures.decide(&address, 1).retry_after_seconds().max(1);
+            let seconds = inner.failures.decide(&address, 1).retry_after_seconds().unwrap_or(1);
             return Begun::Known(Err(Refused::TooManyFailures { seconds }));
         }
         let (sender, receiver) = oneshot::channel();
