@@ -68,7 +68,7 @@ impl Issuer {
         let mut grant = self.grant(realm, &target, None);
         self.credit(&mut grant, client, form);
         let token = self.access_token(&grant)?;
-        Ok(self.reply(realm, &grant, token, Map::new()))
+        Ok(self.reply(realm, &grant, &token, Map::new()))
     }
 
     /// Who asked, and which roles that gives: those of the file, else those that `roles` asks for.
@@ -138,7 +138,7 @@ impl Issuer {
             self.refresh_tokens.lock().put(refresh.clone(), kept, self.clock.now(), REFRESH_LIFETIME);
             more.insert("refresh_token".to_owned(), json!(refresh));
         }
-        Ok(self.reply(&session.realm, &grant, token, more))
+        Ok(self.reply(&session.realm, &grant, &token, more))
     }
 
     /// OpenID Connect Core 1.0 §2.
@@ -183,7 +183,7 @@ impl Issuer {
         }
         let token = self.access_token(&grant)?;
         let more = Map::from_iter([("issued_token_type".to_owned(), json!(wanted))]);
-        Ok(self.reply(realm, &grant, token, more))
+        Ok(self.reply(realm, &grant, &token, more))
     }
 
     /// Entra ID's on-behalf-of: a user's token for this very client, for one for the next API.
@@ -211,7 +211,7 @@ impl Issuer {
         grant.client.clone_from(&client.id);
         grant.proof = client.proof;
         let token = self.access_token(&grant)?;
-        Ok(self.reply(realm, &grant, token, Map::new()))
+        Ok(self.reply(realm, &grant, &token, Map::new()))
     }
 
     /// A grant for the subject of another token.
@@ -257,7 +257,7 @@ impl Issuer {
     }
 
     /// The answer of the token endpoint (RFC 6749 §5.1). Entra ID's v1 endpoint writes numbers as text.
-    fn reply(&self, realm: &Realm, grant: &Grant, token: String, more: Map<String, Value>) -> Reply {
+    fn reply(&self, realm: &Realm, grant: &Grant, token: &str, more: Map<String, Value>) -> Reply {
         let lifetime = grant.lifetime.as_secs();
         let now = seconds(self.clock.wall());
         let mut answer = match realm.preset {
