@@ -49,7 +49,7 @@ impl Setup {
     }
 
     /// A code for the client `app` and the scopes, with PKCE.
-    async fn code(&self, scope: &str) -> String {
+    async fn fresh_code(&self, scope: &str) -> String {
         let challenge = token::s256(VERIFIER);
         let sent = self
             .authorize(&format!(
@@ -61,7 +61,7 @@ impl Setup {
     }
 
     async fn signed_in(&self, scope: &str) -> Value {
-        let code = self.code(scope).await;
+        let code = self.fresh_code(scope).await;
         let form = format!(
             "grant_type=authorization_code&client_id=app&code={code}&redirect_uri=http://l/&code_verifier={VERIFIER}"
         );
@@ -164,7 +164,7 @@ async fn a_code_is_good_once_for_its_client_and_verifier() {
             want: "redirect_uri is not the one",
         },
     ] {
-        let code = setup.code("openid").await;
+        let code = setup.fresh_code("openid").await;
         let form = format!("grant_type=authorization_code&code={code}&{form}");
         let (status, answer) = setup.post(&format!("{path}/oauth2/v2.0/token"), &form).await;
         assert_eq!((status, &answer["error"]), (400, &json!("invalid_grant")), "{name}: {answer}");
@@ -172,7 +172,7 @@ async fn a_code_is_good_once_for_its_client_and_verifier() {
         let good = format!("grant_type=authorization_code&code={code}&client_id=app&redirect_uri=http://l/&{verifier}");
         assert_eq!(setup.post("/t/oauth2/v2.0/token", &good).await.0, 400, "{name}: a code is tried once");
     }
-    let code = setup.code("openid").await;
+    let code = setup.fresh_code("openid").await;
     setup.clock.advance(CODE_LIFETIME);
     let late = format!("grant_type=authorization_code&code={code}&client_id=app&redirect_uri=http://l/&{verifier}");
     assert_eq!(setup.post("/t/oauth2/v2.0/token", &late).await.0, 400, "too late");
