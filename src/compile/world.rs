@@ -23,6 +23,7 @@ use crate::identity::{
 };
 use crate::layer::retry::Budget;
 use crate::limit;
+use crate::pipeline::Origin;
 use crate::telemetry::Metrics;
 
 /// What outlives a reload: counters, fetched keys, connections, metrics.
@@ -99,6 +100,8 @@ pub struct World {
     pub limits: limit::Plan,
     /// Query parameters in which callers send credentials: logs mask them.
     pub secret_parameters: Mutex<BTreeSet<String>>,
+    /// The policies that ask for a verified token, and where they stand.
+    pub token_needs: Mutex<Vec<(Arc<Origin>, Location)>>,
 }
 
 impl World {
@@ -117,6 +120,7 @@ impl World {
             keys: Arc::new(KeyRing::default()),
             limits: shared.limits.plan(),
             secret_parameters: Mutex::default(),
+            token_needs: Mutex::default(),
         };
         let Some(file) = document.gateway else { return world };
         for entry in &document.backends {

@@ -34,6 +34,7 @@ impl Handling<'_> {
         verifier: impl FnOnce(&mut CompileCx<'_, '_>) -> Result<TokenVerifier, CompileError>,
         cx: &mut CompileCx<'_, '_>,
     ) -> Result<Step, CompileError> {
+        cx.gives_token = true;
         let place = self.place(cx);
         let place = cx.note(place);
         let verifier = verifier(cx);
