@@ -98,7 +98,11 @@ fn several_tenants_and_every_tenant() {
                     "TokenIssuerNotAllowed",
                 ),
                 ("the template", of(issuer, "{tenantid}"), "TokenIssuerNotAllowed"),
-                ("no tenant", json!({ "iss": issuer.replace("TENANT", CONTOSO), "tid": null }), "TokenIssuerNotAllowed"),
+                (
+                    "no tenant",
+                    json!({ "iss": issuer.replace("TENANT", CONTOSO), "tid": null }),
+                    "TokenIssuerNotAllowed",
+                ),
             ] {
                 let token = Signer::a().sign(&with(delegated(&setup), changes));
                 assert_eq!(setup.call(&token), want, "{policy}: {issuer}: {name}");

@@ -37,8 +37,9 @@ fn absent() -> Found {
     Found { status: 401, reason: "TokenNotPresent".to_owned(), challenge, message: "JWT not present.".to_owned() }
 }
 
-/// The token is good, and is not for this.
-fn insufficient(reason: &str, description: &str, scope: &str) -> Found {
+/// The token is good, and more must be consented to (RFC 6750 §3.1).
+fn insufficient(reason: &str, scope: &str) -> Found {
+    let description = "A required scope is missing";
     let challenge = format!("error=\"insufficient_scope\", error_description=\"{description}\", scope=\"{scope}\"");
     Found { challenge, ..refused(reason, description) }
 }
@@ -134,17 +135,13 @@ fn cases(provider: &Provider, now: u64) -> Vec<Case> {
             "no scope",
             "/scope",
             provider.token(Wanted::NoScope),
-            insufficient("TokenClaimNotFound", "A required claim is missing", "orders.read orders.admin"),
+            insufficient("TokenClaimNotFound", "orders.read orders.admin"),
         ),
         at(
             "another scope",
             "/scope",
             with("scope", json!("orders.reader")),
-            insufficient(
-                "TokenClaimValueNotAllowed",
-                "A required claim has a value that is not allowed",
-                "orders.read orders.admin",
-            ),
+            insufficient("TokenClaimValueNotAllowed", "orders.read orders.admin"),
         ),
         at("all roles", "/all", good(), accepted()),
         at(

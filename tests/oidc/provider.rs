@@ -194,6 +194,14 @@ impl Provider {
         self.send("POST", &format!("/-/keys?use={keys}"), &[], b"");
     }
 
+    /// Ends a provider that is a process of its own.
+    pub(super) fn stop(&mut self) {
+        if let Running::Node(child) = &mut self.running {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+
     /// Sends what must be answered with success or a redirect.
     pub(super) fn send(&self, method: &str, target: &str, fields: &[(String, String)], body: &[u8]) -> Message {
         let mut head =
@@ -217,11 +225,7 @@ impl Provider {
 
 impl Drop for Provider {
     fn drop(&mut self) {
-        if let Running::Node(child) = &mut self.running {
-            // Its standard input ends with this, and so does it, even when the kill does not come.
-            let _ = child.kill();
-            let _ = child.wait();
-        }
+        self.stop();
     }
 }
 
