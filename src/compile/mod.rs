@@ -1,6 +1,7 @@
 //! Configuration → pipeline: the only module that knows both sides.
 
 mod cx;
+pub mod entra;
 mod kept;
 mod routes;
 mod scope;

@@ -18,7 +18,10 @@ use crate::config::{At, Diagnostic, Diagnostics, Period};
 use crate::gateway::Backend;
 use crate::identity::basic::Hashing;
 use crate::identity::subscription::{Scope, State, Subscription, SubscriptionKey};
-use crate::identity::{KeyLocation, KeyRing, RemoteKeyRegistry, RemoteKeys, RemoteKeysOptions, VerificationKey};
+use crate::identity::{
+    KeyLocation, KeyRing, RemoteKeyRegistry, RemoteKeys, RemoteKeysOptions, RemoteSource, VerificationKey,
+    VerificationPool,
+};
 use crate::layer::retry::Budget;
 use crate::limit;
 use crate::pipeline::Origin;
@@ -42,6 +45,8 @@ pub struct Shared {
     pub remote_keys: RemoteKeyRegistry,
     /// Where passwords are checked.
     pub hashing: Arc<Hashing>,
+    /// The threads that verify tokens.
+    pub verification: Arc<VerificationPool>,
     /// The endpoints of backends, with their pools and breakers.
     pub endpoints: crate::gateway::backend::Registry,
 }
@@ -61,9 +66,14 @@ impl Shared {
             offline: false,
             remote_keys: RemoteKeyRegistry::default(),
             hashing,
+            verification: Arc::new(VerificationPool::for_cores(cores())),
             endpoints: crate::gateway::backend::Registry::default(),
         }
     }
+}
+
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
 }
 
 /// The keys of a token issuer.
@@ -74,7 +84,9 @@ pub struct Issuer {
     /// Keys from the configuration.
     pub keys: Vec<VerificationKey>,
     /// Keys that are fetched.
-    pub remote: Option<Arc<RemoteKeys>>,
+    pub remotes: Vec<RemoteSource>,
+    /// Whether they are of Entra ID, where an application has two audiences.
+    pub entra: bool,
 }
 
 /// The named things of one configuration.
@@ -139,7 +151,7 @@ impl World {
         }
         for entry in &document.issuers {
             let built = if entry.clean { world.issuer(entry, file, diagnostics) } else { None };
-            let issuer = built.unwrap_or(Issuer { issuer: None, keys: Vec::new(), remote: None });
+            let issuer = built.unwrap_or(Issuer { issuer: None, keys: Vec::new(), remotes: Vec::new(), entra: false });
             world.issuers.insert(entry.name.get_ref().clone(), issuer);
         }
         let subscriptions =
@@ -174,14 +186,24 @@ impl World {
         let mut fail = |span: std::ops::Range<usize>, message: String, hint: &str| {
             diagnostics.push(Diagnostic::error("bad-issuer", file, span, message).hint(hint));
         };
-        let sources = [&spec.openid_config, &spec.jwks_url, &spec.key_file, &spec.secret].into_iter().flatten().count();
+        let sources = [&spec.openid_config, &spec.jwks_url, &spec.key_file, &spec.secret].into_iter().flatten().count()
+            + usize::from(spec.entra.is_some());
         if sources != 1 {
             let text =
                 if sources == 0 { "an issuer needs a source of keys" } else { "an issuer has one source of keys" };
-            fail(entry.name.span(), text.to_owned(), "one of `openid-config`, `jwks-url`, `key-file` and `secret`");
+            fail(
+                entry.name.span(),
+                text.to_owned(),
+                "one of `entra`, `openid-config`, `jwks-url`, `key-file` and `secret`",
+            );
             return None;
         }
-        if spec.issuer.is_none() && spec.openid_config.is_none() {
+        if let (Some(issuer), Some(_)) = (&spec.issuer, &spec.entra) {
+            let text = "the issuers of Entra ID are known from its tenants".to_owned();
+            fail(issuer.span.clone(), text, "leave `issuer` out");
+            return None;
+        }
+        if spec.issuer.is_none() && spec.openid_config.is_none() && spec.entra.is_none() {
             fail(
                 entry.name.span(),
                 "missing key `issuer`".to_owned(),
@@ -192,9 +214,18 @@ impl World {
         let mut issuer = Issuer {
             issuer: spec.issuer.as_ref().map(|text| text.value.as_str().into()),
             keys: Vec::new(),
-            remote: None,
+            remotes: Vec::new(),
+            entra: spec.entra.is_some(),
         };
-        if let Some(path) = &spec.key_file {
+        if let Some(entra) = &spec.entra {
+            match super::entra::sources(entra, &options(spec), self) {
+                Ok(remotes) => issuer.remotes = remotes,
+                Err(error) => {
+                    let span = error.span.unwrap_or_else(|| entra.span.clone());
+                    diagnostics.push(Diagnostic::error(error.code, file, span, error.message).maybe_hint(error.hint));
+                }
+            }
+        } else if let Some(path) = &spec.key_file {
             match self.key_file(path) {
                 Ok(keys) => issuer.keys = keys,
                 Err(message) => {
@@ -215,24 +246,15 @@ impl World {
             .map(|url| (KeyLocation::Discovery(url.value.clone()), url))
             .or_else(|| spec.jwks_url.as_ref().map(|url| (KeyLocation::Jwks(url.value.clone()), url)))
         {
-            match self.remote(location, spec) {
-                Ok(remote) => issuer.remote = Some(remote),
+            let options = RemoteKeysOptions { check_issuer: spec.issuer.is_none(), ..options(spec) };
+            match self.remote_keys(location, options) {
+                Ok(keys) => {
+                    issuer.remotes = vec![RemoteSource { keys, issuer: issuer.issuer.clone(), tenants: None }];
+                }
                 Err(message) => fail(text.span.clone(), message, "an `https` URL; plain `http` only to this machine"),
             }
         }
         Some(issuer)
-    }
-
-    fn remote(&self, location: KeyLocation, spec: &IssuerSpec) -> Result<Arc<RemoteKeys>, String> {
-        let default = RemoteKeysOptions::default();
-        let or = |period: &Option<Period>, default: Duration| period.map_or(default, |period| period.0);
-        let options = RemoteKeysOptions {
-            refresh: or(&spec.refresh, default.refresh),
-            min_refetch: or(&spec.min_refetch, default.min_refetch),
-            stale_max: or(&spec.stale_max, default.stale_max),
-            ..default
-        };
-        self.remote_keys(location, options)
     }
 
     /// Keys that are fetched: the source in use when there is one with the same options, else one that starts now.
@@ -272,6 +294,17 @@ impl World {
     pub fn read_file(&self, path: &At<String>) -> Result<Vec<u8>, String> {
         let full = self.folder.as_ref().map_or_else(|| PathBuf::from(&path.value), |folder| folder.join(&path.value));
         std::fs::read(&full).map_err(|error| format!("`{}` cannot be read: {error}", path.value))
+    }
+}
+
+fn options(spec: &IssuerSpec) -> RemoteKeysOptions {
+    let default = RemoteKeysOptions::default();
+    let or = |period: &Option<Period>, default: Duration| period.map_or(default, |period| period.0);
+    RemoteKeysOptions {
+        refresh: or(&spec.refresh, default.refresh),
+        min_refetch: or(&spec.min_refetch, default.min_refetch),
+        stale_max: or(&spec.stale_max, default.stale_max),
+        ..default
     }
 }
 

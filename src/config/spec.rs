@@ -259,15 +259,19 @@ pub struct BreakerSpec {
     pub accept_retry_after: bool,
 }
 
-/// `[issuers.NAME]`: where the keys of a token issuer come from. One of the sources is needed: `openid-config`, `jwks-url`,
-/// `key-file` or `secret`. The keys verify tokens of this issuer only.
+/// `[issuers.NAME]`: where the keys of a token issuer come from. One of the sources is needed: `entra`, `openid-config`,
+/// `jwks-url`, `key-file` or `secret`. The keys verify tokens of this issuer only.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct IssuerSpec {
     /// The `iss` value of its tokens. Needed unless `openid-config` gives it; takes the place of what that says.
     pub issuer: Option<At<String>>,
-    /// URL of an OpenID Connect discovery document.
+    /// URL of an OpenID Connect discovery document. One at `ISSUER/.well-known/openid-configuration` that names another
+    /// issuer is refused ([OpenID Connect Discovery](https://openid.net/specs/openid-connect-discovery-1_0.html#ProviderConfigurationValidation),
+    /// section 4.3) unless `issuer` says which is meant. Microsoft's sign-in hosts are known to do that.
     pub openid_config: Option<At<String>>,
+    /// Tenants of Microsoft Entra ID.
+    pub entra: Option<At<EntraSpec>>,
     /// URL of a JSON Web Key Set (RFC 7517).
     pub jwks_url: Option<At<String>>,
     /// PEM file with a public key or certificate, or a JSON file with a key set; relative to the configuration folder.
@@ -280,6 +284,38 @@ pub struct IssuerSpec {
     pub min_refetch: Option<Period>,
     /// How long fetched keys serve on while fetching fails. Default `24h`.
     pub stale_max: Option<Period>,
+}
+
+/// Tenants of [Microsoft Entra ID](https://learn.microsoft.com/entra/identity-platform/access-tokens) whose tokens are accepted,
+/// versions 1 and 2. The keys come from the discovery documents of the authority. A token's issuer must be its own tenant's (`tid`),
+/// and an audience that is an application's id is accepted bare and as `api://ID`.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct EntraSpec {
+    /// The tenant: its id or a domain that it owns. `organizations` and `common` stand for all tenants, and need `tenants` or
+    /// `any-tenant`.
+    pub tenant_id: Option<At<String>>,
+    /// The ids of the tenants to accept, when there are several.
+    pub tenants: Vec<At<String>>,
+    /// Whether the users and applications of every tenant in the world are accepted. Default `false`.
+    pub any_tenant: Option<At<bool>>,
+    /// The versions of tokens to accept: which one an API gets, its app registration says (`accessTokenAcceptedVersion`, or
+    /// `requestedAccessTokenVersion`; version 1 unless it is set). Default both.
+    pub versions: Option<At<Vec<EntraVersion>>>,
+    /// Where tokens come from: the host of a national cloud (`https://login.microsoftonline.us`), or an issuer on this machine.
+    /// Default `https://login.microsoftonline.com`.
+    pub authority: Option<At<String>>,
+}
+
+/// A version of Entra ID's tokens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+pub enum EntraVersion {
+    /// Issued by `https://sts.windows.net/TENANT/`, with `appid`.
+    #[serde(rename = "1.0")]
+    V1,
+    /// Issued by `https://login.microsoftonline.com/TENANT/v2.0`, with `azp`.
+    #[serde(rename = "2.0")]
+    V2,
 }
 
 /// `[products.NAME]`: APIs that are granted together, with policies of their own.

@@ -12,6 +12,7 @@
 pub mod algorithm;
 pub mod basic;
 mod claims;
+pub mod entra;
 mod fetch;
 mod key_registry;
 pub mod key_set;
@@ -23,9 +24,11 @@ mod token_cache;
 pub mod token_error;
 mod token_rules;
 pub mod token_verifier;
+mod verification_pool;
 
 pub use algorithm::{Algorithm, AlgorithmSet};
-pub use claims::{Match, RequiredClaim};
+pub use claims::{Match, Permission, RequiredClaim};
+pub use entra::Tenants;
 pub use fetch::{FetchError, UrlError};
 pub use key_registry::RemoteKeyRegistry;
 pub use key_set::{KeyError, KeySet, VerificationKey};
@@ -33,4 +36,5 @@ pub use remote_keys::{KeyLocation, RemoteKeys, RemoteKeysError, RemoteKeysOption
 pub use subscription::{KeyDigest, KeyRing, Refusal, Scope, State, Subscription};
 pub use token_error::TokenError;
 pub use token_rules::{TokenRules, VerifierError};
-pub use token_verifier::{KeyRefresh, Outcome, RemoteSource, TokenVerifier, Verified};
+pub use token_verifier::{Begun, KeyRefresh, Outcome, RemoteSource, TokenVerifier, Verified};
+pub use verification_pool::VerificationPool;
