@@ -28,7 +28,7 @@ const LONG: Duration = Duration::from_secs(24 * 60 * 60);
 #[command(after_help = "Examples:
   pbpaste | sluicegate token decode
   printf %s \"$TOKEN\" | sluicegate token decode --format json | jq .claims.scp")]
-pub(super) struct Decode {
+pub struct Decode {
     /// The token; standard input when it is missing or `-`.
     token: Option<String>,
     /// The form of what is printed.

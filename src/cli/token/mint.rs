@@ -33,7 +33,7 @@ use crate::issuer::{ask, random_id};
   sluicegate token mint --secret-file hmac.txt --alg HS256 --iss me --aud orders --role admin
   curl localhost:8080/orders -H \"Authorization: Bearer $(sluicegate token mint --key rsa.pem --aud orders)\""
 )]
-pub(super) struct Mint {
+pub struct Mint {
     /// A PEM file with the private key; the key file of `sluicegate issuer` is one.
     #[arg(long, value_name = "FILE")]
     key: Option<PathBuf>,
