@@ -311,7 +311,13 @@ impl RemoteKeys {
             Err(error) => {
                 state.failures = state.failures.saturating_add(1);
                 let serving = self.current().map_or(0, |snapshot| snapshot.keys.len());
-                tracing::warn!(url, %error, failures = state.failures, serving, "fetching keys failed");
+                // While there are none it is tried every few seconds, which is not worth a line each.
+                let failures = state.failures;
+                if failures == 1 || self.pause(failures, self.clock.now()) >= self.options.min_refetch {
+                    tracing::warn!(url, %error, failures, serving, "fetching keys failed");
+                } else {
+                    tracing::debug!(url, %error, failures, serving, "fetching keys failed again");
+                }
                 state.error = Some(Arc::new(error));
             }
         }
