@@ -234,7 +234,7 @@ fn check_issuer(url: &str, issuer: &str) -> Result<(), FetchError> {
     let Some(expected) = url.strip_suffix("/.well-known/openid-configuration") else { return Ok(()) };
     let host = Url::parse(url).ok().and_then(|url| url.host_str().map(str::to_owned)).unwrap_or_default();
     let known = |name: &&str| host == *name || (name.starts_with('.') && host.ends_with(*name));
-    if issuer.strip_suffix('/').unwrap_or(issuer) == expected || MICROSOFT.iter().any(|name| known(&name)) {
+    if issuer.strip_suffix('/').unwrap_or(issuer) == expected || MICROSOFT.iter().any(known) {
         return Ok(());
     }
     Err(FetchError::Issuer { url: url.to_owned(), expected: expected.to_owned(), found: clip(issuer) })

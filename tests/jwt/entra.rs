@@ -24,7 +24,7 @@ fn delegated(setup: &Setup) -> Value {
     })
 }
 
-fn with(mut claims: Value, changes: Value) -> Value {
+fn with(mut claims: Value, changes: &Value) -> Value {
     for (name, value) in changes.as_object().unwrap() {
         match value {
             Value::Null => claims.as_object_mut().unwrap().remove(name),
@@ -44,7 +44,7 @@ struct Case {
 fn check(policy: &str, cases: Vec<Case>) {
     let setup = setup(policy);
     for Case { name, changes, want } in cases {
-        let token = Signer::a().sign(&with(delegated(&setup), changes));
+        let token = Signer::a().sign(&with(delegated(&setup), &changes));
         assert_eq!(setup.call(&token), want, "{policy}: {name}");
     }
 }
@@ -61,7 +61,7 @@ fn one_tenant_by_id_or_by_domain() {
         let v1 = setup.issuer.of_tenant("TENANT", 1);
         for (name, changes, want) in [
             ("version 2", json!({}), "ok"),
-            ("version 1", with(of(&v1, CONTOSO), json!({ "aud": format!("api://{API}"), "ver": "1.0" })), "ok"),
+            ("version 1", with(of(&v1, CONTOSO), &json!({ "aud": format!("api://{API}"), "ver": "1.0" })), "ok"),
             ("another tenant", of(&v2, FABRIKAM), "TokenIssuerNotAllowed"),
             ("another tenant, version 1", of(&v1, FABRIKAM), "TokenIssuerNotAllowed"),
             ("another issuer", json!({ "iss": "https://login.example" }), "TokenIssuerNotAllowed"),
@@ -71,7 +71,7 @@ fn one_tenant_by_id_or_by_domain() {
             ("expired", json!({ "exp": NOW }), "TokenExpired"),
             ("not yet", json!({ "nbf": NOW + 1 }), "JwtInvalid"),
         ] {
-            let token = Signer::a().sign(&with(delegated(&setup), changes));
+            let token = Signer::a().sign(&with(delegated(&setup), &changes));
             assert_eq!(setup.call(&token), want, "{tenant}: {name}");
         }
     }
@@ -94,7 +94,7 @@ fn several_tenants_and_every_tenant() {
                 // What a tenant's own key set would sign for anybody: the issuer must be the token's own tenant's.
                 (
                     "another tenant's issuer",
-                    with(of(issuer, FABRIKAM), json!({ "tid": CONTOSO })),
+                    with(of(issuer, FABRIKAM), &json!({ "tid": CONTOSO })),
                     "TokenIssuerNotAllowed",
                 ),
                 ("the template", of(issuer, "{tenantid}"), "TokenIssuerNotAllowed"),
@@ -104,7 +104,7 @@ fn several_tenants_and_every_tenant() {
                     "TokenIssuerNotAllowed",
                 ),
             ] {
-                let token = Signer::a().sign(&with(delegated(&setup), changes));
+                let token = Signer::a().sign(&with(delegated(&setup), &changes));
                 assert_eq!(setup.call(&token), want, "{policy}: {issuer}: {name}");
             }
         }
@@ -123,7 +123,7 @@ fn a_key_of_one_tenant_signs_for_no_other() {
     let setup = Setup::with(issuer, "", &policy, 2);
     let template = setup.issuer.of_tenant("TENANT", 2);
     for (tenant, want) in [(FABRIKAM, "ok"), (CONTOSO, "TokenIssuerNotAllowed")] {
-        let token = Signer::a().sign(&with(delegated(&setup), of(&template, tenant)));
+        let token = Signer::a().sign(&with(delegated(&setup), &of(&template, tenant)));
         assert_eq!(setup.call(&token), want, "{tenant}");
     }
 }
@@ -138,8 +138,8 @@ fn one_version_only() {
     let policy = format!("policy = \"validate-jwt\"\nissuer = \"contoso\"\naudiences = [\"{API}\"]");
     let setup = Setup::with(issuer, &table, &policy, 1);
     let claims = delegated(&setup);
-    let first = with(claims.clone(), json!({ "iss": setup.issuer.of_tenant(CONTOSO, 1) }));
-    let uri = with(claims.clone(), json!({ "aud": format!("api://{API}") }));
+    let first = with(claims.clone(), &json!({ "iss": setup.issuer.of_tenant(CONTOSO, 1) }));
+    let uri = with(claims.clone(), &json!({ "aud": format!("api://{API}") }));
     for (name, claims, want) in
         [("version 2", claims, "ok"), ("version 1", first, "TokenIssuerNotAllowed"), ("the URI", uri, "ok")]
     {
@@ -195,7 +195,7 @@ fn applications_and_permissions() {
 fn a_missing_scope_is_named_in_the_challenge() {
     let setup =
         setup(&format!("tenant-id = \"{CONTOSO}\"\naudiences = [\"{API}\"]\nscopes = [\"access_as_user\", \"admin\"]"));
-    let token = Signer::a().sign(&with(delegated(&setup), json!({ "scp": "User.Read" })));
+    let token = Signer::a().sign(&with(delegated(&setup), &json!({ "scp": "User.Read" })));
     let want = "Bearer realm=\"http://gateway.test/orders\", error=\"insufficient_scope\", \
                 error_description=\"A required scope is missing\", scope=\"access_as_user admin\"";
     assert_eq!(setup.response(&token).field("www-authenticate"), Some(want));

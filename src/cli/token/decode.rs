@@ -206,9 +206,9 @@ pub(super) fn clean(text: &str) -> String {
     };
     text.chars().fold(String::new(), |mut out, c| {
         if risky(c) {
-            out.extend(c.escape_unicode())
+            out.extend(c.escape_unicode());
         } else {
-            out.push(c)
+            out.push(c);
         }
         out
     })

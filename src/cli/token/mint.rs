@@ -113,8 +113,8 @@ impl Mint {
     pub(super) fn run(self) -> u8 {
         let format = self.format;
         let minted = match &self.issuer {
-            Some(url) => self.from_issuer(url),
-            None => self.from_key(),
+            Some(url) => self.by_issuer(url),
+            None => self.by_key(),
         };
         match minted {
             Ok(Minted { token, header, claims }) => {
@@ -153,14 +153,14 @@ impl Mint {
         }
     }
 
-    fn from_issuer(&self, url: &str) -> Result<Minted, String> {
+    fn by_issuer(&self, url: &str) -> Result<Minted, String> {
         let answer = ask::mint(url, &self.request())?;
         let token = answer.get("access_token").and_then(Value::as_str).unwrap_or_default().to_owned();
         let decoded = super::decode::Decoded::read(&token).map_err(|_| format!("`{url}` answered without a token"))?;
         Ok(Minted { token, header: Value::Object(decoded.header), claims: json!(decoded.claims) })
     }
 
-    fn from_key(&self) -> Result<Minted, String> {
+    fn by_key(&self) -> Result<Minted, String> {
         let key = self.signing_key()?;
         let request = self.request();
         let mut grant = request.grant("");

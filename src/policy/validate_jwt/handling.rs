@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use http::StatusCode;
 use http::header::{AUTHORIZATION, HOST};
-use http::{HeaderName, StatusCode};
 
-use super::step::{Immediate, Place, Validation, Waiting};
+use super::step::{ClaimHeaders, Immediate, Place, Validation, Waiting};
 use crate::compile::{CompileCx, CompileError};
 use crate::config::{At, Text};
 use crate::identity::TokenVerifier;
@@ -110,7 +110,7 @@ impl Handling<'_> {
         Ok(Place::Header { name, scheme })
     }
 
-    fn headers(&self, cx: &CompileCx<'_, '_>) -> Result<Box<[(HeaderName, Arc<str>)]>, CompileError> {
+    fn headers(&self, cx: &CompileCx<'_, '_>) -> Result<ClaimHeaders, CompileError> {
         let header = |(name, claim): (&String, &At<String>)| {
             let name = cx.header_name(&At { value: name.clone(), span: claim.span.clone() })?;
             if is_framing(&name) || name == HOST {

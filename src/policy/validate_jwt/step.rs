@@ -16,6 +16,9 @@ use crate::pipeline::{Apply, ApplyAsync, BoxFuture, Call, Context, Fault, Flow, 
 use crate::policy::value::{StatusValue, TextValue};
 use crate::routing::query;
 
+/// Headers, and the claims that they carry.
+pub(super) type ClaimHeaders = Box<[(HeaderName, Arc<str>)]>;
+
 /// The check of one policy.
 pub(super) struct Validation {
     pub(super) place: Place,
@@ -29,7 +32,7 @@ pub(super) struct Validation {
     /// The variable for the token that passed.
     pub(super) output: Option<Arc<str>>,
     /// Headers for the backend, and the claims that they get.
-    pub(super) headers: Box<[(HeaderName, Arc<str>)]>,
+    pub(super) headers: ClaimHeaders,
     /// Whether the backend does not see the token.
     pub(super) strip: bool,
 }
