@@ -1,7 +1,7 @@
 //! Who calls: subscriptions and their keys, and JSON Web Tokens and the keys that verify them.
 //!
 //! ```text
-//! presented key ──► KeyRing::lookup ──► Subscription::authorize
+//! presented key ──► Keys::lookup ──► Key::authorize
 //! bearer token  ──► TokenVerifier ──► algorithm, key (KeySet or RemoteKeys), signature, claims ──► Verified
 //! ```
 //!
@@ -12,6 +12,7 @@ pub mod algorithm;
 mod claims;
 mod fetch;
 mod key_registry;
+pub mod key_ring;
 pub mod key_set;
 pub mod remote_keys;
 pub mod subscription;
@@ -26,9 +27,10 @@ pub use algorithm::{Algorithm, AlgorithmSet};
 pub use claims::{Match, RequiredClaim};
 pub use fetch::{FetchError, UrlError};
 pub use key_registry::RemoteKeyRegistry;
+pub use key_ring::{KeyRing, Keys};
 pub use key_set::{KeyError, KeySet, VerificationKey};
 pub use remote_keys::{KeyLocation, RemoteKeys, RemoteKeysError, RemoteKeysOptions};
-pub use subscription::{KeyDigest, KeyRing, Refusal, Scope, State, Subscription};
+pub use subscription::{KeyDigest, Refusal, Scope, State, Subscription};
 pub use token_error::TokenError;
 pub use token_rules::{TokenRules, VerifierError};
 pub use token_verifier::{KeyRefresh, Outcome, RemoteSource, TokenVerifier, Verified};
