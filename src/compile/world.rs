@@ -3,23 +3,25 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use parking_lot::Mutex;
+use serde_json::{Map, Value as Json};
 use tokio::runtime::Handle;
 
 use super::Kept;
+use super::subscriptions::{self, KeyFile};
 use crate::clock::Clock;
 use crate::config::diagnostic::suggest;
 use crate::config::folder::{Document, Entry};
-use crate::config::source::{FileId, Location};
-use crate::config::spec::{IssuerSpec, SubscriptionSpec, SubscriptionState};
+use crate::config::source::{FileId, Location, Sources};
+use crate::config::spec::{ConsumerSpec, IssuerSpec};
 use crate::config::{At, Diagnostic, Diagnostics, Period};
 use crate::gateway::Backend;
+use crate::gateway::Consumers;
 use crate::identity::basic::Hashing;
-use crate::identity::subscription::{Scope, State, Subscription, SubscriptionKey};
 use crate::identity::{
-    KeyLocation, KeyRing, RemoteKeyRegistry, RemoteKeys, RemoteKeysOptions, RemoteSource, VerificationKey,
+    KeyLocation, Keys, RemoteKeyRegistry, RemoteKeys, RemoteKeysOptions, RemoteSource, VerificationKey,
     VerificationPool,
 };
 use crate::layer::retry::Budget;
@@ -47,6 +49,8 @@ pub struct Shared {
     pub hashing: Arc<Hashing>,
     /// The threads that verify tokens.
     pub verification: Arc<VerificationPool>,
+    /// The key file as last read, so that a change of anything else does not read it again.
+    pub key_file: Mutex<Option<Arc<KeyFile>>>,
     /// The endpoints of backends, with their pools and breakers.
     pub endpoints: crate::gateway::backend::Registry,
 }
@@ -67,6 +71,7 @@ impl Shared {
             remote_keys: RemoteKeyRegistry::default(),
             hashing,
             verification: Arc::new(VerificationPool::for_cores(cores())),
+            key_file: Mutex::default(),
             endpoints: crate::gateway::backend::Registry::default(),
         }
     }
@@ -100,7 +105,9 @@ pub struct World {
     /// The issuers.
     pub issuers: BTreeMap<String, Issuer>,
     /// The keys of subscriptions.
-    pub keys: Arc<KeyRing>,
+    pub keys: Keys,
+    /// The consumers, by name.
+    pub consumers: Consumers,
     /// The limits of this configuration, put in force with it.
     pub limits: limit::Plan,
     /// Query parameters in which callers send credentials: logs mask them.
@@ -113,6 +120,7 @@ impl World {
     /// Builds the named things; mistakes go to `diagnostics`.
     pub fn build(
         document: &Document<'_>,
+        sources: &Sources,
         folder: Option<&Path>,
         shared: &Arc<Shared>,
         diagnostics: &mut Diagnostics,
@@ -122,7 +130,8 @@ impl World {
             folder: folder.map(Path::to_owned),
             backends: BTreeMap::new(),
             issuers: BTreeMap::new(),
-            keys: Arc::new(KeyRing::default()),
+            keys: Keys::default(),
+            consumers: Consumers::default(),
             limits: shared.limits.plan(),
             secret_parameters: Mutex::default(),
             token_needs: Mutex::default(),
@@ -154,29 +163,9 @@ impl World {
             let issuer = built.unwrap_or(Issuer { issuer: None, keys: Vec::new(), remotes: Vec::new(), entra: false });
             world.issuers.insert(entry.name.get_ref().clone(), issuer);
         }
-        let subscriptions =
-            document.subscriptions.iter().filter_map(|entry| subscription(entry, document, file, diagnostics));
-        match KeyRing::new(subscriptions.collect::<Vec<_>>()) {
-            Ok(keys) => world.keys = Arc::new(keys),
-            Err(duplicate) => {
-                let keys = |id: &str| {
-                    let entry = document.subscriptions.iter().find(|entry| *entry.name.get_ref() == *id);
-                    entry.map_or(&[][..], |entry| &entry.spec.keys[..])
-                };
-                let same = |key: &&At<String>| {
-                    let other = keys(&duplicate.first)
-                        .iter()
-                        .find(|other| other.eq_ignore_ascii_case(key) && other.span != key.span);
-                    other.map(|other| (key.span.clone(), other.span.clone()))
-                };
-                let (second, first) =
-                    keys(&duplicate.second).iter().rev().find_map(|key| same(&key)).unwrap_or_default();
-                diagnostics.push(
-                    Diagnostic::error("duplicate-key", file, second, duplicate.to_string())
-                        .related(Location { file, span: first }, "the same key")
-                        .hint("each key belongs to one subscription"),
-                );
-            }
+        world.keys = subscriptions::keys(document, file, sources, &shared.key_file, diagnostics);
+        for entry in &document.consumers {
+            world.consumers.insert(entry.name.get_ref().as_str().into(), consumer(entry, file, diagnostics));
         }
         world
     }
@@ -308,104 +297,17 @@ fn options(spec: &IssuerSpec) -> RemoteKeysOptions {
     }
 }
 
-fn subscription(
-    entry: &Entry<SubscriptionSpec>,
-    document: &Document<'_>,
-    file: FileId,
-    diagnostics: &mut Diagnostics,
-) -> Option<Subscription> {
+/// What `@consumer('name')` reads.
+fn consumer(entry: &Entry<ConsumerSpec>, file: FileId, diagnostics: &mut Diagnostics) -> Map<String, Json> {
     let spec = &entry.spec;
-    let before = diagnostics.errors();
-    let mut keys = Vec::new();
-    for key in &spec.keys {
-        match key.value.parse() {
-            Ok(digest) => keys.push(SubscriptionKey { digest, last_four: None }),
-            Err(error) => {
-                let error: crate::identity::subscription::DigestError = error;
-                diagnostics.push(
-                    Diagnostic::error("bad-digest", file, key.span.clone(), error.to_string())
-                        .hint("`sluicegate key digest` reads a key from standard input and prints its digest"),
-                );
-            }
-        }
-    }
-    if spec.keys.is_empty() && entry.clean {
+    if spec.metadata.contains_key("groups") {
         diagnostics.push(
-            Diagnostic::warning(
-                "no-keys",
-                file,
-                entry.name.span(),
-                format!("subscription `{}` has no keys, so nobody can use it", entry.name.get_ref()),
-            )
-            .hint("keys = [\"sha256:…\"]"),
+            Diagnostic::error("bad-name", file, entry.name.span(), "`groups` cannot be the name of metadata")
+                .hint("`@consumer('groups')` reads the list `groups` beside `metadata`"),
         );
     }
-    if spec.product.is_some() && !spec.apis.is_empty() {
-        diagnostics.push(
-            Diagnostic::error(
-                "bad-subscription",
-                file,
-                entry.name.span(),
-                "a subscription grants a product or a list of APIs",
-            )
-            .hint("give `product` or `apis`"),
-        );
-    }
-    if let Some(product) = &spec.product
-        && !document.products.iter().any(|known| *known.name.get_ref() == product.value)
-    {
-        diagnostics.push(
-            Diagnostic::error(
-                "unknown-product",
-                file,
-                product.span.clone(),
-                format!("unknown product `{}`", product.value),
-            )
-            .hint("define it under `[products]` in gateway.toml")
-            .maybe_hint(suggest(product, document.products.iter().map(|known| known.name.get_ref().as_str()))),
-        );
-    }
-    known_apis(&spec.apis, document, file, diagnostics);
-    let expires = match &spec.expires {
-        None => None,
-        Some(text) => match text.parse::<jiff::Timestamp>() {
-            Ok(time) => Some(SystemTime::from(time)),
-            Err(_) => {
-                diagnostics.push(
-                    Diagnostic::error(
-                        "bad-value",
-                        file,
-                        text.span.clone(),
-                        format!("`{}` is not a date and time", text.value),
-                    )
-                    .hint("RFC 3339 with a time zone: `2027-01-31T00:00:00Z`"),
-                );
-                None
-            }
-        },
-    };
-    if diagnostics.errors() > before {
-        return None;
-    }
-    Some(Subscription {
-        id: entry.name.get_ref().as_str().into(),
-        consumer: spec.consumer.as_deref().map(Into::into),
-        scope: match &spec.product {
-            Some(product) => Scope::Product(product.as_str().into()),
-            None if spec.apis.is_empty() => Scope::All,
-            None => Scope::Apis(spec.apis.iter().map(|name| name.as_str().into()).collect()),
-        },
-        state: match spec.state {
-            SubscriptionState::Active => State::Active,
-            SubscriptionState::Suspended => State::Suspended,
-            SubscriptionState::Submitted => State::Submitted,
-            SubscriptionState::Rejected => State::Rejected,
-            SubscriptionState::Cancelled => State::Cancelled,
-            SubscriptionState::Expired => State::Expired,
-        },
-        expires,
-        keys,
-    })
+    let metadata = spec.metadata.iter().map(|(name, value)| (name.clone(), value.0.clone()));
+    metadata.chain([("groups".to_owned(), Json::from(spec.groups.clone()))]).collect()
 }
 
 /// Reports names of APIs that no file describes.

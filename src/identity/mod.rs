@@ -1,8 +1,8 @@
 //! Who calls: subscriptions and their keys, and JSON Web Tokens and the keys that verify them.
 //!
 //! ```text
-//! presented key ──► KeyRing::lookup ──► Subscription::authorize
 //! Basic         ──► basic::Verifier ──► user
+//! presented key ──► Keys::lookup ──► Key::authorize
 //! bearer token  ──► TokenVerifier ──► algorithm, key (KeySet or RemoteKeys), signature, claims ──► Verified
 //! ```
 //!
@@ -15,6 +15,7 @@ mod claims;
 pub mod entra;
 mod fetch;
 mod key_registry;
+pub mod key_ring;
 pub mod key_set;
 pub mod remote_keys;
 pub mod subscription;
@@ -31,9 +32,10 @@ pub use claims::{Match, Permission, RequiredClaim};
 pub use entra::Tenants;
 pub use fetch::{FetchError, UrlError};
 pub use key_registry::RemoteKeyRegistry;
+pub use key_ring::{KeyRing, Keys};
 pub use key_set::{KeyError, KeySet, VerificationKey};
 pub use remote_keys::{KeyLocation, RemoteKeys, RemoteKeysError, RemoteKeysOptions};
-pub use subscription::{KeyDigest, KeyRing, Refusal, Scope, State, Subscription};
+pub use subscription::{KeyDigest, Refusal, Scope, State, Subscription};
 pub use token_error::TokenError;
 pub use token_rules::{TokenRules, VerifierError};
 pub use token_verifier::{Begun, KeyRefresh, Outcome, RemoteSource, TokenVerifier, Verified};
