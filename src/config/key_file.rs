@@ -88,7 +88,7 @@ impl Scan<'_> {
             }
             if self.bytes.get(self.at) == Some(&b'[') {
                 let header = self.at;
-                self.to_line_end();
+                self.skip_line();
                 self.at += 1;
                 return Some(header);
             }
@@ -97,7 +97,7 @@ impl Scan<'_> {
         None
     }
 
-    fn to_line_end(&mut self) {
+    fn skip_line(&mut self) {
         self.at = memchr::memchr(b'\n', &self.bytes[self.at..]).map_or(self.bytes.len(), |length| self.at + length);
     }
 
@@ -108,7 +108,7 @@ impl Scan<'_> {
             self.at += 1;
             match byte {
                 b'\n' if depth == 0 => return,
-                b'#' => self.to_line_end(),
+                b'#' => self.skip_line(),
                 b'"' | b'\'' => self.skip_text(byte),
                 b'[' | b'{' => depth += 1,
                 b']' | b'}' => depth = depth.saturating_sub(1),

@@ -10,6 +10,7 @@ use aws_lc_rs::digest::{Context, SHA256};
 use parking_lot::Mutex;
 
 use crate::compile::{self, Loaded, Origin, Shared};
+use crate::config::key_file;
 
 /// Digests of everything that a configuration is made of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,7 +94,9 @@ impl Seen {
 impl Source {
     /// Nothing is read yet.
     pub fn new(origin: Origin, shared: Arc<Shared>) -> Self {
-        Self { origin, shared, files: Vec::new(), digests: Mutex::default() }
+        // Every folder may have one; with it the first load is usually the last.
+        let files = origin.folder().map(|folder| key_file::path(None, folder)).into_iter().collect();
+        Self { origin, shared, files, digests: Mutex::default() }
     }
 
     /// Where the configuration comes from.
