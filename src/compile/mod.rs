@@ -119,7 +119,7 @@ pub fn compile(files: Vec<NamedText>, folder: Option<&Path>, shared: &Arc<Shared
     match keys {
         Ok(Some((name, text))) => drop(sources.add_keys(name, text)),
         Ok(None) => {}
-        Err(unreadable) => diagnostics.push(unreadable),
+        Err(unreadable) => diagnostics.push(*unreadable),
     }
     let document = folder::parse(&sources, folder, &mut diagnostics);
     if !sources.iter().any(|(_, source)| source.name == folder::GATEWAY_FILE) {
@@ -153,7 +153,7 @@ pub fn compile(files: Vec<NamedText>, folder: Option<&Path>, shared: &Arc<Shared
 
 /// The name and the text of the key file, unless it is among the files or is not there. One that cannot be read is a mistake:
 /// to go on without its keys would refuse callers who have a good one.
-fn key_file(files: &[NamedText], folder: Option<&Path>) -> Result<Option<NamedText>, Diagnostic> {
+fn key_file(files: &[NamedText], folder: Option<&Path>) -> Result<Option<NamedText>, Box<Diagnostic>> {
     let (Some(gateway), Some(folder)) = (files.iter().find(|(name, _)| name == folder::GATEWAY_FILE), folder) else {
         return Ok(None);
     };
@@ -167,8 +167,9 @@ fn key_file(files: &[NamedText], folder: Option<&Path>) -> Result<Option<NamedTe
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(error) => {
             let text = format!("the key file `{name}` cannot be read: {error}");
-            return Err(Diagnostic::global("unreadable", text)
-                .hint("the gateway needs to read it; its owner and its permissions say who may"));
+            let unreadable = Diagnostic::global("unreadable", text)
+                .hint("the gateway needs to read it; its owner and its permissions say who may");
+            return Err(Box::new(unreadable));
         }
     };
     let text = match String::from_utf8(bytes) {
