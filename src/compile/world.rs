@@ -8,13 +8,15 @@ use std::time::{Duration, SystemTime};
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
 
-use super::Kept;
+use super::credentials::{self, ManagedIdentity, NamedSources};
+use super::{CompileError, Kept};
 use crate::clock::Clock;
 use crate::config::diagnostic::suggest;
 use crate::config::folder::{Document, Entry};
 use crate::config::source::{FileId, Location};
 use crate::config::spec::{IssuerSpec, SubscriptionSpec, SubscriptionState};
-use crate::config::{At, Diagnostic, Diagnostics, Period};
+use crate::config::{At, Diagnostic, Diagnostics, Period, named};
+use crate::credential::TokenSources;
 use crate::gateway::Backend;
 use crate::identity::subscription::{Scope, State, Subscription, SubscriptionKey};
 use crate::identity::{KeyLocation, KeyRing, RemoteKeyRegistry, RemoteKeys, RemoteKeysOptions, VerificationKey};
@@ -38,6 +40,8 @@ pub struct Shared {
     pub offline: bool,
     /// Key sets that were fetched.
     pub remote_keys: RemoteKeyRegistry,
+    /// Sources of tokens for backends, with the tokens they gave.
+    pub token_sources: TokenSources,
     /// The endpoints of backends, with their pools and breakers.
     pub endpoints: crate::gateway::backend::Registry,
 }
@@ -55,6 +59,7 @@ impl Shared {
             budgets: Kept::default(),
             offline: false,
             remote_keys: RemoteKeyRegistry::default(),
+            token_sources: TokenSources::default(),
             endpoints: crate::gateway::backend::Registry::default(),
         }
     }
@@ -81,6 +86,10 @@ pub struct World {
     pub backends: BTreeMap<String, Arc<Backend>>,
     /// The issuers.
     pub issuers: BTreeMap<String, Issuer>,
+    /// The sources of tokens for backends.
+    pub token_sources: NamedSources,
+    /// Where tokens of the machine's own identity come from.
+    pub identity: ManagedIdentity,
     /// The keys of subscriptions.
     pub keys: Arc<KeyRing>,
     /// The limits of this configuration, put in force with it.
@@ -102,11 +111,25 @@ impl World {
             folder: folder.map(Path::to_owned),
             backends: BTreeMap::new(),
             issuers: BTreeMap::new(),
+            token_sources: BTreeMap::new(),
+            identity: ManagedIdentity::new(&document.managed_identity, named::identity_environment()),
             keys: Arc::new(KeyRing::default()),
             limits: shared.limits.plan(),
             secret_parameters: Mutex::default(),
         };
         let Some(file) = document.gateway else { return world };
+        for entry in &document.token_sources {
+            let name = entry.name.get_ref();
+            let built = entry
+                .clean
+                .then(|| credentials::token_source(name, &entry.spec, &world.identity, folder, shared))
+                .transpose();
+            let source = built.unwrap_or_else(|error| {
+                report(error, entry.name.span(), file, diagnostics);
+                None
+            });
+            world.token_sources.insert(name.clone(), source);
+        }
         for entry in &document.backends {
             let name = entry.name.get_ref();
             let mut build = || {
@@ -123,9 +146,15 @@ impl World {
                     .ok()
             };
             // What is defined and wrong is known by its name, so that each use does not become a second mistake.
-            let backend = build().unwrap_or_else(|| {
+            let mut backend = build().unwrap_or_else(|| {
                 Backend::new(name, Vec::new(), crate::backend::Deadlines::default(), shared.metrics.backend(name))
             });
+            if let Some(spec) = &entry.spec.credentials {
+                match credentials::backend_credentials(spec, &world.token_sources) {
+                    Ok(credentials) => backend.credentials = Some(Box::new(credentials)),
+                    Err(error) => report(error, entry.name.span(), file, diagnostics),
+                }
+            }
             world.backends.insert(name.clone(), Arc::new(backend));
         }
         for entry in &document.issuers {
@@ -263,6 +292,13 @@ impl World {
     pub fn read_file(&self, path: &At<String>) -> Result<Vec<u8>, String> {
         let full = self.folder.as_ref().map_or_else(|| PathBuf::from(&path.value), |folder| folder.join(&path.value));
         std::fs::read(&full).map_err(|error| format!("`{}` cannot be read: {error}", path.value))
+    }
+}
+
+fn report(error: CompileError, otherwise: std::ops::Range<usize>, file: FileId, diagnostics: &mut Diagnostics) {
+    if !error.is_reported() {
+        let span = error.span.unwrap_or(otherwise);
+        diagnostics.push(Diagnostic::error(error.code, file, span, error.message).maybe_hint(error.hint));
     }
 }
 

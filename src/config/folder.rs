@@ -7,6 +7,7 @@ use serde::de::DeserializeOwned;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use super::credentials::{ManagedIdentitySpec, TokenSourceSpec};
 use super::diagnostic::{Diagnostic, Diagnostics, one_of, suggest};
 use super::named::NamedValues;
 use super::read::{Table, Value, as_text, read_what_is_right as read, take};
@@ -109,6 +110,10 @@ pub struct Document<'i> {
     pub backends: Vec<Entry<BackendSpec>>,
     /// `[issuers]`
     pub issuers: Vec<Entry<IssuerSpec>>,
+    /// `[token-sources]`
+    pub token_sources: Vec<Entry<TokenSourceSpec>>,
+    /// `[managed-identity]`
+    pub managed_identity: ManagedIdentitySpec,
     /// `[products]`
     pub products: Vec<Entry<ProductDocument<'i>>>,
     /// `[subscriptions]`
@@ -243,7 +248,7 @@ fn list_settings(out: &mut Vec<(String, String, Location)>, prefix: &str, table:
 }
 
 fn read_gateway<'i>(document: &mut Document<'i>, file: FileId, mut table: Table<'i>, diagnostics: &mut Diagnostics) {
-    const KEYS: [&str; 13] = [
+    const KEYS: [&str; 15] = [
         "server",
         "store",
         "errors",
@@ -251,6 +256,8 @@ fn read_gateway<'i>(document: &mut Document<'i>, file: FileId, mut table: Table<
         "named-values",
         "backends",
         "issuers",
+        "token-sources",
+        "managed-identity",
         "products",
         "subscriptions",
         "fragments",
@@ -270,6 +277,11 @@ fn read_gateway<'i>(document: &mut Document<'i>, file: FileId, mut table: Table<
     document.issuers = named(&mut table, "issuers", file, diagnostics, |table, file, place, diagnostics| {
         read(&table, file, place, diagnostics)
     });
+    document.token_sources =
+        named(&mut table, "token-sources", file, diagnostics, |table, file, place, diagnostics| {
+            read(&table, file, place, diagnostics)
+        });
+    document.managed_identity = one(&mut table, "managed-identity", file, diagnostics).unwrap_or_default();
     document.subscriptions =
         named(&mut table, "subscriptions", file, diagnostics, |table, file, place, diagnostics| {
             read(&table, file, place, diagnostics)

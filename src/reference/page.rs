@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::schema;
 use crate::config::codes::CODES;
+use crate::config::credentials::{ManagedIdentitySpec, TokenSourceSpec};
 use crate::config::named::NamedValueSpec;
 use crate::config::spec::{
     ApiSpec, BackendSpec, ErrorsSpec, IssuerSpec, OperationSpec, ProductSpec, ServerSpec, StoreSpec, SubscriptionSpec,
@@ -45,6 +46,8 @@ fn generated(name: &str, generator: &mut SchemaGenerator) -> String {
         "named-value" => schema::describe::<NamedValueSpec>(generator),
         "backend" => schema::describe::<BackendSpec>(generator),
         "issuer" => schema::describe::<IssuerSpec>(generator),
+        "token-source" => schema::describe::<TokenSourceSpec>(generator),
+        "managed-identity" => schema::describe::<ManagedIdentitySpec>(generator),
         "product" => schema::describe::<ProductSpec>(generator),
         "subscription" => schema::describe::<SubscriptionSpec>(generator),
         "api" => schema::describe::<ApiSpec>(generator),
