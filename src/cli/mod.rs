@@ -3,12 +3,14 @@
 mod check;
 mod completions;
 mod docs;
+mod issuer;
 mod key;
 mod oneshot;
 mod output;
 mod routes;
 mod run;
 mod schema;
+mod token;
 
 use std::process::ExitCode;
 
@@ -61,6 +63,10 @@ enum Command {
     /// Work with subscription keys.
     #[command(subcommand)]
     Key(key::Command),
+    Issuer(Box<issuer::IssuerCommand>),
+    /// Make and read tokens, and find out why one is refused.
+    #[command(subcommand)]
+    Token(token::Command),
     Completions(completions::Completions),
 }
 
@@ -76,6 +82,8 @@ pub fn main() -> ExitCode {
         Some(Command::Routes(routes)) => routes.run(),
         Some(Command::Schema(schema)) => schema.run(),
         Some(Command::Docs(docs)) => docs.run(),
+        Some(Command::Issuer(issuer)) => issuer.run(),
+        Some(Command::Token(command)) => command.run(),
         Some(Command::Completions(completions)) => completions.run(),
     };
     ExitCode::from(code)

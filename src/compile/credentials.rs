@@ -61,9 +61,7 @@ impl ManagedIdentity {
         };
         let header = spec.header.as_ref().map(|header| header.as_str());
         match (&spec.endpoint, environment) {
-            (Some(url), _) => {
-                Self { url: url.value.clone(), span: Some(url.span.clone()), endpoint: form(header) }
-            }
+            (Some(url), _) => Self { url: url.value.clone(), span: Some(url.span.clone()), endpoint: form(header) },
             (None, Some((url, secret))) => Self { url, span: None, endpoint: form(Some(header.unwrap_or(&secret))) },
             (None, None) => Self { url: METADATA_ENDPOINT.to_owned(), span: None, endpoint: form(header) },
         }
@@ -73,7 +71,12 @@ impl ManagedIdentity {
     ///
     /// # Errors
     /// When the endpoint's URL is refused.
-    pub fn source(&self, name: &str, client_id: Option<&str>, shared: &Shared) -> Result<Arc<TokenSource>, CompileError> {
+    pub fn source(
+        &self,
+        name: &str,
+        client_id: Option<&str>,
+        shared: &Shared,
+    ) -> Result<Arc<TokenSource>, CompileError> {
         let settings = Settings {
             url: self.url.as_str().into(),
             grant: Grant::ManagedIdentity(self.endpoint.clone()),
@@ -112,7 +115,8 @@ pub fn token_source(
     let text = |text: &Option<At<String>>| text.as_ref().map(|text| text.as_str().into());
     let target = Target { scope: text(&spec.scope), resource: text(&spec.resource), audience: text(&spec.audience) };
     if managed {
-        let foreign = [&spec.client_secret, &spec.client_key_file, &spec.client_certificate_file, &spec.scope, &spec.audience];
+        let foreign =
+            [&spec.client_secret, &spec.client_key_file, &spec.client_certificate_file, &spec.scope, &spec.audience];
         if let Some(field) = foreign.into_iter().flatten().next() {
             return Err(at(field, "a managed identity has no secret of its own, and its tokens are for a `resource`")
                 .hint("`resource = \"https://storage.azure.com\"`, and `client-id` for a user-assigned identity"));
@@ -163,12 +167,11 @@ pub fn token_source(
     };
     let authorities = spec.ca_file.as_ref().map(|path| relative(path, folder));
     let source = build(name, settings, authorities.as_deref(), &secrets, shared).map_err(|error| {
-        let field = match error {
-            UrlProblem::Authorities(_) => spec.ca_file.as_ref(),
-            _ => spec.token_url.as_ref(),
-        };
+        if let (UrlProblem::Authorities(problem), Some(path)) = (&error, &spec.ca_file) {
+            return at(path, format!("`{}` cannot be used: {problem}", path.value));
+        }
         let message = error.to_string();
-        let error = field.map_or_else(|| whole(&message), |field| at(field, message.clone()));
+        let error = spec.token_url.as_ref().map_or_else(|| whole(&message), |field| at(field, message.clone()));
         error.hint("an `https` URL; plain `http` only to this machine")
     })?;
     Ok(NamedSource { source, target })
@@ -196,11 +199,12 @@ fn authentication(
     if let (None, Some(certificate)) = (&spec.client_key_file, &spec.client_certificate_file) {
         return Err(at(certificate, "a certificate needs its key").hint("`client-key-file`"));
     }
-    let place = |message: &str| {
-        spec.client_authentication.as_ref().map_or_else(|| whole(message), |field| at(field, message))
-    };
+    let place =
+        |message: &str| spec.client_authentication.as_ref().map_or_else(|| whole(message), |field| at(field, message));
     if way != Way::None && spec.client_id.is_none() {
-        return Err(place("missing key `client-id`").code("missing-key").hint("the id that the secret or key belongs to"));
+        return Err(place("missing key `client-id`")
+            .code("missing-key")
+            .hint("the id that the secret or key belongs to"));
     }
     match (way, &spec.client_secret, &spec.client_key_file) {
         (Way::Basic | Way::Post, Some(secret), _) if secret.is_empty() => Err(at(secret, "the secret is empty")),
@@ -232,8 +236,9 @@ fn authentication(
         (Way::PrivateKeyJwt, _, None) => {
             Err(place("missing key `client-key-file`").code("missing-key").hint("a private key in PEM"))
         }
-        (Way::None, Some(secret), _) => Err(at(secret, "a secret is given and not used")
-            .hint("`client-authentication = \"basic\"` or `\"post\"`")),
+        (Way::None, Some(secret), _) => {
+            Err(at(secret, "a secret is given and not used").hint("`client-authentication = \"basic\"` or `\"post\"`"))
+        }
         (Way::None, None, _) => Ok(ClientAuthentication::None),
     }
 }
@@ -250,8 +255,11 @@ fn checked_token_type(text: &At<String>) -> Result<Box<str>, CompileError> {
     match token_type(text) {
         Some(uri) => Ok(uri),
         None if text.contains(':') => Ok(text.as_str().into()),
-        None => Err(at(text, format!("`{}` is not a type of token", text.value))
-            .hint(unknown_hint(text, TOKEN_TYPES, "`access-token`, `id-token`, `jwt`, or a URI (RFC 8693 §3)"))),
+        None => Err(at(text, format!("`{}` is not a type of token", text.value)).hint(unknown_hint(
+            text,
+            TOKEN_TYPES,
+            "`access-token`, `id-token`, `jwt`, or a URI (RFC 8693 §3)",
+        ))),
     }
 }
 
@@ -376,7 +384,9 @@ pub fn backend_credentials(
 /// Whether a source can be asked for it.
 pub fn check_target(grant: &Grant, target: &Target) -> Result<(), &'static str> {
     match grant {
-        Grant::ManagedIdentity(_) if target.resource.is_none() => Err("a token of a managed identity needs a `resource`"),
+        Grant::ManagedIdentity(_) if target.resource.is_none() => {
+            Err("a token of a managed identity needs a `resource`")
+        }
         Grant::ManagedIdentity(_) if target.scope.is_some() || target.audience.is_some() => {
             Err("a token of a managed identity is for a `resource` only")
         }

@@ -68,7 +68,13 @@ struct Refusal {
 const CONSENT_CODES: [u64; 3] = [65_001, 65_004, 90_094];
 
 /// Reads a token from an answer.
-pub(super) fn token(url: &str, status: u16, body: &[u8], wall: SystemTime, secrets: &[&str]) -> Result<Issued, CredentialError> {
+pub(super) fn token(
+    url: &str,
+    status: u16,
+    body: &[u8],
+    wall: SystemTime,
+    secrets: &[&str],
+) -> Result<Issued, CredentialError> {
     let unusable = |problem: String| CredentialError::Answer { url: url.to_owned(), problem };
     if status != 200 {
         return Err(refused(url, status, body, secrets));

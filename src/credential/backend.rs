@@ -17,7 +17,6 @@ use crate::body::Body;
 use crate::pipeline::{Exchange, Fault};
 use crate::routing::query;
 
-
 /// The credentials of a backend.
 #[derive(Default)]
 pub struct BackendCredentials {
@@ -44,11 +43,7 @@ impl BackendCredentials {
     ///
     /// # Errors
     /// When a token is to be made of the caller's, and the caller's is not there.
-    pub fn token(
-        &self,
-        exchange: &Exchange,
-        request: &Request<Body>,
-    ) -> Result<Option<(Credential, Obtained)>, Fault> {
+    pub fn token(&self, exchange: &Exchange, request: &Request<Body>) -> Result<Option<(Credential, Obtained)>, Fault> {
         self.token.as_ref().map(|token| token.begin(exchange, request)).transpose()
     }
 
@@ -131,11 +126,7 @@ impl BackendToken {
 ///
 /// # Errors
 /// When there is none.
-pub async fn settle(
-    exchange: &Exchange,
-    credential: &Credential,
-    obtained: Obtained,
-) -> Result<HeaderValue, Fault> {
+pub async fn settle(exchange: &Exchange, credential: &Credential, obtained: Obtained) -> Result<HeaderValue, Fault> {
     let error = match obtained {
         Obtained::Token(token) => return Ok(token),
         Obtained::Failed(error) => error,
@@ -169,11 +160,7 @@ impl Renewal {
 }
 
 /// A newer token than one that was refused, when there is one.
-async fn renewed(
-    credential: &Credential,
-    refused: &HeaderValue,
-    subject: Option<&Subject<'_>>,
-) -> Option<HeaderValue> {
+async fn renewed(credential: &Credential, refused: &HeaderValue, subject: Option<&Subject<'_>>) -> Option<HeaderValue> {
     let token = match credential.renew(refused, subject)? {
         Obtained::Token(token) => token,
         Obtained::Wait(fetching) => fetching.done().await.ok()?,

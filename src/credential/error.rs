@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use http::header::{HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::StatusCode;
+use http::header::{HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 
 use crate::gateway::caller;
 use crate::pipeline::{Blame, Exchange, Fault};
@@ -109,8 +109,9 @@ impl CredentialError {
                 caller_refused(message, error, *consent, claims.as_deref(), exchange)
             }
             Self::Refused { .. } | Self::Signing(_) => Fault::internal("BackendTokenRefused", message),
-            Self::Busy(_) => unavailable(StatusCode::SERVICE_UNAVAILABLE, message)
-                .header(RETRY_AFTER, HeaderValue::from_static("1")),
+            Self::Busy(_) => {
+                unavailable(StatusCode::SERVICE_UNAVAILABLE, message).header(RETRY_AFTER, HeaderValue::from_static("1"))
+            }
             _ => unavailable(StatusCode::BAD_GATEWAY, message),
         }
     }

@@ -107,6 +107,9 @@ impl Settings {
 
 impl std::fmt::Debug for Settings {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Settings").field("grant", &self.grant).field("client_id", &self.client_id).finish_non_exhaustive()
+        f.debug_struct("Settings")
+            .field("grant", &self.grant)
+            .field("client_id", &self.client_id)
+            .finish_non_exhaustive()
     }
 }

@@ -16,10 +16,10 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use super::answer::{self, Issued};
+use super::caller::Subject;
 use super::error::CredentialError;
 use super::request::token_request;
 use super::settings::Target;
-use super::caller::Subject;
 use super::source::{MOST_WAITING, TokenSource};
 use crate::clock::Nanos;
 use crate::identity::KeyDigest;

@@ -121,8 +121,14 @@ impl Facts for MapFacts {
     fn subscription(&self) -> Option<&str> {
         Some("sub-1")
     }
+    fn subscription_fact(&self, _: &str) -> Option<&Json> {
+        None
+    }
     fn consumer(&self) -> Option<&str> {
         Some("ada")
+    }
+    fn consumer_fact(&self, _: &str) -> Option<&Json> {
+        None
     }
     fn client_ip(&self) -> IpAddr {
         IpAddr::V4(Ipv4Addr::new(192, 0, 2, 7))

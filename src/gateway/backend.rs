@@ -112,7 +112,14 @@ impl Target {
 impl Backend {
     /// A backend of these endpoints.
     pub fn new(name: &str, endpoints: Vec<Target>, deadlines: Deadlines, metrics: BackendMetrics) -> Self {
-        Self { name: name.into(), endpoints: endpoints.into(), deadlines, metrics, credentials: None, next: AtomicUsize::new(0) }
+        Self {
+            name: name.into(),
+            endpoints: endpoints.into(),
+            deadlines,
+            metrics,
+            credentials: None,
+            next: AtomicUsize::new(0),
+        }
     }
 
     /// The endpoint for the next request: each in turn, but for those whose breaker is open.

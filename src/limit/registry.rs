@@ -6,7 +6,7 @@ use std::sync::Arc;
 use hashbrown::HashMap;
 use parking_lot::Mutex;
 
-use super::{ConcurrencyLimit, Limiter, Settings};
+use super::{ConcurrencyLimit, Limit, Limiter, Settings};
 use crate::clock::Clock;
 
 /// All limits in force. Clones share them.
@@ -55,7 +55,12 @@ impl Registry {
 }
 
 impl Plan {
-    /// The limit of the policy `id`: the one in force when it says the same, else a new one that takes over the state of
+    /// The limit of the policy `id`, wherever it is counted.
+    pub fn limit(&self, id: &str, settings: Settings) -> Limit {
+        Limit::Local(self.limiter(id, settings))
+    }
+
+    /// The limit of the policy `id` in memory: the one in force when it says the same, else a new one that takes over the state of
     /// the one in force on [`Plan::commit`]. The `id` must stay the same from one load to the next.
     pub fn limiter(&self, id: &str, settings: Settings) -> Arc<Limiter> {
         let name = (id.to_owned(), settings);

@@ -1,23 +1,24 @@
 //! Tests of the limits: against brute-force references, from many threads, at their bounds and across reloads.
 
+use std::num::{NonZeroU32, NonZeroUsize};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use proptest::prelude::*;
 
 use super::*;
+use crate::clock::Clock;
+
+const EXACT: Algorithm = Algorithm::SlidingWindow { precision: Precision::Exact };
 
 fn settings(algorithm: Algorithm, calls: u32, period: Duration) -> Settings {
-    Settings {
-        algorithm,
-        calls: NonZeroU32::new(calls).unwrap(),
-        period,
-        max_keys: NonZeroUsize::new(1000).unwrap(),
-        on_overflow: Overflow::Reject,
-    }
+    let max_keys = NonZeroUsize::new(1000).unwrap();
+    Settings { max_keys, ..Settings::new(algorithm, NonZeroU32::new(calls).unwrap(), period) }
 }
 
 fn window(calls: u32, seconds: u64) -> Settings {
-    settings(Algorithm::SlidingWindow, calls, Duration::from_secs(seconds))
+    settings(EXACT, calls, Duration::from_secs(seconds))
 }
 
 fn bucket(calls: u32, seconds: u64, burst: u32) -> Settings {
@@ -77,7 +78,7 @@ proptest! {
     fn sliding_window_equals_its_definition(calls in 1..8_u32, steps in steps()) {
         let clock = Clock::manual();
         let limiter =
-            Limiter::new(settings(Algorithm::SlidingWindow, calls, Duration::from_nanos(1000)), clock.clone());
+            Limiter::new(settings(EXACT, calls, Duration::from_nanos(1000)), clock.clone());
         let mut reference = WindowReference::default();
         for (step, cost) in steps {
             clock.advance(Duration::from_nanos(step));
@@ -142,14 +143,14 @@ fn honest(
 ) -> Result<(), TestCaseError> {
     if decision.admitted {
         prop_assert_eq!(decision.retry_after, Duration::ZERO);
-        prop_assert_eq!(decision.retry_after_seconds(), 0);
+        prop_assert_eq!(decision.retry_after_seconds(), None);
     } else if cost > calls {
         prop_assert_eq!(decision.retry_after, Duration::MAX);
     } else {
         let at = now + u64::try_from(decision.retry_after.as_nanos()).unwrap();
         let fits = |then| reference.used(1000, then) + u64::from(cost) <= calls.into();
         prop_assert!(fits(at) && !fits(at - 1));
-        prop_assert!(decision.retry_after_seconds() >= 1);
+        prop_assert!(decision.retry_after_seconds().is_some_and(|seconds| seconds >= 1));
     }
     Ok(())
 }
@@ -169,7 +170,7 @@ fn a_client_that_waits_retry_after_is_admitted() {
                 clock.advance(Duration::from_millis(offset_millis));
             }
             let decision = limiter.decide("k", 1);
-            let seconds = decision.retry_after_seconds();
+            let seconds = decision.retry_after_seconds().expect("a wait");
             assert!(seconds >= 1, "{name}: never 0");
             assert!(Duration::from_secs(seconds - 1) < decision.retry_after, "{name}: no longer than needed");
             clock.advance(Duration::from_secs(seconds));
@@ -182,9 +183,12 @@ fn a_client_that_waits_retry_after_is_admitted() {
 fn retry_after_seconds_is_the_ceiling() {
     for (millis, want) in [(0, 1), (1, 1), (1000, 1), (1001, 2), (59_999, 60)] {
         let wait = Duration::from_millis(millis);
-        let decision =
-            Decision { admitted: false, limit: 1, remaining: 0, retry_after: wait, reset: wait, overflowed: false };
-        assert_eq!(decision.retry_after_seconds(), want, "{millis} ms");
+        let decision = Decision {
+            admitted: false,
+            retry_after: wait,
+            ..Limiter::new(window(1, 1), Clock::manual()).decide("k", 1)
+        };
+        assert_eq!(decision.retry_after_seconds(), Some(want), "{millis} ms");
     }
 }
 
@@ -221,7 +225,7 @@ fn a_cost_above_the_limit_is_never_admitted_and_keeps_nothing() {
         let limiter = Limiter::new(settings, Clock::manual());
         let decision = limiter.decide("k", 6);
         assert!(!decision.admitted);
-        assert_eq!((decision.retry_after, decision.retry_after_seconds()), (Duration::MAX, NEVER_SECONDS));
+        assert_eq!((decision.retry_after, decision.retry_after_seconds()), (Duration::MAX, None));
         assert_eq!((limiter.keys(), decision.remaining), (0, 5));
         assert!(limiter.decide("k", 5).admitted);
     }
@@ -242,7 +246,7 @@ fn at_max_keys_a_new_key_overflows_until_one_is_back_to_full() {
             let decision = limiter.decide("d", 1);
             assert!(decision.overflowed, "{name}");
             assert_eq!(decision.admitted, on_overflow == Overflow::Admit, "{name}");
-            let wait = if decision.admitted { 0 } else { 7 };
+            let wait = (!decision.admitted).then_some(7);
             assert_eq!(decision.retry_after_seconds(), wait, "{name}: until `a` is back to full");
             assert!(!limiter.decide("a", 1).admitted, "{name}: held keys keep their state");
             clock.advance(Duration::from_secs(7));
@@ -302,7 +306,7 @@ fn extreme_settings_hold() {
     let most = u32::MAX;
     let far = Duration::MAX;
     for settings in [
-        settings(Algorithm::SlidingWindow, most, far),
+        settings(EXACT, most, far),
         settings(Algorithm::TokenBucket { burst: NonZeroU32::MAX }, most, far),
         settings(Algorithm::TokenBucket { burst: NonZeroU32::MAX }, 1, far),
         settings(Algorithm::TokenBucket { burst: NonZeroU32::MAX }, most, Duration::ZERO),

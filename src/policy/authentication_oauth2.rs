@@ -86,9 +86,7 @@ impl Policy for AuthenticationOauth2 {
         let NamedSource { source, target } = found?;
         let header = header?;
         let [scope, resource, audience, subject] = compiled;
-        let or = |text: Option<TextValue>, own: &Option<Arc<str>>| {
-            text.or_else(|| own.as_deref().map(TextValue::of))
-        };
+        let or = |text: Option<TextValue>, own: &Option<Arc<str>>| text.or_else(|| own.as_deref().map(TextValue::of));
         let purpose = Evaluated {
             scope: or(scope?, &target.scope),
             resource: or(resource?, &target.resource),
@@ -97,12 +95,16 @@ impl Policy for AuthenticationOauth2 {
         let subject = subject?;
         let for_caller = source.settings.grant.is_for_caller();
         if let (Some(field), false) = (&self.subject_token, for_caller) {
-            return Err(CompileError::at(field, format!("source `{}` makes no token of the caller's", self.source.value))
-                .hint("`grant = \"token-exchange\"` or `\"on-behalf-of\"` does"));
+            return Err(CompileError::at(
+                field,
+                format!("source `{}` makes no token of the caller's", self.source.value),
+            )
+            .hint("`grant = \"token-exchange\"` or `\"on-behalf-of\"` does"));
         }
         if let (Some(name), Some(_)) = (&self.header, &self.output_token_variable) {
-            return Err(CompileError::at(name, "both `header` and `output-token-variable` are given")
-                .hint("give one of them"));
+            return Err(
+                CompileError::at(name, "both `header` and `output-token-variable` are given").hint("give one of them")
+            );
         }
         if self.refresh_on_401 && (self.header.is_some() || self.output_token_variable.is_some()) {
             return Err(CompileError::whole("`refresh-on-401` is for a token in `Authorization`"));

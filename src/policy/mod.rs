@@ -4,17 +4,22 @@ mod api_key;
 mod authentication_basic;
 mod authentication_managed_identity;
 mod authentication_oauth2;
+mod authorize;
+mod basic_auth;
 mod branch;
 mod check_header;
 mod choose;
 mod cors;
 mod find_and_replace;
 mod forward_request;
+mod granted;
 mod include_fragment;
 mod ip_filter;
 mod limit_concurrency;
 mod mock_response;
 mod rate_limit;
+mod require_role;
+mod require_scope;
 mod retry;
 mod return_response;
 mod rewrite_uri;
@@ -29,6 +34,7 @@ mod set_variable;
 mod tests;
 mod timeout;
 mod token;
+mod validate_azure_ad_token;
 mod validate_jwt;
 mod value;
 
@@ -165,6 +171,8 @@ pub const KINDS: &[Kind] = &[
     Kind::of::<authentication_basic::AuthenticationBasic>(),
     Kind::of::<authentication_managed_identity::AuthenticationManagedIdentity>(),
     Kind::of::<authentication_oauth2::AuthenticationOauth2>(),
+    Kind::of::<authorize::Authorize>(),
+    Kind::of::<basic_auth::BasicAuth>(),
     Kind::of::<check_header::CheckHeader>(),
     Kind::of::<choose::Choose>(),
     Kind::of::<cors::Cors>(),
@@ -175,6 +183,8 @@ pub const KINDS: &[Kind] = &[
     Kind::of::<limit_concurrency::LimitConcurrency>(),
     Kind::of::<mock_response::MockResponse>(),
     Kind::of::<rate_limit::RateLimit>(),
+    Kind::of::<require_role::RequireRole>(),
+    Kind::of::<require_scope::RequireScope>(),
     Kind::of::<retry::Retry>(),
     Kind::of::<return_response::ReturnResponse>(),
     Kind::of::<rewrite_uri::RewriteUri>(),
@@ -186,5 +196,6 @@ pub const KINDS: &[Kind] = &[
     Kind::of::<set_status::SetStatus>(),
     Kind::of::<set_variable::SetVariable>(),
     Kind::of::<timeout::Timeout>(),
+    Kind::of::<validate_azure_ad_token::ValidateAzureAdToken>(),
     Kind::of::<validate_jwt::ValidateJwt>(),
 ];

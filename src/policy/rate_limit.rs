@@ -151,6 +151,7 @@ impl Policy for RateLimit {
             algorithm,
             calls,
             period,
+            varying: false,
             max_keys: self.max_keys.unwrap_or(NonZeroUsize::new(100_000).unwrap_or(NonZeroUsize::MAX)),
             on_overflow: match self.on_overflow {
                 OnOverflow::Reject => limit::Overflow::Reject,
@@ -183,7 +184,9 @@ impl RateLimit {
 
     fn algorithm(&self) -> Result<limit::Algorithm, CompileError> {
         match (self.algorithm, &self.burst) {
-            (Algorithm::SlidingWindow, None) => Ok(limit::Algorithm::SlidingWindow),
+            (Algorithm::SlidingWindow, None) => {
+                Ok(limit::Algorithm::SlidingWindow { precision: limit::Precision::Exact })
+            }
             (Algorithm::SlidingWindow, Some(burst)) => Err(CompileError::at(burst, "a sliding window has no burst")
                 .hint("`algorithm = \"token-bucket\"`, or leave `burst` out")),
             (Algorithm::TokenBucket, burst) => {
@@ -295,7 +298,7 @@ impl Apply for Compiled {
 impl Compiled {
     /// Azure API Management's 429, byte for byte.
     fn exceeded(&self, cx: &mut Context<'_>, decision: &Decision) -> Fault {
-        let seconds = decision.retry_after_seconds();
+        let seconds = decision.retry_after_seconds().unwrap_or(1);
         if let Some(name) = &self.retry_after_variable {
             cx.state.set_variable(name, seconds.into());
         }

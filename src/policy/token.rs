@@ -117,8 +117,7 @@ impl TokenStep {
         };
         let credential = source.credential(&target, subject.as_ref().map(|subject| subject.token));
         let obtained = credential.token(subject.as_ref());
-        let renewal =
-            self.refresh_on_401.then(|| Arc::new(Renewal::new(credential.clone(), subject.as_ref())));
+        let renewal = self.refresh_on_401.then(|| Arc::new(Renewal::new(credential.clone(), subject.as_ref())));
         Ok((credential, obtained, renewal))
     }
 

@@ -11,8 +11,8 @@ use crate::config::codes::CODES;
 use crate::config::credentials::{ManagedIdentitySpec, TokenSourceSpec};
 use crate::config::named::NamedValueSpec;
 use crate::config::spec::{
-    ApiSpec, BackendSpec, ErrorsSpec, IssuerSpec, OperationSpec, ProductSpec, ServerSpec, StoreSpec, SubscriptionSpec,
-    TelemetrySpec,
+    ApiSpec, BackendSpec, ConsumerSpec, ErrorsSpec, IssuerSpec, KeysSpec, OperationSpec, ProductSpec, ServerSpec,
+    StoreSpec, SubscriptionSpec, TelemetrySpec,
 };
 use crate::expression;
 use crate::policy::{KINDS, Kind, Section};
@@ -48,6 +48,8 @@ fn generated(name: &str, generator: &mut SchemaGenerator) -> String {
         "issuer" => schema::describe::<IssuerSpec>(generator),
         "token-source" => schema::describe::<TokenSourceSpec>(generator),
         "managed-identity" => schema::describe::<ManagedIdentitySpec>(generator),
+        "consumer" => schema::describe::<ConsumerSpec>(generator),
+        "keys" => schema::describe::<KeysSpec>(generator),
         "product" => schema::describe::<ProductSpec>(generator),
         "subscription" => schema::describe::<SubscriptionSpec>(generator),
         "api" => schema::describe::<ApiSpec>(generator),
