@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, LazyLock};
 
-use http::header::{ACCEPT_ENCODING, HeaderValue, RETRY_AFTER};
+use http::header::{ACCEPT_ENCODING, AUTHORIZATION, HeaderValue, RETRY_AFTER};
 use http::{Request, Response, StatusCode};
 use tokio::time::Instant;
 
@@ -13,6 +13,7 @@ use super::{Blame, Fault, Origin};
 use crate::backend;
 use crate::body::Body;
 use crate::clock::Nanos;
+use crate::credential::{self, Obtained, Renewal};
 use crate::gateway::Backend;
 use crate::gateway::backend::{Picked, Target, Unavailable};
 use crate::gateway::breaker::{Admission, CallEnd};
@@ -51,7 +52,7 @@ impl Tail for Forward {
 
 impl Forward {
     async fn call(&self, exchange: &Arc<Exchange>, mut request: Box<Request<Body>>) -> Result<Response<Body>, Fault> {
-        let (backend, options) = {
+        let (backend, options, renewal) = {
             let mut state = exchange.state.lock();
             if self.keep_head {
                 state.save_head(&request);
@@ -59,7 +60,7 @@ impl Forward {
             let chosen = state.backend.clone();
             let backend =
                 chosen.or_else(|| exchange.operation.as_ref().and_then(|operation| operation.backend.clone()));
-            (backend, state.forward.clone())
+            (backend, state.forward.clone(), state.renewal.clone())
         };
         let Some(backend) = backend else {
             return Err(Fault::internal(
@@ -71,16 +72,26 @@ impl Forward {
             // Without the field any coding would be acceptable (RFC 9110 §12.5.3).
             request.headers_mut().insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         }
+        let renews = renewal.is_some() || backend.credentials.as_ref().is_some_and(|own| own.refresh_on_401);
+        let original = (options.follow_redirects || renews).then(|| Box::new(Original::of(&request)));
+        let shown = authorize(exchange, &backend, &mut request).await?;
         let now = exchange.gateway.clock.now();
         let picked = backend.pick(now).map_err(|reason| unavailable(&backend, reason))?;
         let target = picked.target;
-        let original = options.follow_redirects.then(|| Box::new(Original::of(&request)));
         let mut response = send(exchange, &backend, picked, now, request, &options).await?;
-        if let Some(original) = original
-            && response.status().is_redirection()
-        {
-            // Boxed: redirections are rare, and would make the future of every request larger.
-            response = Box::pin(follow(exchange, &backend, target, *original, response, &options)).await?;
+        if let Some(original) = original {
+            // Boxed: both are rare, and would make the future of every request larger.
+            if renews && response.status() == StatusCode::UNAUTHORIZED {
+                let again = renewed(exchange, &backend, &original, shown, renewal.as_deref());
+                if let Some(request) = Box::pin(again).await? {
+                    let now = exchange.gateway.clock.now();
+                    let picked = backend.pick(now).map_err(|reason| unavailable(&backend, reason))?;
+                    response = send(exchange, &backend, picked, now, request, &options).await?;
+                }
+            }
+            if options.follow_redirects && response.status().is_redirection() {
+                response = Box::pin(follow(exchange, &backend, target, *original, response, &options)).await?;
+            }
         }
         if options.fail_on_error_status && response.status().as_u16() >= 400 {
             let status = response.status();
@@ -106,12 +117,57 @@ async fn follow(
     options: &ForwardOptions,
 ) -> Result<Response<Body>, Fault> {
     for _ in 0..MAX_REDIRECTIONS {
-        let Some(request) = original.redirected(&target.endpoint, &response) else { break };
+        let Some(mut request) = original.redirected(&target.endpoint, &response) else { break };
+        authorize(exchange, backend, &mut request).await?;
         let now = exchange.gateway.clock.now();
         let picked = target.admit(now).map_err(|wait| unavailable(backend, Unavailable::CircuitOpen { wait }))?;
         response = send(exchange, backend, picked, now, request, options).await?;
     }
     Ok(response)
+}
+
+/// Puts the backend's credentials on a request: last of all, so that nothing else ever holds them. Gives the token among them.
+async fn authorize(
+    exchange: &Arc<Exchange>,
+    backend: &Backend,
+    request: &mut Request<Body>,
+) -> Result<Option<HeaderValue>, Fault> {
+    let Some(credentials) = &backend.credentials else { return Ok(None) };
+    let token = match credentials.token(exchange, request)? {
+        None => None,
+        Some((_, Obtained::Token(token))) => Some(token),
+        Some((credential, obtained)) => Some(Box::pin(credential::settle(exchange, &credential, obtained)).await?),
+    };
+    credentials.put(exchange, request, token.as_ref());
+    Ok(token)
+}
+
+/// The request once more with a newer token than the one that the backend refused; none when there is no newer one, or the
+/// body is gone.
+async fn renewed(
+    exchange: &Arc<Exchange>,
+    backend: &Backend,
+    original: &Original,
+    shown: Option<HeaderValue>,
+    renewal: Option<&Renewal>,
+) -> Result<Option<Box<Request<Body>>>, Fault> {
+    let Some(mut request) = original.again() else { return Ok(None) };
+    match (&backend.credentials, shown, renewal) {
+        // What the backend was shown is its own, whatever a policy had put there before.
+        (Some(credentials), Some(refused), _) => {
+            if !credentials.refresh_on_401 || !credentials.renew(exchange, &request, &refused).await {
+                return Ok(None);
+            }
+        }
+        (_, None, Some(renewal)) => {
+            let Some(refused) = request.headers().get(AUTHORIZATION) else { return Ok(None) };
+            let Some(token) = renewal.token(refused).await else { return Ok(None) };
+            request.headers_mut().insert(AUTHORIZATION, token);
+        }
+        _ => return Ok(None),
+    }
+    authorize(exchange, backend, &mut request).await?;
+    Ok(Some(request))
 }
 
 /// One call of a backend, its time and outcome noted whatever becomes of it.

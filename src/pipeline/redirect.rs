@@ -1,4 +1,4 @@
-//! Redirections within a backend: what is kept of a request to follow them, and where they lead.
+//! Sending a request again: what is kept of it, and where redirections within a backend lead.
 
 use std::borrow::Cow;
 
@@ -11,7 +11,7 @@ use crate::backend::Endpoint;
 use crate::body::Body;
 use crate::routing;
 
-/// What is kept of a request so that it can be sent again to another path.
+/// What is kept of a request so that it can be sent again, also to another path.
 pub(super) struct Original {
     method: Method,
     uri: Uri,
@@ -52,12 +52,17 @@ impl Original {
                 self.headers.remove(name);
             }
         }
+        self.uri = uri;
+        self.again()
+    }
+
+    /// The same request once more; none when its body is gone.
+    pub(super) fn again(&self) -> Option<Box<Request<Body>>> {
         let mut request = Box::new(Request::new(self.body.as_ref()?.try_clone()?));
         *request.method_mut() = self.method.clone();
-        *request.uri_mut() = uri.clone();
+        *request.uri_mut() = self.uri.clone();
         *request.headers_mut() = self.headers.clone();
         *request.extensions_mut() = self.extensions.clone();
-        self.uri = uri;
         Some(request)
     }
 }
