@@ -220,7 +220,7 @@ fn authentication(
                 std::fs::read(&full).map_err(|error| at(path, format!("`{}` cannot be read: {error}", path.value)))
             };
             let key = read(path)?;
-            let certificate = spec.client_certificate_file.as_ref().map(|path| read(path)).transpose()?;
+            let certificate = spec.client_certificate_file.as_ref().map(read).transpose()?;
             secrets.extend_from_slice(&key);
             secrets.extend_from_slice(certificate.as_deref().unwrap_or_default());
             secrets.extend_from_slice(spec.client_key_id.as_deref().unwrap_or_default().as_bytes());

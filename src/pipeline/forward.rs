@@ -52,7 +52,7 @@ impl Tail for Forward {
 
 impl Forward {
     async fn call(&self, exchange: &Arc<Exchange>, mut request: Box<Request<Body>>) -> Result<Response<Body>, Fault> {
-        let (backend, options, renewal) = {
+        let (backend, options, mut kept) = {
             let mut state = exchange.state.lock();
             if self.keep_head {
                 state.save_head(&request);
@@ -60,7 +60,13 @@ impl Forward {
             let chosen = state.backend.clone();
             let backend =
                 chosen.or_else(|| exchange.operation.as_ref().and_then(|operation| operation.backend.clone()));
-            (backend, state.forward.clone(), state.renewal.clone())
+            let options = state.forward.clone();
+            let own = backend.as_ref().and_then(|backend| backend.credentials.as_deref());
+            let renews = state.renewal.is_some() || own.is_some_and(|own| own.refresh_on_401);
+            let kept = (options.follow_redirects || renews).then(|| {
+                Box::new(Kept { original: Original::of(&request), renews, renewal: state.renewal.clone(), shown: None })
+            });
+            (backend, options, kept)
         };
         let Some(backend) = backend else {
             return Err(Fault::internal(
@@ -72,26 +78,19 @@ impl Forward {
             // Without the field any coding would be acceptable (RFC 9110 §12.5.3).
             request.headers_mut().insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         }
-        let renews = renewal.is_some() || backend.credentials.as_ref().is_some_and(|own| own.refresh_on_401);
-        let original = (options.follow_redirects || renews).then(|| Box::new(Original::of(&request)));
-        let shown = authorize(exchange, &backend, &mut request).await?;
+        if backend.credentials.is_some() {
+            let shown = authorize(exchange, &backend, &mut request).await?;
+            if let Some(kept) = &mut kept {
+                kept.shown = shown;
+            }
+        }
         let now = exchange.gateway.clock.now();
         let picked = backend.pick(now).map_err(|reason| unavailable(&backend, reason))?;
         let target = picked.target;
         let mut response = send(exchange, &backend, picked, now, request, &options).await?;
-        if let Some(original) = original {
-            // Boxed: both are rare, and would make the future of every request larger.
-            if renews && response.status() == StatusCode::UNAUTHORIZED {
-                let again = renewed(exchange, &backend, &original, shown, renewal.as_deref());
-                if let Some(request) = Box::pin(again).await? {
-                    let now = exchange.gateway.clock.now();
-                    let picked = backend.pick(now).map_err(|reason| unavailable(&backend, reason))?;
-                    response = send(exchange, &backend, picked, now, request, &options).await?;
-                }
-            }
-            if options.follow_redirects && response.status().is_redirection() {
-                response = Box::pin(follow(exchange, &backend, target, *original, response, &options)).await?;
-            }
+        if let Some(kept) = kept {
+            // Boxed: all of it is rare, and would make the future of every request larger.
+            response = Box::pin(kept.again(exchange, &backend, target, response, &options)).await?;
         }
         if options.fail_on_error_status && response.status().as_u16() >= 400 {
             let status = response.status();
@@ -99,6 +98,42 @@ impl Forward {
             return Err(
                 Fault::upstream(status, "BackendErrorStatus", message).public("The backend answered with an error.")
             );
+        }
+        Ok(response)
+    }
+}
+
+/// What a request may have to be sent again with.
+struct Kept {
+    original: Original,
+    /// Whether a backend that refuses a token is asked again with a newer one.
+    renews: bool,
+    renewal: Option<Arc<Renewal>>,
+    /// The token that the backend was shown.
+    shown: Option<HeaderValue>,
+}
+
+impl Kept {
+    /// Sends the request again where the answer asks for it.
+    async fn again(
+        self: Box<Self>,
+        exchange: &Arc<Exchange>,
+        backend: &Arc<Backend>,
+        target: &Target,
+        mut response: Response<Body>,
+        options: &ForwardOptions,
+    ) -> Result<Response<Body>, Fault> {
+        let Self { original, renews, renewal, shown } = *self;
+        if renews
+            && response.status() == StatusCode::UNAUTHORIZED
+            && let Some(request) = renewed(exchange, backend, &original, shown, renewal.as_deref()).await?
+        {
+            let now = exchange.gateway.clock.now();
+            let picked = backend.pick(now).map_err(|reason| unavailable(backend, reason))?;
+            response = send(exchange, backend, picked, now, request, options).await?;
+        }
+        if options.follow_redirects && response.status().is_redirection() {
+            response = follow(exchange, backend, target, original, response, options).await?;
         }
         Ok(response)
     }

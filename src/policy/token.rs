@@ -1,6 +1,5 @@
 //! What the policies that fetch a token share: for whom and what it is, and what becomes of it.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 
 use http::header::{AUTHORIZATION, HeaderName, HeaderValue};
@@ -156,7 +155,7 @@ impl TokenStep {
 }
 
 /// A token as an expression may give it: `@headers('authorization')` has the scheme in front.
-fn without_scheme<'a>(text: &'a Cow<'_, str>) -> &'a str {
+fn without_scheme(text: &str) -> &str {
     match text.split_once(' ') {
         Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => token.trim(),
         _ => text.trim(),
