@@ -171,7 +171,11 @@ pub fn token_source(
             UrlProblem::Authorities(_) => spec.ca_file.as_ref(),
             _ => spec.token_url.as_ref(),
         };
-        let message = error.to_string();
+        let message = match (&authorities, &spec.ca_file) {
+            // As it was written.
+            (Some(full), Some(path)) => error.to_string().replace(&*full.to_string_lossy(), path),
+            _ => error.to_string(),
+        };
         let error = field.map_or_else(|| whole(&message), |field| at(field, message.clone()));
         error.hint("an `https` URL; plain `http` only to this machine")
     })?;
