@@ -47,14 +47,14 @@ pub struct Shared {
     pub offline: bool,
     /// Key sets that were fetched.
     pub remote_keys: RemoteKeyRegistry,
-    /// Sources of tokens for backends, with the tokens they gave.
-    pub token_sources: TokenSources,
     /// Where passwords are checked.
     pub hashing: Arc<Hashing>,
     /// The threads that verify tokens.
     pub verification: Arc<VerificationPool>,
     /// The key file as last read, so that a change of anything else does not read it again.
     pub key_file: Mutex<Option<Arc<KeyFile>>>,
+    /// Sources of tokens for backends, with the tokens they gave.
+    pub token_sources: TokenSources,
     /// The endpoints of backends, with their pools and breakers.
     pub endpoints: crate::gateway::backend::Registry,
 }
@@ -73,10 +73,10 @@ impl Shared {
             budgets: Kept::default(),
             offline: false,
             remote_keys: RemoteKeyRegistry::default(),
-            token_sources: TokenSources::default(),
             hashing,
             verification: Arc::new(VerificationPool::for_cores(cores())),
             key_file: Mutex::default(),
+            token_sources: TokenSources::default(),
             endpoints: crate::gateway::backend::Registry::default(),
         }
     }
@@ -139,10 +139,10 @@ impl World {
             folder: folder.map(Path::to_owned),
             backends: BTreeMap::new(),
             issuers: BTreeMap::new(),
-            token_sources: BTreeMap::new(),
-            identity: ManagedIdentity::new(&document.managed_identity, named::identity_environment()),
             keys: Keys::default(),
             consumers: Consumers::default(),
+            token_sources: BTreeMap::new(),
+            identity: ManagedIdentity::new(&document.managed_identity, named::identity_environment()),
             limits: shared.limits.plan(),
             secret_parameters: Mutex::default(),
             token_needs: Mutex::default(),
@@ -315,13 +315,6 @@ impl World {
     }
 }
 
-fn report(error: CompileError, otherwise: std::ops::Range<usize>, file: FileId, diagnostics: &mut Diagnostics) {
-    if !error.is_reported() {
-        let span = error.span.unwrap_or(otherwise);
-        diagnostics.push(Diagnostic::error(error.code, file, span, error.message).maybe_hint(error.hint));
-    }
-}
-
 fn options(spec: &IssuerSpec) -> RemoteKeysOptions {
     let default = RemoteKeysOptions::default();
     let or = |period: &Option<Period>, default: Duration| period.map_or(default, |period| period.0);
@@ -330,6 +323,13 @@ fn options(spec: &IssuerSpec) -> RemoteKeysOptions {
         min_refetch: or(&spec.min_refetch, default.min_refetch),
         stale_max: or(&spec.stale_max, default.stale_max),
         ..default
+    }
+}
+
+fn report(error: CompileError, otherwise: std::ops::Range<usize>, file: FileId, diagnostics: &mut Diagnostics) {
+    if !error.is_reported() {
+        let span = error.span.unwrap_or(otherwise);
+        diagnostics.push(Diagnostic::error(error.code, file, span, error.message).maybe_hint(error.hint));
     }
 }
 

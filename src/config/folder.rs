@@ -287,15 +287,15 @@ fn read_gateway<'i>(document: &mut Document<'i>, file: FileId, mut table: Table<
     document.issuers = named(&mut table, "issuers", file, diagnostics, |table, file, place, diagnostics| {
         read(&table, file, place, diagnostics)
     });
+    document.keys = one(&mut table, "keys", file, diagnostics).unwrap_or_default();
+    document.consumers = named(&mut table, "consumers", file, diagnostics, |table, file, place, diagnostics| {
+        read(&table, file, place, diagnostics)
+    });
     document.token_sources =
         named(&mut table, "token-sources", file, diagnostics, |table, file, place, diagnostics| {
             read(&table, file, place, diagnostics)
         });
     document.managed_identity = one(&mut table, "managed-identity", file, diagnostics).unwrap_or_default();
-    document.keys = one(&mut table, "keys", file, diagnostics).unwrap_or_default();
-    document.consumers = named(&mut table, "consumers", file, diagnostics, |table, file, place, diagnostics| {
-        read(&table, file, place, diagnostics)
-    });
     document.subscriptions =
         named(&mut table, "subscriptions", file, diagnostics, |table, file, place, diagnostics| {
             read(&table, file, place, diagnostics)

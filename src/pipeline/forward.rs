@@ -128,13 +128,13 @@ async fn once_more(
     exchange: &Arc<Exchange>,
     backend: &Arc<Backend>,
     mut target: &Target,
-    again: Box<Again>,
+    mut again: Box<Again>,
     mut response: Response<Body>,
     options: &ForwardOptions,
 ) -> Result<Response<Body>, Fault> {
     if again.renews
         && response.status() == StatusCode::UNAUTHORIZED
-        && let Some(request) = renewed(exchange, backend, &again).await?
+        && let Some(request) = renewed(exchange, backend, &mut again).await?
     {
         let now = exchange.gateway.clock.now();
         let picked = backend.pick(now).map_err(|reason| unavailable(backend, reason))?;
@@ -207,7 +207,11 @@ async fn authorize_later(
 
 /// The request once more with a newer token than the one that the backend refused; none when there is no newer one, or the
 /// body is gone.
-async fn renewed(exchange: &Exchange, backend: &Backend, again: &Again) -> Result<Option<Box<Request<Body>>>, Fault> {
+async fn renewed(
+    exchange: &Exchange,
+    backend: &Backend,
+    again: &mut Again,
+) -> Result<Option<Box<Request<Body>>>, Fault> {
     let Some(mut request) = again.original.again() else { return Ok(None) };
     match (&backend.credentials, &again.shown, &again.renewal) {
         // What the backend was shown is its own, whatever a policy had put there before.
@@ -219,6 +223,7 @@ async fn renewed(exchange: &Exchange, backend: &Backend, again: &Again) -> Resul
         (_, None, Some(renewal)) => {
             let Some(refused) = request.headers().get(AUTHORIZATION) else { return Ok(None) };
             let Some(token) = renewal.token(refused).await else { return Ok(None) };
+            again.original.replace(AUTHORIZATION, &token);
             request.headers_mut().insert(AUTHORIZATION, token);
         }
         _ => return Ok(None),

@@ -104,10 +104,10 @@ fn examples_compile() {
                     "[named-values",
                     "[backends",
                     "[issuers",
-                    "[token-sources",
                     "[[fragments",
                     "[products",
                     "[subscriptions",
+                    "[token-sources",
                 ]
                 .iter()
                 .any(|start| table.trim_start().starts_with(start))
