@@ -5,6 +5,7 @@ mod kept;
 mod routes;
 mod scope;
 pub mod settings;
+pub mod tls;
 #[cfg(test)]
 mod tests;
 mod world;
@@ -24,6 +25,7 @@ use crate::config::folder::{self, ApiDocument, Document, Entry, NamedText, Produ
 use crate::config::source::{FileId, Location, Sources};
 use crate::config::{At, Diagnostic, Diagnostics};
 use crate::gateway::{Api, Backend, Gateway, Operation, Product};
+use crate::identity::certificate::ClientTrust;
 use crate::limit;
 use crate::pipeline::{self, Pipeline};
 use crate::policy::{Kind, Section};
@@ -115,8 +117,10 @@ pub fn compile(files: Vec<NamedText>, folder: Option<&Path>, shared: &Arc<Shared
                 .hint("it describes the process; an empty file will do"),
         );
     }
-    let process = settings::process(&document, folder, &mut diagnostics);
-    let built = build(&document, &sources, folder, shared, &mut diagnostics);
+    let trust = tls::client_trust(&document, folder, shared.clock.wall(), &mut diagnostics);
+    let listener = tls::listener(&document, folder, &trust, &mut diagnostics);
+    let process = settings::process(&document, listener, &mut diagnostics);
+    let built = build(&document, &sources, folder, shared, &trust, &mut diagnostics);
     diagnostics.sort();
     // A message may quote a value that a secret stands in.
     for one in &mut diagnostics.0 {
@@ -137,11 +141,13 @@ fn build(
     sources: &Sources,
     folder: Option<&Path>,
     shared: &Arc<Shared>,
+    trust: &Arc<ClientTrust>,
     diagnostics: &mut Diagnostics,
 ) -> Option<(Gateway, limit::Plan)> {
     let file = document.gateway?;
-    let world = World::build(document, folder, shared, diagnostics);
-    let settings = settings::settings(document, diagnostics);
+    let mut world = World::build(document, folder, shared, diagnostics);
+    world.client_trust = trust.clone();
+    let settings = settings::settings(document, trust, diagnostics);
     let fragments: Fragments<'_, '_> =
         document.fragments.iter().map(|entry| (entry.name.get_ref().as_str(), entry)).collect();
     let setting = Setting { world: &world, sources, fragments: &fragments };

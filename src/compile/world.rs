@@ -17,6 +17,7 @@ use crate::config::spec::{IssuerSpec, SubscriptionSpec, SubscriptionState};
 use crate::config::{At, Diagnostic, Diagnostics, Period};
 use crate::gateway::Backend;
 use crate::identity::basic::Hashing;
+use crate::identity::certificate::ClientTrust;
 use crate::identity::subscription::{Scope, State, Subscription, SubscriptionKey};
 use crate::identity::{KeyLocation, KeyRing, RemoteKeyRegistry, RemoteKeys, RemoteKeysOptions, VerificationKey};
 use crate::layer::retry::Budget;
@@ -85,6 +86,8 @@ pub struct World {
     pub folder: Option<PathBuf>,
     /// The backends.
     pub backends: BTreeMap<String, Arc<Backend>>,
+    /// Who clients' certificates are checked by.
+    pub client_trust: Arc<ClientTrust>,
     /// The issuers.
     pub issuers: BTreeMap<String, Issuer>,
     /// The keys of subscriptions.
@@ -109,6 +112,7 @@ impl World {
             shared: shared.clone(),
             folder: folder.map(Path::to_owned),
             backends: BTreeMap::new(),
+            client_trust: Arc::new(ClientTrust::none(crate::server::tls::provider())),
             issuers: BTreeMap::new(),
             keys: Arc::new(KeyRing::default()),
             limits: shared.limits.plan(),

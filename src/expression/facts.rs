@@ -37,6 +37,10 @@ pub trait Facts {
     fn subscription(&self) -> Option<&str>;
     /// The name of the consumer.
     fn consumer(&self) -> Option<&str>;
+    /// What the client's certificate says, an object.
+    fn client_certificate(&self) -> Option<&Json>;
+    /// The address of the connection.
+    fn connection_ip(&self) -> IpAddr;
     /// The caller's address, after trusted proxies.
     fn client_ip(&self) -> IpAddr;
     /// The id of the exchange.
@@ -106,6 +110,12 @@ impl Facts for NoFacts {
     }
     fn consumer(&self) -> Option<&str> {
         None
+    }
+    fn client_certificate(&self) -> Option<&Json> {
+        None
+    }
+    fn connection_ip(&self) -> IpAddr {
+        IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED)
     }
     fn client_ip(&self) -> IpAddr {
         IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED)

@@ -3,6 +3,7 @@
 //! ```text
 //! presented key ──► KeyRing::lookup ──► Subscription::authorize
 //! Basic         ──► basic::Verifier ──► user
+//! certificate   ──► certificate::ClientCertificate, ClientTrust
 //! bearer token  ──► TokenVerifier ──► algorithm, key (KeySet or RemoteKeys), signature, claims ──► Verified
 //! ```
 //!
@@ -11,6 +12,7 @@
 
 pub mod algorithm;
 pub mod basic;
+pub mod certificate;
 mod claims;
 mod fetch;
 mod key_registry;

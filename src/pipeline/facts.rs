@@ -84,6 +84,14 @@ impl Facts for Context<'_> {
         self.state.consumer()
     }
 
+    fn client_certificate(&self) -> Option<&Json> {
+        self.exchange.certificate.certificate().ok()?.map(|certificate| certificate.facts())
+    }
+
+    fn connection_ip(&self) -> IpAddr {
+        self.exchange.connection_ip
+    }
+
     fn client_ip(&self) -> IpAddr {
         self.exchange.client_ip
     }
