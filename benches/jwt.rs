@@ -1,15 +1,12 @@
-//! What identity costs: a token seen before, a token verified, a subscription key found among few and many.
+//! What tokens cost: one seen before, one verified.
 
 use std::hint::black_box;
 
-use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
+use criterion::{Criterion, criterion_group, criterion_main};
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use serde_json::json;
 use sluicegate::clock::Clock;
-use sluicegate::identity::subscription::SubscriptionKey;
-use sluicegate::identity::{
-    KeyDigest, KeyRing, KeySet, Scope, State, Subscription, TokenRules, TokenVerifier, VerificationKey,
-};
+use sluicegate::identity::{KeySet, TokenRules, TokenVerifier, VerificationKey};
 
 macro_rules! fixture {
     ($name:literal) => {
@@ -55,38 +52,5 @@ fn tokens(criterion: &mut Criterion) {
     group.finish();
 }
 
-fn ring(count: usize) -> KeyRing {
-    KeyRing::new((0..count).map(|number| Subscription {
-        id: number.to_string().into(),
-        consumer: None,
-        scope: Scope::All,
-        state: State::Active,
-        expires: None,
-        keys: vec![SubscriptionKey { digest: KeyDigest::of(key(number).as_bytes()), last_four: None }],
-    }))
-    .expect("distinct keys")
-}
-
-fn key(number: usize) -> String {
-    format!("subscription-key-{number:015}")
-}
-
-fn subscription_keys(criterion: &mut Criterion) {
-    let mut group = criterion.benchmark_group("subscription key");
-    for count in [10, 1_000_000] {
-        let ring = ring(count);
-        let mut number = 0;
-        // Another key each time, so that a large ring is not measured with one entry in the processor's cache.
-        let mut next = move || {
-            number = (number + 7_919) % count;
-            key(number)
-        };
-        group.bench_function(format!("one of {count}"), |b| {
-            b.iter_batched(&mut next, |key| ring.lookup(key.as_bytes()).is_some(), BatchSize::SmallInput);
-        });
-    }
-    group.finish();
-}
-
-criterion_group!(benches, tokens, subscription_keys);
+criterion_group!(benches, tokens);
 criterion_main!(benches);

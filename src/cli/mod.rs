@@ -10,6 +10,7 @@ mod output;
 mod routes;
 mod run;
 mod schema;
+mod token;
 
 use std::process::ExitCode;
 
@@ -63,6 +64,9 @@ enum Command {
     #[command(subcommand)]
     Key(key::Command),
     Issuer(Box<issuer::IssuerCommand>),
+    /// Make and read tokens, and find out why one is refused.
+    #[command(subcommand)]
+    Token(token::Command),
     Completions(completions::Completions),
 }
 
@@ -79,6 +83,7 @@ pub fn main() -> ExitCode {
         Some(Command::Schema(schema)) => schema.run(),
         Some(Command::Docs(docs)) => docs.run(),
         Some(Command::Issuer(issuer)) => issuer.run(),
+        Some(Command::Token(command)) => command.run(),
         Some(Command::Completions(completions)) => completions.run(),
     };
     ExitCode::from(code)

@@ -1,10 +1,12 @@
 //! Configuration → pipeline: the only module that knows both sides.
 
 mod cx;
+pub mod entra;
 mod kept;
 mod routes;
 mod scope;
 pub mod settings;
+pub mod subscriptions;
 pub mod tls;
 #[cfg(test)]
 mod tests;
@@ -22,6 +24,7 @@ pub use world::{Issuer, Shared, World};
 
 use crate::config::diagnostic::suggest;
 use crate::config::folder::{self, ApiDocument, Document, Entry, NamedText, ProductDocument};
+use crate::config::key_file::{self, KEYS_FILE};
 use crate::config::source::{FileId, Location, Sources};
 use crate::config::{At, Diagnostic, Diagnostics};
 use crate::gateway::{Api, Backend, Gateway, Operation, Product};
@@ -106,8 +109,16 @@ pub fn load(origin: &Origin, shared: &Arc<Shared>) -> Loaded {
 /// Compiles the files of a configuration.
 pub fn compile(files: Vec<NamedText>, folder: Option<&Path>, shared: &Arc<Shared>) -> Loaded {
     let mut sources = Sources::default();
+    let keys = key_file(&files, folder);
     for (name, text) in files {
-        sources.add(name, text);
+        if name == KEYS_FILE {
+            sources.add_keys(name, text);
+        } else {
+            sources.add(name, text);
+        }
+    }
+    if let Some((name, text)) = keys {
+        sources.add_keys(name, text);
     }
     let mut diagnostics = Diagnostics::default();
     let document = folder::parse(&sources, folder, &mut diagnostics);
@@ -119,6 +130,12 @@ pub fn compile(files: Vec<NamedText>, folder: Option<&Path>, shared: &Arc<Shared
     }
     let trust = tls::client_trust(&document, folder, shared.clock.wall(), &mut diagnostics);
     let listener = tls::listener(&document, folder, &trust, &mut diagnostics);
+    if let (Some(path), Some(file), None) = (&document.keys.file, document.gateway, document.key_file) {
+        diagnostics.push(
+            Diagnostic::warning("no-key-file", file, path.span.clone(), format!("there is no file `{}`", path.value))
+                .hint("`sluicegate key new` makes it; until then no key of it is known"),
+        );
+    }
     let process = settings::process(&document, listener, &mut diagnostics);
     let built = build(&document, &sources, folder, shared, &trust, &mut diagnostics);
     diagnostics.sort();
@@ -136,6 +153,23 @@ pub fn compile(files: Vec<NamedText>, folder: Option<&Path>, shared: &Arc<Shared
     Loaded { diagnostics, gateway, limits, process, view, files, sources }
 }
 
+/// The name and the text of the key file, unless it is among the files or is not there. What cannot be read is as good as
+/// not there, and no key works then.
+fn key_file(files: &[NamedText], folder: Option<&Path>) -> Option<NamedText> {
+    let gateway = files.iter().find(|(name, _)| name == folder::GATEWAY_FILE)?;
+    let named = key_file::named(&gateway.1);
+    if named.is_none() && files.iter().any(|(name, _)| name == KEYS_FILE) {
+        return None;
+    }
+    let bytes = std::fs::read(key_file::path(named.as_deref(), folder?)).ok()?;
+    let text = match String::from_utf8(bytes) {
+        Ok(text) => text,
+        // What is not UTF-8 becomes U+FFFD, which is refused and shown.
+        Err(error) => String::from_utf8_lossy(error.as_bytes()).into_owned(),
+    };
+    Some((named.unwrap_or_else(|| KEYS_FILE.to_owned()), text))
+}
+
 fn build(
     document: &Document<'_>,
     sources: &Sources,
@@ -145,7 +179,7 @@ fn build(
     diagnostics: &mut Diagnostics,
 ) -> Option<(Gateway, limit::Plan)> {
     let file = document.gateway?;
-    let mut world = World::build(document, folder, shared, diagnostics);
+    let mut world = World::build(document, sources, folder, shared, diagnostics);
     world.client_trust = trust.clone();
     let settings = settings::settings(document, trust, diagnostics);
     let fragments: Fragments<'_, '_> =
@@ -187,6 +221,7 @@ fn build(
         operations,
         unmatched: scope::pipeline(&[&global]).0,
         keys: world.keys.clone(),
+        consumers: world.consumers,
         products: products.into_iter().map(|one| one.product).collect(),
         backends: world.backends.values().cloned().collect(),
         settings: settings?,
@@ -376,7 +411,8 @@ impl<'i> Assembly<'_, 'i> {
             path: spec.path.as_str().into(),
             found_by_path: spec.hosts.is_empty() && spec.version.is_none(),
             subscription_required: required,
-            checks_keys: required || !products.is_empty(),
+            // A key is looked at where one may matter: an API that says nothing of keys may pass on those of its backend.
+            checks_keys: spec.subscription_required.is_some() || !products.is_empty(),
             key_header,
             key_query: key_query.into(),
             products: products.iter().map(|product| product.name.clone()).collect(),

@@ -10,6 +10,7 @@ use http::HeaderName;
 use ipnet::IpNet;
 
 use crate::config::folder::Document;
+use crate::config::key_file;
 use crate::config::source::{FileId, Sources};
 use crate::config::spec::{self, ErrorFormat};
 use crate::config::{At, Diagnostic, Diagnostics, Period, Size};
@@ -219,6 +220,8 @@ pub fn files(document: &Document<'_>, folder: Option<&Path>) -> Vec<PathBuf> {
     });
     let path = |name: &String| folder.map_or_else(|| PathBuf::from(name), |folder| folder.join(name));
     let mut files: Vec<PathBuf> = names.map(|(_, name, _)| path(name)).collect();
+    // Also while there is none, so that the first key is noticed. One that is named is among the others.
+    files.extend(folder.filter(|_| document.keys.file.is_none()).map(|folder| key_file::path(None, folder)));
     files.sort();
     files.dedup();
     files

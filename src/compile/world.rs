@@ -3,23 +3,28 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use parking_lot::Mutex;
+use serde_json::{Map, Value as Json};
 use tokio::runtime::Handle;
 
 use super::Kept;
+use super::subscriptions::{self, KeyFile};
 use crate::clock::Clock;
 use crate::config::diagnostic::suggest;
 use crate::config::folder::{Document, Entry};
-use crate::config::source::{FileId, Location};
-use crate::config::spec::{IssuerSpec, SubscriptionSpec, SubscriptionState};
+use crate::config::source::{FileId, Location, Sources};
+use crate::config::spec::{ConsumerSpec, IssuerSpec};
 use crate::config::{At, Diagnostic, Diagnostics, Period};
 use crate::gateway::Backend;
+use crate::gateway::Consumers;
 use crate::identity::basic::Hashing;
 use crate::identity::certificate::ClientTrust;
-use crate::identity::subscription::{Scope, State, Subscription, SubscriptionKey};
-use crate::identity::{KeyLocation, KeyRing, RemoteKeyRegistry, RemoteKeys, RemoteKeysOptions, VerificationKey};
+use crate::identity::{
+    KeyLocation, Keys, RemoteKeyRegistry, RemoteKeys, RemoteKeysOptions, RemoteSource, VerificationKey,
+    VerificationPool,
+};
 use crate::layer::retry::Budget;
 use crate::limit;
 use crate::pipeline::Origin;
@@ -43,6 +48,10 @@ pub struct Shared {
     pub remote_keys: RemoteKeyRegistry,
     /// Where passwords are checked.
     pub hashing: Arc<Hashing>,
+    /// The threads that verify tokens.
+    pub verification: Arc<VerificationPool>,
+    /// The key file as last read, so that a change of anything else does not read it again.
+    pub key_file: Mutex<Option<Arc<KeyFile>>>,
     /// The endpoints of backends, with their pools and breakers.
     pub endpoints: crate::gateway::backend::Registry,
 }
@@ -62,9 +71,15 @@ impl Shared {
             offline: false,
             remote_keys: RemoteKeyRegistry::default(),
             hashing,
+            verification: Arc::new(VerificationPool::for_cores(cores())),
+            key_file: Mutex::default(),
             endpoints: crate::gateway::backend::Registry::default(),
         }
     }
+}
+
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
 }
 
 /// The keys of a token issuer.
@@ -75,7 +90,9 @@ pub struct Issuer {
     /// Keys from the configuration.
     pub keys: Vec<VerificationKey>,
     /// Keys that are fetched.
-    pub remote: Option<Arc<RemoteKeys>>,
+    pub remotes: Vec<RemoteSource>,
+    /// Whether they are of Entra ID, where an application has two audiences.
+    pub entra: bool,
 }
 
 /// The named things of one configuration.
@@ -91,7 +108,9 @@ pub struct World {
     /// The issuers.
     pub issuers: BTreeMap<String, Issuer>,
     /// The keys of subscriptions.
-    pub keys: Arc<KeyRing>,
+    pub keys: Keys,
+    /// The consumers, by name.
+    pub consumers: Consumers,
     /// The limits of this configuration, put in force with it.
     pub limits: limit::Plan,
     /// Query parameters in which callers send credentials: logs mask them.
@@ -104,6 +123,7 @@ impl World {
     /// Builds the named things; mistakes go to `diagnostics`.
     pub fn build(
         document: &Document<'_>,
+        sources: &Sources,
         folder: Option<&Path>,
         shared: &Arc<Shared>,
         diagnostics: &mut Diagnostics,
@@ -114,7 +134,8 @@ impl World {
             backends: BTreeMap::new(),
             client_trust: Arc::new(ClientTrust::none(crate::server::tls::provider())),
             issuers: BTreeMap::new(),
-            keys: Arc::new(KeyRing::default()),
+            keys: Keys::default(),
+            consumers: Consumers::default(),
             limits: shared.limits.plan(),
             secret_parameters: Mutex::default(),
             token_needs: Mutex::default(),
@@ -143,32 +164,12 @@ impl World {
         }
         for entry in &document.issuers {
             let built = if entry.clean { world.issuer(entry, file, diagnostics) } else { None };
-            let issuer = built.unwrap_or(Issuer { issuer: None, keys: Vec::new(), remote: None });
+            let issuer = built.unwrap_or(Issuer { issuer: None, keys: Vec::new(), remotes: Vec::new(), entra: false });
             world.issuers.insert(entry.name.get_ref().clone(), issuer);
         }
-        let subscriptions =
-            document.subscriptions.iter().filter_map(|entry| subscription(entry, document, file, diagnostics));
-        match KeyRing::new(subscriptions.collect::<Vec<_>>()) {
-            Ok(keys) => world.keys = Arc::new(keys),
-            Err(duplicate) => {
-                let keys = |id: &str| {
-                    let entry = document.subscriptions.iter().find(|entry| *entry.name.get_ref() == *id);
-                    entry.map_or(&[][..], |entry| &entry.spec.keys[..])
-                };
-                let same = |key: &&At<String>| {
-                    let other = keys(&duplicate.first)
-                        .iter()
-                        .find(|other| other.eq_ignore_ascii_case(key) && other.span != key.span);
-                    other.map(|other| (key.span.clone(), other.span.clone()))
-                };
-                let (second, first) =
-                    keys(&duplicate.second).iter().rev().find_map(|key| same(&key)).unwrap_or_default();
-                diagnostics.push(
-                    Diagnostic::error("duplicate-key", file, second, duplicate.to_string())
-                        .related(Location { file, span: first }, "the same key")
-                        .hint("each key belongs to one subscription"),
-                );
-            }
+        world.keys = subscriptions::keys(document, file, sources, &shared.key_file, diagnostics);
+        for entry in &document.consumers {
+            world.consumers.insert(entry.name.get_ref().as_str().into(), consumer(entry, file, diagnostics));
         }
         world
     }
@@ -178,14 +179,24 @@ impl World {
         let mut fail = |span: std::ops::Range<usize>, message: String, hint: &str| {
             diagnostics.push(Diagnostic::error("bad-issuer", file, span, message).hint(hint));
         };
-        let sources = [&spec.openid_config, &spec.jwks_url, &spec.key_file, &spec.secret].into_iter().flatten().count();
+        let sources = [&spec.openid_config, &spec.jwks_url, &spec.key_file, &spec.secret].into_iter().flatten().count()
+            + usize::from(spec.entra.is_some());
         if sources != 1 {
             let text =
                 if sources == 0 { "an issuer needs a source of keys" } else { "an issuer has one source of keys" };
-            fail(entry.name.span(), text.to_owned(), "one of `openid-config`, `jwks-url`, `key-file` and `secret`");
+            fail(
+                entry.name.span(),
+                text.to_owned(),
+                "one of `entra`, `openid-config`, `jwks-url`, `key-file` and `secret`",
+            );
             return None;
         }
-        if spec.issuer.is_none() && spec.openid_config.is_none() {
+        if let (Some(issuer), Some(_)) = (&spec.issuer, &spec.entra) {
+            let text = "the issuers of Entra ID are known from its tenants".to_owned();
+            fail(issuer.span.clone(), text, "leave `issuer` out");
+            return None;
+        }
+        if spec.issuer.is_none() && spec.openid_config.is_none() && spec.entra.is_none() {
             fail(
                 entry.name.span(),
                 "missing key `issuer`".to_owned(),
@@ -196,9 +207,18 @@ impl World {
         let mut issuer = Issuer {
             issuer: spec.issuer.as_ref().map(|text| text.value.as_str().into()),
             keys: Vec::new(),
-            remote: None,
+            remotes: Vec::new(),
+            entra: spec.entra.is_some(),
         };
-        if let Some(path) = &spec.key_file {
+        if let Some(entra) = &spec.entra {
+            match super::entra::sources(entra, &options(spec), self) {
+                Ok(remotes) => issuer.remotes = remotes,
+                Err(error) => {
+                    let span = error.span.unwrap_or_else(|| entra.span.clone());
+                    diagnostics.push(Diagnostic::error(error.code, file, span, error.message).maybe_hint(error.hint));
+                }
+            }
+        } else if let Some(path) = &spec.key_file {
             match self.key_file(path) {
                 Ok(keys) => issuer.keys = keys,
                 Err(message) => {
@@ -219,24 +239,15 @@ impl World {
             .map(|url| (KeyLocation::Discovery(url.value.clone()), url))
             .or_else(|| spec.jwks_url.as_ref().map(|url| (KeyLocation::Jwks(url.value.clone()), url)))
         {
-            match self.remote(location, spec) {
-                Ok(remote) => issuer.remote = Some(remote),
+            let options = RemoteKeysOptions { check_issuer: spec.issuer.is_none(), ..options(spec) };
+            match self.remote_keys(location, options) {
+                Ok(keys) => {
+                    issuer.remotes = vec![RemoteSource { keys, issuer: issuer.issuer.clone(), tenants: None }];
+                }
                 Err(message) => fail(text.span.clone(), message, "an `https` URL; plain `http` only to this machine"),
             }
         }
         Some(issuer)
-    }
-
-    fn remote(&self, location: KeyLocation, spec: &IssuerSpec) -> Result<Arc<RemoteKeys>, String> {
-        let default = RemoteKeysOptions::default();
-        let or = |period: &Option<Period>, default: Duration| period.map_or(default, |period| period.0);
-        let options = RemoteKeysOptions {
-            refresh: or(&spec.refresh, default.refresh),
-            min_refetch: or(&spec.min_refetch, default.min_refetch),
-            stale_max: or(&spec.stale_max, default.stale_max),
-            ..default
-        };
-        self.remote_keys(location, options)
     }
 
     /// Keys that are fetched: the source in use when there is one with the same options, else one that starts now.
@@ -279,104 +290,28 @@ impl World {
     }
 }
 
-fn subscription(
-    entry: &Entry<SubscriptionSpec>,
-    document: &Document<'_>,
-    file: FileId,
-    diagnostics: &mut Diagnostics,
-) -> Option<Subscription> {
+fn options(spec: &IssuerSpec) -> RemoteKeysOptions {
+    let default = RemoteKeysOptions::default();
+    let or = |period: &Option<Period>, default: Duration| period.map_or(default, |period| period.0);
+    RemoteKeysOptions {
+        refresh: or(&spec.refresh, default.refresh),
+        min_refetch: or(&spec.min_refetch, default.min_refetch),
+        stale_max: or(&spec.stale_max, default.stale_max),
+        ..default
+    }
+}
+
+/// What `@consumer('name')` reads.
+fn consumer(entry: &Entry<ConsumerSpec>, file: FileId, diagnostics: &mut Diagnostics) -> Map<String, Json> {
     let spec = &entry.spec;
-    let before = diagnostics.errors();
-    let mut keys = Vec::new();
-    for key in &spec.keys {
-        match key.value.parse() {
-            Ok(digest) => keys.push(SubscriptionKey { digest, last_four: None }),
-            Err(error) => {
-                let error: crate::identity::subscription::DigestError = error;
-                diagnostics.push(
-                    Diagnostic::error("bad-digest", file, key.span.clone(), error.to_string())
-                        .hint("`sluicegate key digest` reads a key from standard input and prints its digest"),
-                );
-            }
-        }
-    }
-    if spec.keys.is_empty() && entry.clean {
+    if spec.metadata.contains_key("groups") {
         diagnostics.push(
-            Diagnostic::warning(
-                "no-keys",
-                file,
-                entry.name.span(),
-                format!("subscription `{}` has no keys, so nobody can use it", entry.name.get_ref()),
-            )
-            .hint("keys = [\"sha256:…\"]"),
+            Diagnostic::error("bad-name", file, entry.name.span(), "`groups` cannot be the name of metadata")
+                .hint("`@consumer('groups')` reads the list `groups` beside `metadata`"),
         );
     }
-    if spec.product.is_some() && !spec.apis.is_empty() {
-        diagnostics.push(
-            Diagnostic::error(
-                "bad-subscription",
-                file,
-                entry.name.span(),
-                "a subscription grants a product or a list of APIs",
-            )
-            .hint("give `product` or `apis`"),
-        );
-    }
-    if let Some(product) = &spec.product
-        && !document.products.iter().any(|known| *known.name.get_ref() == product.value)
-    {
-        diagnostics.push(
-            Diagnostic::error(
-                "unknown-product",
-                file,
-                product.span.clone(),
-                format!("unknown product `{}`", product.value),
-            )
-            .hint("define it under `[products]` in gateway.toml")
-            .maybe_hint(suggest(product, document.products.iter().map(|known| known.name.get_ref().as_str()))),
-        );
-    }
-    known_apis(&spec.apis, document, file, diagnostics);
-    let expires = match &spec.expires {
-        None => None,
-        Some(text) => match text.parse::<jiff::Timestamp>() {
-            Ok(time) => Some(SystemTime::from(time)),
-            Err(_) => {
-                diagnostics.push(
-                    Diagnostic::error(
-                        "bad-value",
-                        file,
-                        text.span.clone(),
-                        format!("`{}` is not a date and time", text.value),
-                    )
-                    .hint("RFC 3339 with a time zone: `2027-01-31T00:00:00Z`"),
-                );
-                None
-            }
-        },
-    };
-    if diagnostics.errors() > before {
-        return None;
-    }
-    Some(Subscription {
-        id: entry.name.get_ref().as_str().into(),
-        consumer: spec.consumer.as_deref().map(Into::into),
-        scope: match &spec.product {
-            Some(product) => Scope::Product(product.as_str().into()),
-            None if spec.apis.is_empty() => Scope::All,
-            None => Scope::Apis(spec.apis.iter().map(|name| name.as_str().into()).collect()),
-        },
-        state: match spec.state {
-            SubscriptionState::Active => State::Active,
-            SubscriptionState::Suspended => State::Suspended,
-            SubscriptionState::Submitted => State::Submitted,
-            SubscriptionState::Rejected => State::Rejected,
-            SubscriptionState::Cancelled => State::Cancelled,
-            SubscriptionState::Expired => State::Expired,
-        },
-        expires,
-        keys,
-    })
+    let metadata = spec.metadata.iter().map(|(name, value)| (name.clone(), value.0.clone()));
+    metadata.chain([("groups".to_owned(), Json::from(spec.groups.clone()))]).collect()
 }
 
 /// Reports names of APIs that no file describes.

@@ -3,6 +3,7 @@
 pub mod codes;
 pub mod diagnostic;
 pub mod folder;
+pub mod key_file;
 pub mod named;
 pub mod read;
 pub mod render;
@@ -14,4 +15,4 @@ pub mod value;
 pub use diagnostic::{Diagnostic, Diagnostics, Severity};
 pub use folder::{Document, RawPolicy, ScopeDocument};
 pub use statuses::StatusRange;
-pub use value::{At, Nested, Period, Size, Template, Text};
+pub use value::{At, Nested, Period, Scalar, Size, Template, Text};

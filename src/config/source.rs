@@ -29,7 +29,7 @@ pub struct Location {
 
 /// All files of one configuration.
 #[derive(Debug, Default)]
-pub struct Sources(Vec<SourceFile>);
+pub struct Sources(Vec<SourceFile>, Option<FileId>);
 
 impl Sources {
     /// Adds a file.
@@ -38,6 +38,16 @@ impl Sources {
         let lines = std::iter::once(0).chain(memchr::memchr_iter(b'\n', text.as_bytes()).map(|at| at + 1)).collect();
         self.0.push(SourceFile { name: name.into(), text, lines });
         FileId(u32::try_from(self.0.len() - 1).unwrap_or(u32::MAX))
+    }
+
+    /// Adds the key file, which is read in a way of its own.
+    pub fn add_keys(&mut self, name: impl Into<String>, text: impl Into<Arc<str>>) {
+        self.1 = Some(self.add(name, text));
+    }
+
+    /// The key file, where there is one.
+    pub fn keys(&self) -> Option<FileId> {
+        self.1
     }
 
     /// The file with this id.

@@ -1,12 +1,13 @@
 //! The tables of `gateway.toml` and of an API's file, as written. Their doc comments are the reference.
 
+use std::collections::BTreeMap;
 use std::num::{NonZeroU32, NonZeroUsize};
 
 use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::statuses::StatusRange;
-use super::value::{At, Period, Size};
+use super::value::{At, Period, Scalar, Size};
 
 /// `[server]`: listeners, limits and deadlines of the process.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
@@ -326,15 +327,19 @@ pub struct BreakerSpec {
     pub accept_retry_after: bool,
 }
 
-/// `[issuers.NAME]`: where the keys of a token issuer come from. One of the sources is needed: `openid-config`, `jwks-url`,
-/// `key-file` or `secret`. The keys verify tokens of this issuer only.
+/// `[issuers.NAME]`: where the keys of a token issuer come from. One of the sources is needed: `entra`, `openid-config`,
+/// `jwks-url`, `key-file` or `secret`. The keys verify tokens of this issuer only.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct IssuerSpec {
     /// The `iss` value of its tokens. Needed unless `openid-config` gives it; takes the place of what that says.
     pub issuer: Option<At<String>>,
-    /// URL of an OpenID Connect discovery document.
+    /// URL of an OpenID Connect discovery document. One at `ISSUER/.well-known/openid-configuration` that names another
+    /// issuer is refused ([OpenID Connect Discovery](https://openid.net/specs/openid-connect-discovery-1_0.html#ProviderConfigurationValidation),
+    /// section 4.3) unless `issuer` says which is meant. Microsoft's sign-in hosts are known to do that.
     pub openid_config: Option<At<String>>,
+    /// Tenants of Microsoft Entra ID.
+    pub entra: Option<At<EntraSpec>>,
     /// URL of a JSON Web Key Set (RFC 7517).
     pub jwks_url: Option<At<String>>,
     /// PEM file with a public key or certificate, or a JSON file with a key set; relative to the configuration folder.
@@ -349,6 +354,38 @@ pub struct IssuerSpec {
     pub stale_max: Option<Period>,
 }
 
+/// Tenants of [Microsoft Entra ID](https://learn.microsoft.com/entra/identity-platform/access-tokens) whose tokens are accepted,
+/// versions 1 and 2. The keys come from the discovery documents of the authority. A token's issuer must be its own tenant's (`tid`),
+/// and an audience that is an application's id is accepted bare and as `api://ID`.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct EntraSpec {
+    /// The tenant: its id or a domain that it owns. `organizations` and `common` stand for all tenants, and need `tenants` or
+    /// `any-tenant`.
+    pub tenant_id: Option<At<String>>,
+    /// The ids of the tenants to accept, when there are several.
+    pub tenants: Vec<At<String>>,
+    /// Whether the users and applications of every tenant in the world are accepted. Default `false`.
+    pub any_tenant: Option<At<bool>>,
+    /// The versions of tokens to accept: which one an API gets, its app registration says (`accessTokenAcceptedVersion`, or
+    /// `requestedAccessTokenVersion`; version 1 unless it is set). Default both.
+    pub versions: Option<At<Vec<EntraVersion>>>,
+    /// Where tokens come from: the host of a national cloud (`https://login.microsoftonline.us`), or an issuer on this machine.
+    /// Default `https://login.microsoftonline.com`.
+    pub authority: Option<At<String>>,
+}
+
+/// A version of Entra ID's tokens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+pub enum EntraVersion {
+    /// Issued by `https://sts.windows.net/TENANT/`, with `appid`.
+    #[serde(rename = "1.0")]
+    V1,
+    /// Issued by `https://login.microsoftonline.com/TENANT/v2.0`, with `azp`.
+    #[serde(rename = "2.0")]
+    V2,
+}
+
 /// `[products.NAME]`: APIs that are granted together, with policies of their own.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
@@ -361,22 +398,73 @@ pub struct ProductSpec {
     pub inherit: Option<bool>,
 }
 
+/// `[keys]`: the file of subscriptions that `sluicegate key` writes.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct KeysSpec {
+    /// The file, relative to the configuration folder: for folders that nothing may write to. It holds `[subscriptions.NAME]`
+    /// tables only, and goes into force when it changes, as everything in the folder does. Default: `keys.toml`, when
+    /// it is there.
+    pub file: Option<At<String>>,
+}
+
+/// `[consumers.NAME]`: who calls, with one subscription or with several. Without any such table, a subscription's `consumer` may
+/// be any text.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct ConsumerSpec {
+    /// Who it is, for people.
+    pub description: Option<String>,
+    /// The groups that it belongs to; `@consumer('groups')` is a list of them.
+    pub groups: Vec<String>,
+    /// Anything else that policies want to know: `@consumer('tier')` reads `tier`.
+    pub metadata: BTreeMap<String, Scalar>,
+}
+
 /// `[subscriptions.NAME]`: a grant, and the keys it is used with.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct SubscriptionSpec {
+    /// What it is for, for people.
+    pub description: Option<String>,
     /// Digests of the keys: `sha256:` and 64 hexadecimal digits. Two, so that one can be changed at a time.
     pub keys: Vec<At<String>>,
-    /// Who calls with it; for logs and `@consumer()`.
-    pub consumer: Option<String>,
+    /// A key, with what is known of it. `sluicegate key` writes keys in this way.
+    pub primary: Option<At<KeySpec>>,
+    /// The other key, so that one can be changed at a time.
+    pub secondary: Option<At<KeySpec>>,
+    /// Keys that were replaced and work for some time still.
+    pub retiring: Vec<At<KeySpec>>,
+    /// Who calls with it; for logs and `@consumer()`. One of `[consumers]`, where there are any.
+    pub consumer: Option<At<String>>,
     /// The product that it grants.
     pub product: Option<At<String>>,
     /// The APIs that it grants. With neither `product` nor `apis` it grants all APIs.
     pub apis: Vec<At<String>>,
     /// Only an active subscription works. Default `active`.
     pub state: SubscriptionState,
+    /// When it was made: a date and time with a time zone. For people only.
+    pub created: Option<At<String>>,
     /// When it stops working: a date and time with a time zone (`2027-01-31T00:00:00Z`).
     pub expires: Option<At<String>>,
+    /// Anything else that policies want to know: `@subscription('team')` reads `team`.
+    pub metadata: BTreeMap<String, Scalar>,
+}
+
+/// One key of a subscription.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct KeySpec {
+    /// The digest of the key: `sha256:` and 64 hexadecimal digits.
+    pub digest: At<String>,
+    /// The key's last four characters, by which people recognise it.
+    pub last_four: Option<At<String>>,
+    /// When it was made: a date and time with a time zone. `sluicegate key rotate` replaces the older key.
+    pub created: Option<At<String>>,
+    /// When it stops working: a date and time with a time zone.
+    pub expires: Option<At<String>>,
+    /// When it was revoked. A key that has been never works.
+    pub revoked: Option<At<String>>,
 }
 
 /// States of a subscription, as in Azure API Management.
@@ -415,7 +503,9 @@ pub struct ApiSpec {
     pub description: Option<String>,
     /// The version that this file describes.
     pub version: Option<VersionSpec>,
-    /// Whether a subscription key is needed, checked before any policy. Default: `true` when the API is in a product, otherwise `false`.
+    /// Whether a subscription key is needed, checked before any policy. With `false`, none is needed, and one that is sent must be
+    /// good all the same. Default: `true` when the API is in a product; otherwise keys are not looked at before the
+    /// policies, of which `api-key` may ask for one.
     pub subscription_required: Option<bool>,
     /// The header that carries the subscription key. Default `Ocp-Apim-Subscription-Key`.
     pub key_header: Option<At<String>>,

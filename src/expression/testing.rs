@@ -125,6 +125,9 @@ impl Facts for MapFacts {
     fn subscription(&self) -> Option<&str> {
         Some("sub-1")
     }
+    fn subscription_fact(&self, _: &str) -> Option<&Json> {
+        None
+    }
     fn consumer(&self) -> Option<&str> {
         Some("ada")
     }
@@ -133,6 +136,9 @@ impl Facts for MapFacts {
     }
     fn connection_ip(&self) -> IpAddr {
         IpAddr::V4(Ipv4Addr::new(198, 51, 100, 1))
+    }
+    fn consumer_fact(&self, _: &str) -> Option<&Json> {
+        None
     }
     fn client_ip(&self) -> IpAddr {
         IpAddr::V4(Ipv4Addr::new(192, 0, 2, 7))

@@ -52,9 +52,9 @@ pub fn identify(exchange: &Exchange, api: &Api, request: &Request<Body>) -> Resu
 
 /// The subscription of a key, when it may call the API now.
 pub fn granted<'a>(exchange: &'a Exchange, api: &Api, key: &[u8]) -> Result<&'a Arc<Subscription>, Refusal> {
-    let subscription = exchange.gateway.keys.lookup(key).ok_or(Refusal::KeyUnknown)?;
-    subscription.authorize(&api.name, &api.products, exchange.time)?;
-    Ok(subscription)
+    let key = exchange.gateway.keys.lookup(key).ok_or(Refusal::KeyUnknown)?;
+    key.authorize(&api.name, &api.products, exchange.time)?;
+    Ok(&key.subscription)
 }
 
 /// The product that a subscription grants.

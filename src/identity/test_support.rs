@@ -89,6 +89,10 @@ impl Signer {
 pub(super) enum Answer {
     Json(Value),
     Bytes(Vec<u8>),
+    /// The whole answer, head and all.
+    Raw(Vec<u8>),
+    /// A body that never ends, a byte at a time, so that no single read takes long.
+    Drip,
     Status(u16),
     Redirect(String),
     /// A chunked body without end.
@@ -170,6 +174,15 @@ impl Issuer {
         let bytes = match answer.unwrap_or(Answer::Status(404)) {
             Answer::Json(value) => plain("200 OK", value.to_string().as_bytes()),
             Answer::Bytes(body) => plain("200 OK", &body),
+            Answer::Raw(bytes) => bytes,
+            Answer::Drip => {
+                let _ = socket.write_all(b"HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n").await;
+                let mut beat = tokio::time::interval(std::time::Duration::from_millis(10));
+                while socket.write_all(b" ").await.is_ok() {
+                    beat.tick().await;
+                }
+                return;
+            }
             Answer::Status(status) => plain(&format!("{status} Told So"), b"{\"keys\":[]}"),
             Answer::Redirect(to) => {
                 format!("HTTP/1.1 302 Found\r\nlocation: {to}\r\ncontent-length: 0\r\n\r\n").into_bytes()

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::algorithm::AlgorithmSet;
-use super::claims::RequiredClaim;
+use super::claims::{Permission, RequiredClaim};
 
 /// What a token must satisfy.
 #[derive(Clone, Debug)]
@@ -23,6 +23,10 @@ pub struct TokenRules {
     pub require_expiration: bool,
     /// Claims that must be present or hold certain values.
     pub required_claims: Vec<RequiredClaim>,
+    /// The applications whose tokens are accepted (`azp` or `appid`); with none, any.
+    pub clients: Vec<Arc<str>>,
+    /// What the token must be allowed to do.
+    pub permission: Option<Permission>,
     /// How many verified tokens are remembered, with 2 KiB of token text for each on average; 0 for none.
     /// Default: 10,000.
     pub cache_entries: usize,
@@ -37,6 +41,8 @@ impl Default for TokenRules {
             clock_skew: Duration::ZERO,
             require_expiration: true,
             required_claims: Vec::new(),
+            clients: Vec::new(),
+            permission: None,
             cache_entries: 10_000,
         }
     }

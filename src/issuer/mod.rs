@@ -11,6 +11,7 @@
 //! TENANT is a GUID, a name (one GUID for each name), or `common`. Everything it keeps is bounded and in memory, apart from
 //! the key file when there is one.
 
+pub mod ask;
 mod authorize;
 pub mod client;
 mod control;
@@ -241,7 +242,7 @@ impl Issuer {
 }
 
 /// Text that nobody guesses.
-fn random_id() -> String {
+pub fn random_id() -> String {
     let mut bytes = [0; 24];
     // Fails only where the system has no random numbers at all; such a code is then refused like any other unknown one.
     let _ = SystemRandom::new().fill(&mut bytes);

@@ -80,6 +80,10 @@ impl Facts for Context<'_> {
         self.state.subscription.as_ref().map(|subscription| &*subscription.id)
     }
 
+    fn subscription_fact(&self, name: &str) -> Option<&Json> {
+        self.state.subscription.as_ref()?.metadata.as_ref()?.get(name)
+    }
+
     fn consumer(&self) -> Option<&str> {
         self.state.consumer()
     }
@@ -90,6 +94,11 @@ impl Facts for Context<'_> {
 
     fn connection_ip(&self) -> IpAddr {
         self.exchange.connection_ip
+    }
+
+    fn consumer_fact(&self, name: &str) -> Option<&Json> {
+        let consumer = self.state.subscription.as_ref()?.consumer.as_ref()?;
+        self.exchange.gateway.consumers.get(consumer)?.get(name)
     }
 
     fn client_ip(&self) -> IpAddr {

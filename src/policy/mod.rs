@@ -30,6 +30,7 @@ mod set_variable;
 #[cfg(test)]
 mod tests;
 mod timeout;
+mod validate_azure_ad_token;
 mod validate_client_certificate;
 mod validate_jwt;
 mod value;
@@ -187,6 +188,7 @@ pub const KINDS: &[Kind] = &[
     Kind::of::<set_status::SetStatus>(),
     Kind::of::<set_variable::SetVariable>(),
     Kind::of::<timeout::Timeout>(),
+    Kind::of::<validate_azure_ad_token::ValidateAzureAdToken>(),
     Kind::of::<validate_client_certificate::ValidateClientCertificate>(),
     Kind::of::<validate_jwt::ValidateJwt>(),
 ];

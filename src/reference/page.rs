@@ -10,8 +10,8 @@ use super::schema;
 use crate::config::codes::CODES;
 use crate::config::named::NamedValueSpec;
 use crate::config::spec::{
-    ApiSpec, BackendSpec, ErrorsSpec, IssuerSpec, OperationSpec, ProductSpec, ServerSpec, StoreSpec, SubscriptionSpec,
-    TelemetrySpec,
+    ApiSpec, BackendSpec, ConsumerSpec, ErrorsSpec, IssuerSpec, KeysSpec, OperationSpec, ProductSpec, ServerSpec,
+    StoreSpec, SubscriptionSpec, TelemetrySpec,
 };
 use crate::expression;
 use crate::policy::{KINDS, Kind, Section};
@@ -45,6 +45,8 @@ fn generated(name: &str, generator: &mut SchemaGenerator) -> String {
         "named-value" => schema::describe::<NamedValueSpec>(generator),
         "backend" => schema::describe::<BackendSpec>(generator),
         "issuer" => schema::describe::<IssuerSpec>(generator),
+        "consumer" => schema::describe::<ConsumerSpec>(generator),
+        "keys" => schema::describe::<KeysSpec>(generator),
         "product" => schema::describe::<ProductSpec>(generator),
         "subscription" => schema::describe::<SubscriptionSpec>(generator),
         "api" => schema::describe::<ApiSpec>(generator),

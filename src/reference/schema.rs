@@ -11,8 +11,8 @@ use serde_json::{Map, Value, json};
 
 use crate::config::named::NamedValueSpec;
 use crate::config::spec::{
-    ApiSpec, BackendSpec, ErrorsSpec, IssuerSpec, OperationSpec, ProductSpec, ServerSpec, StoreSpec, SubscriptionSpec,
-    TelemetrySpec,
+    ApiSpec, BackendSpec, ConsumerSpec, ErrorsSpec, IssuerSpec, KeysSpec, OperationSpec, ProductSpec, ServerSpec,
+    StoreSpec, SubscriptionSpec, TelemetrySpec,
 };
 use crate::policy::{KINDS, Kind, Section};
 
@@ -233,6 +233,8 @@ fn gateway_file(generator: &mut SchemaGenerator) -> Value {
     add("issuers", named("Where the keys of token issuers come from.", &describe::<IssuerSpec>(generator)));
     let product = with_sections(describe::<ProductSpec>(generator), "");
     add("products", named("APIs that are granted together.", &product));
+    add("consumers", named("Who calls.", &describe::<ConsumerSpec>(generator)));
+    add("keys", describe::<KeysSpec>(generator));
     add("subscriptions", named("Grants, and the keys they are used with.", &describe::<SubscriptionSpec>(generator)));
     let fragment = Map::from_iter([("policies".to_owned(), list(&reference("fragment-step")))]);
     add("fragments", named("Lists of policies to include by name.", &closed(&fragment, &[])));

@@ -2,11 +2,14 @@
 
 use std::time::{Duration, UNIX_EPOCH};
 
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::Algorithm as Signing;
 use serde_json::json;
 
 use super::super::test_support::{SECRET, Signer, fixture};
 use super::*;
+use crate::identity::VerificationKey;
 
 mod claims_table;
 
