@@ -7,9 +7,9 @@ mod routes;
 mod scope;
 pub mod settings;
 pub mod subscriptions;
-pub mod tls;
 #[cfg(test)]
 mod tests;
+pub mod tls;
 mod world;
 
 use std::collections::HashMap;

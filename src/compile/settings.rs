@@ -216,7 +216,10 @@ pub fn files(document: &Document<'_>, folder: Option<&Path>) -> Vec<PathBuf> {
     let names = document.settings.iter().filter(|(key, ..)| {
         let last = key.rsplit('.').next().unwrap_or_default();
         let last = last.split_once('[').map_or(last, |(list, _)| list);
-        last == "file" || last.ends_with("-file") || last.ends_with("-files") || matches!(key.as_str(), "server.tls.certificate" | "server.tls.key")
+        last == "file"
+            || last.ends_with("-file")
+            || last.ends_with("-files")
+            || matches!(key.as_str(), "server.tls.certificate" | "server.tls.key")
     });
     let path = |name: &String| folder.map_or_else(|| PathBuf::from(name), |folder| folder.join(name));
     let mut files: Vec<PathBuf> = names.map(|(_, name, _)| path(name)).collect();

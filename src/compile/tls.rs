@@ -50,7 +50,8 @@ pub fn client_trust(
             match ClientTrust::revocation_lists(&path(text, folder)) {
                 Ok(found) => {
                     if found.next_update.is_some_and(|next| next < now) {
-                        let message = format!("`{}` is out of date, so that nobody whom it speaks of is let in", text.value);
+                        let message =
+                            format!("`{}` is out of date, so that nobody whom it speaks of is let in", text.value);
                         diagnostics.push(
                             Diagnostic::warning("old-revocation-list", file, text.span.clone(), message)
                                 .hint("fetch a new one from the authority"),
@@ -59,7 +60,8 @@ pub fn client_trust(
                     lists.push(found);
                 }
                 Err(problem) => {
-                    diagnostics.push(error(text, file, folder, &problem).hint("a revocation list (RFC 5280 §5), PEM or DER"));
+                    diagnostics
+                        .push(error(text, file, folder, &problem).hint("a revocation list (RFC 5280 §5), PEM or DER"));
                 }
             }
         }

@@ -150,8 +150,7 @@ impl Forwarding {
             Fields::XForwarded => name != FORWARDED,
             Fields::Forwarded => name == FORWARDED,
         };
-        let doomed: SmallVec<[HeaderName; 4]> =
-            headers
+        let doomed: SmallVec<[HeaderName; 4]> = headers
             .keys()
             .filter(|name| is_certificate(name) || (is_forwarding(name) && !(peer.is_trusted && in_use(name))))
             .cloned()

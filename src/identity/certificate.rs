@@ -8,7 +8,9 @@
 mod forwarded;
 mod name;
 #[cfg(test)]
-pub(crate) mod test_support;
+#[path = "../../tests/support/certificates.rs"]
+#[allow(dead_code, reason = "shared with the tests of the whole gateway")]
+mod test_support;
 mod trust;
 
 use std::fmt;
@@ -246,12 +248,9 @@ pub fn hex(bytes: &[u8]) -> String {
 
 /// Bytes from hexadecimal digits, with or without colons and spaces between, as tools print them.
 pub fn from_hex(text: &str) -> Option<Vec<u8>> {
-    let digits: Vec<u32> = text
-        .chars()
-        .filter(|c| !matches!(c, ':' | ' ' | '\u{200e}'))
-        .map(|c| c.to_digit(16))
-        .collect::<Option<_>>()?;
-    if digits.is_empty() || digits.len() % 2 != 0 {
+    let digits: Vec<u32> =
+        text.chars().filter(|c| !matches!(c, ':' | ' ' | '\u{200e}')).map(|c| c.to_digit(16)).collect::<Option<_>>()?;
+    if digits.is_empty() || !digits.len().is_multiple_of(2) {
         return None;
     }
     digits.chunks(2).map(|pair| u8::try_from(pair[0] << 4 | pair[1]).ok()).collect()

@@ -98,10 +98,15 @@ impl Policy for ValidateClientCertificate {
         }
         let given = self.identities.map(|list| list.value).unwrap_or_default();
         if let Some(field) = self.validate_trust.as_ref().filter(|it| !it.value)
-            && !given.iter().any(|identity| identity.thumbprint.is_some())
+            && (given.is_empty() || given.iter().any(Identity::can_be_made_up))
         {
             let message = "anybody can make a certificate that is let in";
-            cx.warn(field, "any-certificate", message, "identities with a `thumbprint`, or `validate-trust = true`");
+            cx.warn(
+                field,
+                "any-certificate",
+                message,
+                "a `thumbprint` in each of the `identities`, or `validate-trust = true`",
+            );
         }
         let identities = given.into_iter().map(identity).collect::<Result<_, _>>()?;
         Ok(Step::sync(Compiled {
@@ -113,6 +118,13 @@ impl Policy for ValidateClientCertificate {
             ignore_error: self.ignore_error.unwrap_or(false),
             identities,
         }))
+    }
+}
+
+impl Identity {
+    /// Whether a certificate that anybody makes could match. The issuer's thumbprint counts only when its key has signed.
+    fn can_be_made_up(&self) -> bool {
+        self.thumbprint.is_none() && self.issuer_thumbprint.is_none()
     }
 }
 
@@ -237,10 +249,20 @@ impl Compiled {
             .then(|| self.trust.verdict(certificate, exchange.time, exchange.started));
         if let Some(verdict) = &verdict {
             if let (true, Err(why)) = (self.validate_trust, &verdict.chain) {
-                return Err(because("ClientCertificateNotTrusted", "Client certificate is not trusted.", why, certificate));
+                return Err(because(
+                    "ClientCertificateNotTrusted",
+                    "Client certificate is not trusted.",
+                    why,
+                    certificate,
+                ));
             }
             if let (true, Err(why)) = (self.validate_revocation, &verdict.revocation) {
-                return Err(because("ClientCertificateRevoked", "Client certificate may be revoked.", why, certificate));
+                return Err(because(
+                    "ClientCertificateRevoked",
+                    "Client certificate may be revoked.",
+                    why,
+                    certificate,
+                ));
             }
         }
         let time = |wanted: bool| if wanted { Some(certificate.validity().ok_or(NotSent)) } else { None };
@@ -350,9 +372,7 @@ impl Claim {
                 .and_then(Name::common_name)
                 .is_some_and(|it| it.to_lowercase() == want.to_lowercase()),
             Self::Subject(want) => certificate.subject().is_some_and(|it| it.matches(want)),
-            Self::Alternative(want) => {
-                certificate.names().iter().any(|it| it.to_string().eq_ignore_ascii_case(want))
-            }
+            Self::Alternative(want) => certificate.names().iter().any(|it| it.to_string().eq_ignore_ascii_case(want)),
             Self::IssuerSubject(want) => certificate.issuer().is_some_and(|it| it.matches(want)),
             Self::IssuerThumbprint(want) => {
                 let issuer = verdict.and_then(|it| it.issuer.as_ref());

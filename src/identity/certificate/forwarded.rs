@@ -275,8 +275,7 @@ fn element(certificate: &ClientCertificate) -> String {
     }
     if let Some(leaf) = certificate.chain().first() {
         let lines = STANDARD.encode(leaf);
-        let lines: Vec<&str> =
-            lines.as_bytes().chunks(64).filter_map(|line| std::str::from_utf8(line).ok()).collect();
+        let lines: Vec<&str> = lines.as_bytes().chunks(64).filter_map(|line| std::str::from_utf8(line).ok()).collect();
         let pem = format!("-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n", lines.join("\n"));
         pairs.push(format!("Cert=\"{}\"", utf8_percent_encode(&pem, KEPT)));
     }
@@ -285,7 +284,7 @@ fn element(certificate: &ClientCertificate) -> String {
     }
     for kind in ["URI", "DNS"] {
         for name in certificate.names().iter().filter(|name| name.kind == kind) {
-            let special = name.value.contains(|c: char| matches!(c, ',' | ';' | '=' | '"'));
+            let special = name.value.contains([',', ';', '=', '"']);
             let value = if special { quoted(&name.value) } else { name.value.to_string() };
             pairs.push(format!("{kind}={value}"));
         }
@@ -294,6 +293,9 @@ fn element(certificate: &ClientCertificate) -> String {
 }
 
 // === one request ===
+
+/// What a proxy tells, and how it reads.
+type Told = (Forwarded, OnceLock<Result<Arc<ClientCertificate>, HeaderError>>);
 
 /// The certificate of a request's client.
 #[derive(Debug, Default)]
@@ -304,7 +306,7 @@ pub enum Presented {
     /// The client has shown it in the handshake of its connection.
     Connection(Arc<ClientCertificate>),
     /// A trusted proxy tells of it; read when it is first asked for.
-    Header(Box<(Forwarded, OnceLock<Result<Arc<ClientCertificate>, HeaderError>>)>),
+    Header(Box<Told>),
 }
 
 impl Presented {

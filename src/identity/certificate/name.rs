@@ -33,12 +33,13 @@ impl Name {
     /// Reads `CN=erp, O=Contoso\, Ltd., C=DE` (RFC 4514), also with the quotes that Windows writes.
     pub fn parse(text: &str) -> Option<Self> {
         let mut pairs = Vec::new();
-        let mut rest = text.trim();
+        let mut rest = text.trim_start();
         while !rest.is_empty() {
             let (kind, after) = rest.split_once('=')?;
             let kind = kind.trim();
             let kind = kind.strip_prefix("OID.").or_else(|| kind.strip_prefix("oid.")).unwrap_or(kind);
-            if kind.is_empty() || !kind.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-')) {
+            if kind.is_empty() || !kind.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-'))
+            {
                 return None;
             }
             let (value, after) = value(after.trim_start())?;
@@ -197,7 +198,7 @@ mod tests {
             ("CN=erp,O=Contoso,C=DE", Some("CN=erp, O=Contoso, C=DE")),
             ("CN = erp , O = Contoso", Some("CN=erp, O=Contoso")),
             (r"CN=a\,b\+c", Some(r"CN=a\,b\+c")),
-            (r#"CN=erp, O="Contoso, ""Ltd."""#, Some(r#"CN=erp, O=Contoso\, \"Ltd.\""#)),
+            (r#"CN=erp, O="Contoso, ""Ltd.""""#, Some(r#"CN=erp, O=Contoso\, \"Ltd.\""#)),
             (r"CN=M\C3\BCller\ ", Some(r"CN=Müller\ ")),
             ("OU=a+CN=b", Some("OU=a, CN=b")),
             ("OID.2.5.4.97=x", Some("2.5.4.97=x")),

@@ -247,7 +247,8 @@ impl ClientTrust {
         }
         // Whether a list is out of date is a question of now.
         let now = UnixTime::since_unix_epoch(wall.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default());
-        let revoked = |time| self.revocation.as_ref().map_or(Ok(()), |it| it.verify_client_cert(leaf, rest, time).map(drop));
+        let revoked =
+            |time| self.revocation.as_ref().map_or(Ok(()), |it| it.verify_client_cert(leaf, rest, time).map(drop));
         let revocation = match revoked(now).map_err(|error| Untrusted::from(&error)) {
             Err(Untrusted::ChainTime) => revoked(at).map_err(|error| Untrusted::from(&error)),
             other => other,
