@@ -52,6 +52,11 @@ impl CompileError {
         Self { span: None, code: Self::REPORTED, message: String::new(), hint: None }
     }
 
+    /// Whether its causes have been reported.
+    pub fn is_reported(&self) -> bool {
+        self.code == Self::REPORTED
+    }
+
     /// Says what would be accepted.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {

@@ -195,6 +195,14 @@ pub fn view(document: &Document<'_>, sources: &Sources) -> Vec<(String, String, 
             }),
             // What stands in for a secret of the environment or of a file.
             "default" => table.starts_with("named-values."),
+            // What a backend is shown, whatever it is called.
+            _ if [".credentials.header.", ".credentials.query.", ".credentials.authorization.parameter"]
+                .iter()
+                .any(|part| key.contains(part)) =>
+            {
+                true
+            }
+            "header" => table == "managed-identity",
             // It may be a symmetric key.
             "jwk" => true,
             // The key of a limit, the file of a private key.

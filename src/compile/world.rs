@@ -9,14 +9,16 @@ use parking_lot::Mutex;
 use serde_json::{Map, Value as Json};
 use tokio::runtime::Handle;
 
-use super::Kept;
+use super::credentials::{self, ManagedIdentity, NamedSources};
 use super::subscriptions::{self, KeyFile};
+use super::{CompileError, Kept};
 use crate::clock::Clock;
 use crate::config::diagnostic::suggest;
 use crate::config::folder::{Document, Entry};
 use crate::config::source::{FileId, Location, Sources};
 use crate::config::spec::{ConsumerSpec, IssuerSpec};
-use crate::config::{At, Diagnostic, Diagnostics, Period};
+use crate::config::{At, Diagnostic, Diagnostics, Period, named};
+use crate::credential::TokenSources;
 use crate::gateway::Backend;
 use crate::gateway::Consumers;
 use crate::identity::basic::Hashing;
@@ -52,6 +54,8 @@ pub struct Shared {
     pub verification: Arc<VerificationPool>,
     /// The key file as last read, so that a change of anything else does not read it again.
     pub key_file: Mutex<Option<Arc<KeyFile>>>,
+    /// Sources of tokens for backends, with the tokens they gave.
+    pub token_sources: TokenSources,
     /// The endpoints of backends, with their pools and breakers.
     pub endpoints: crate::gateway::backend::Registry,
 }
@@ -73,6 +77,7 @@ impl Shared {
             hashing,
             verification: Arc::new(VerificationPool::for_cores(cores())),
             key_file: Mutex::default(),
+            token_sources: TokenSources::default(),
             endpoints: crate::gateway::backend::Registry::default(),
         }
     }
@@ -107,6 +112,10 @@ pub struct World {
     pub client_trust: Arc<ClientTrust>,
     /// The issuers.
     pub issuers: BTreeMap<String, Issuer>,
+    /// The sources of tokens for backends.
+    pub token_sources: NamedSources,
+    /// Where tokens of the machine's own identity come from.
+    pub identity: ManagedIdentity,
     /// The keys of subscriptions.
     pub keys: Keys,
     /// The consumers, by name.
@@ -136,11 +145,25 @@ impl World {
             issuers: BTreeMap::new(),
             keys: Keys::default(),
             consumers: Consumers::default(),
+            token_sources: BTreeMap::new(),
+            identity: ManagedIdentity::new(&document.managed_identity, named::identity_environment()),
             limits: shared.limits.plan(),
             secret_parameters: Mutex::default(),
             token_needs: Mutex::default(),
         };
         let Some(file) = document.gateway else { return world };
+        for entry in &document.token_sources {
+            let name = entry.name.get_ref();
+            let built = entry
+                .clean
+                .then(|| credentials::token_source(name, &entry.spec, &world.identity, folder, shared))
+                .transpose();
+            let source = built.unwrap_or_else(|error| {
+                report(error, entry.name.span(), file, diagnostics);
+                None
+            });
+            world.token_sources.insert(name.clone(), source);
+        }
         for entry in &document.backends {
             let name = entry.name.get_ref();
             let mut build = || {
@@ -157,9 +180,15 @@ impl World {
                     .ok()
             };
             // What is defined and wrong is known by its name, so that each use does not become a second mistake.
-            let backend = build().unwrap_or_else(|| {
+            let mut backend = build().unwrap_or_else(|| {
                 Backend::new(name, Vec::new(), crate::backend::Deadlines::default(), shared.metrics.backend(name))
             });
+            if let Some(spec) = &entry.spec.credentials {
+                match credentials::backend_credentials(spec, &world.token_sources) {
+                    Ok(credentials) => backend.credentials = Some(Box::new(credentials)),
+                    Err(error) => report(error, entry.name.span(), file, diagnostics),
+                }
+            }
             world.backends.insert(name.clone(), Arc::new(backend));
         }
         for entry in &document.issuers {
@@ -298,6 +327,13 @@ fn options(spec: &IssuerSpec) -> RemoteKeysOptions {
         min_refetch: or(&spec.min_refetch, default.min_refetch),
         stale_max: or(&spec.stale_max, default.stale_max),
         ..default
+    }
+}
+
+fn report(error: CompileError, otherwise: std::ops::Range<usize>, file: FileId, diagnostics: &mut Diagnostics) {
+    if !error.is_reported() {
+        let span = error.span.unwrap_or(otherwise);
+        diagnostics.push(Diagnostic::error(error.code, file, span, error.message).maybe_hint(error.hint));
     }
 }
 

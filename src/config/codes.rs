@@ -18,6 +18,10 @@ pub const CODES: &[(&str, &str)] = &[
     ("bad-range", "An address range is neither an address nor CIDR."),
     ("bad-subscription", "A subscription grants a product and a list of APIs."),
     ("bad-template", "A path, a path template or a host cannot be read."),
+    (
+        "bad-token-source",
+        "A source of tokens for backends has keys that exclude or need each other, or a URL that is refused.",
+    ),
     ("bad-url", "The URL of a backend cannot be called."),
     ("bad-user", "A user has no name that can be, or a password hash that is not accepted."),
     ("bad-value", "A value has the right type and cannot be: a duration, a size, a header's name, a date."),
@@ -55,6 +59,7 @@ pub const CODES: &[(&str, &str)] = &[
     ("unknown-named-value", "No named value has this name."),
     ("unknown-policy", "There is no policy of this name."),
     ("unknown-product", "No product has this name."),
+    ("unknown-token-source", "No source of tokens for backends has this name."),
     ("unknown-value", "A value is not one of the few that a key takes."),
     ("unknown-variable", "A template uses a variable that the operation's own template does not have."),
     ("unreached-rule", "A rule is never tried, because one before it holds for every request (a warning)."),

@@ -7,6 +7,7 @@ use serde::de::DeserializeOwned;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use super::credentials::{ManagedIdentitySpec, TokenSourceSpec};
 use super::diagnostic::{Diagnostic, Diagnostics, one_of, suggest};
 use super::key_file::KEYS_FILE;
 use super::named::NamedValues;
@@ -110,6 +111,10 @@ pub struct Document<'i> {
     pub backends: Vec<Entry<BackendSpec>>,
     /// `[issuers]`
     pub issuers: Vec<Entry<IssuerSpec>>,
+    /// `[token-sources]`
+    pub token_sources: Vec<Entry<TokenSourceSpec>>,
+    /// `[managed-identity]`
+    pub managed_identity: ManagedIdentitySpec,
     /// `[products]`
     pub products: Vec<Entry<ProductDocument<'i>>>,
     /// `[keys]`
@@ -251,7 +256,7 @@ fn list_settings(out: &mut Vec<(String, String, Location)>, prefix: &str, table:
 }
 
 fn read_gateway<'i>(document: &mut Document<'i>, file: FileId, mut table: Table<'i>, diagnostics: &mut Diagnostics) {
-    const KEYS: [&str; 15] = [
+    const KEYS: [&str; 17] = [
         "server",
         "store",
         "errors",
@@ -259,6 +264,8 @@ fn read_gateway<'i>(document: &mut Document<'i>, file: FileId, mut table: Table<
         "named-values",
         "backends",
         "issuers",
+        "token-sources",
+        "managed-identity",
         "products",
         "consumers",
         "keys",
@@ -284,6 +291,11 @@ fn read_gateway<'i>(document: &mut Document<'i>, file: FileId, mut table: Table<
     document.consumers = named(&mut table, "consumers", file, diagnostics, |table, file, place, diagnostics| {
         read(&table, file, place, diagnostics)
     });
+    document.token_sources =
+        named(&mut table, "token-sources", file, diagnostics, |table, file, place, diagnostics| {
+            read(&table, file, place, diagnostics)
+        });
+    document.managed_identity = one(&mut table, "managed-identity", file, diagnostics).unwrap_or_default();
     document.subscriptions =
         named(&mut table, "subscriptions", file, diagnostics, |table, file, place, diagnostics| {
             read(&table, file, place, diagnostics)

@@ -6,6 +6,7 @@ use std::num::{NonZeroU32, NonZeroUsize};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use super::credentials::BackendCredentialsSpec;
 use super::statuses::StatusRange;
 use super::value::{At, Period, Scalar, Size};
 
@@ -304,6 +305,8 @@ pub struct BackendSpec {
     pub ca_file: Option<At<String>>,
     /// Stops calling a backend that keeps failing. Each endpoint has a breaker of its own. Default: none.
     pub circuit_breaker: Option<BreakerSpec>,
+    /// What the backend is shown of the gateway's own. Default: nothing.
+    pub credentials: Option<BackendCredentialsSpec>,
 }
 
 /// `[backends.NAME.circuit-breaker]`: trips after so many failures in an interval, for each endpoint by itself. Open endpoints

@@ -79,6 +79,11 @@ impl Expression {
         Ok(Self { node, needs })
     }
 
+    /// A text as it is, whatever stands in it.
+    pub fn text_literal(text: &str) -> Self {
+        Self { node: Node::Literal(Value::Str(text.to_owned().into())), needs: Needs::default() }
+    }
+
     /// What must be at hand before this is evaluated.
     pub fn needs(&self) -> Needs {
         self.needs

@@ -26,7 +26,12 @@ impl KeyDigest {
         Self(bytes)
     }
 
-    pub(super) fn first_byte(&self) -> u8 {
+    /// A digest that was made in pieces; what is no SHA-256 digest is hashed.
+    pub(crate) fn from_digest(digest: &[u8]) -> Self {
+        <[u8; 32]>::try_from(digest).map_or_else(|_| Self::of(digest), Self)
+    }
+
+    pub(crate) fn first_byte(&self) -> u8 {
         self.0[0]
     }
 }

@@ -15,6 +15,7 @@ use smallvec::SmallVec;
 use super::Fault;
 use crate::body::{Body, BodyError};
 use crate::clock::Nanos;
+use crate::credential::Renewal;
 use crate::forwarded::TraceContext;
 use crate::gateway::Backend;
 use crate::gateway::{Gateway, Operation, Product};
@@ -82,6 +83,8 @@ pub struct State {
     pub backend: Option<Arc<Backend>>,
     /// What `forward-request` asks for.
     pub forward: ForwardOptions,
+    /// The token that a policy put into the request, when a backend that refuses it makes the gateway fetch another.
+    pub renewal: Option<Arc<Renewal>>,
     /// The request as it was last known, for sections that no longer hold it.
     pub head: Option<Box<RequestHead>>,
     /// Headers for the answer, whatever it will be: those of cors and of limits.

@@ -1,6 +1,9 @@
 //! The policy catalogue: one file for each policy, and the list of them all.
 
 mod api_key;
+mod authentication_basic;
+mod authentication_managed_identity;
+mod authentication_oauth2;
 mod authorize;
 mod basic_auth;
 mod branch;
@@ -30,10 +33,13 @@ mod set_variable;
 #[cfg(test)]
 mod tests;
 mod timeout;
+mod token;
 mod validate_azure_ad_token;
 mod validate_client_certificate;
 mod validate_jwt;
 mod value;
+
+pub(crate) use set_header::is_framing;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::de::DeserializeOwned;
@@ -163,6 +169,9 @@ fn compile<'i, P: Policy>(raw: &RawPolicy<'i>, cx: &mut CompileCx<'_, 'i>) -> Op
 /// Every policy, sorted by name. `base` is no policy: it marks where the broader scope's steps go.
 pub const KINDS: &[Kind] = &[
     Kind::of::<api_key::ApiKey>(),
+    Kind::of::<authentication_basic::AuthenticationBasic>(),
+    Kind::of::<authentication_managed_identity::AuthenticationManagedIdentity>(),
+    Kind::of::<authentication_oauth2::AuthenticationOauth2>(),
     Kind::of::<authorize::Authorize>(),
     Kind::of::<basic_auth::BasicAuth>(),
     Kind::of::<check_header::CheckHeader>(),

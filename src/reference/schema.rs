@@ -9,6 +9,7 @@ use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::{Map, Value, json};
 
+use crate::config::credentials::{ManagedIdentitySpec, TokenSourceSpec};
 use crate::config::named::NamedValueSpec;
 use crate::config::spec::{
     ApiSpec, BackendSpec, ConsumerSpec, ErrorsSpec, IssuerSpec, KeysSpec, OperationSpec, ProductSpec, ServerSpec,
@@ -231,6 +232,9 @@ fn gateway_file(generator: &mut SchemaGenerator) -> Value {
     add("named-values", named("Values that `{{name}}` stands for in any text of the folder.", &value));
     add("backends", named("Named targets.", &describe::<BackendSpec>(generator)));
     add("issuers", named("Where the keys of token issuers come from.", &describe::<IssuerSpec>(generator)));
+    let sources = describe::<TokenSourceSpec>(generator);
+    add("token-sources", named("Where access tokens for backends come from.", &sources));
+    add("managed-identity", describe::<ManagedIdentitySpec>(generator));
     let product = with_sections(describe::<ProductSpec>(generator), "");
     add("products", named("APIs that are granted together.", &product));
     add("consumers", named("Who calls.", &describe::<ConsumerSpec>(generator)));

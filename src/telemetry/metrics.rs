@@ -147,12 +147,24 @@ pub struct Metrics {
     limits: Names,
     policy_errors: Literals<2>,
     auth_failures: Literals<1>,
+    token_fetches: IntCounterVec,
+    token_sources: Names,
     reloads: IntCounterVec,
     reload_success: IntGauge,
     reload_timestamp: Gauge,
     server: server::Server,
     /// Access-log lines dropped because the sink was gone or too slow.
     pub access_log_dropped: IntCounter,
+}
+
+/// The series of one source of tokens for backends.
+pub struct TokenSourceMetrics {
+    /// Tokens that were issued.
+    pub issued: IntCounter,
+    /// Requests that the endpoint refused.
+    pub refused: IntCounter,
+    /// Requests without a usable answer.
+    pub failed: IntCounter,
 }
 
 /// Collects the families while they are made, so that each is registered and named once.
@@ -297,6 +309,12 @@ impl Metrics {
                 ),
                 bounds.policies,
             ),
+            token_fetches: families.counters(
+                "backend_token_fetches_total",
+                "Fetches of tokens for backends, by source and result: issued, refused or failed.",
+                &["source", "result"],
+            ),
+            token_sources: Names::new(bounds.backends),
             reloads: families.counters(
                 "config_reload_total",
                 "Loads of the configuration, the first included, by result: success or failure.",
@@ -363,6 +381,13 @@ impl Metrics {
             overflow: decision("overflow"),
             shadow_refused: self.limit_shadow_refused.with_label_values(&[policy]),
         }
+    }
+
+    /// The handle of a source of tokens for backends. Resolve it once, when the configuration is compiled.
+    pub fn token_source(&self, name: &str) -> TokenSourceMetrics {
+        let source = self.token_sources.label(name);
+        let result = |result| self.token_fetches.with_label_values(&[source, result]);
+        TokenSourceMetrics { issued: result("issued"), refused: result("refused"), failed: result("failed") }
     }
 
     /// Counts an error of a policy. Both names are literals in the program, which bounds the labels.

@@ -170,10 +170,12 @@ fn exchange(
     for (number, mut message) in received {
         let own = message.field("host") == Some(&*backends[number].address.to_string());
         message.first_line = message.first_line.trim_end_matches(" HTTP/1.1").to_owned();
-        message.fields.retain(|(name, _)| {
+        message.fields.retain(|(name, value)| {
             // The first backend's own host goes without saying.
             let usual_host = name == "host" && own && number == 0;
-            !usual_host && !name.starts_with("x-test-") && !NOISE_UPSTREAM.contains(&name.as_str())
+            // The gateway's own requests say which version it is.
+            let own_agent = name == "user-agent" && value.starts_with("sluicegate/");
+            !usual_host && !own_agent && !name.starts_with("x-test-") && !NOISE_UPSTREAM.contains(&name.as_str())
         });
         let _ = write!(out, "--- upstream\n{}\n\n", names.hide(&render(&message)));
     }
