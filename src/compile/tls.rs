@@ -22,7 +22,7 @@ pub fn path(path: &At<String>, folder: Option<&Path>) -> PathBuf {
 /// What a failure with a file is called, without the folder, which the reader knows.
 fn error(text: &At<String>, file: FileId, folder: Option<&Path>, error: &dyn std::error::Error) -> Diagnostic {
     let full = path(text, folder).display().to_string();
-    let message = chain(error).replace(&format!("`{full}`"), &format!("`{}`", text.value));
+    let message = chain(error).replace(&format!("`{full}`"), &format!("`{}`", text.value)).replace("I/O error: ", "");
     Diagnostic::error("bad-file", file, text.span.clone(), message)
 }
 

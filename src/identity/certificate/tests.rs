@@ -69,7 +69,7 @@ fn headers_of_proxies() {
         case("Apache without one", "ssl-client-cert", "(null)", "none"),
         case("nginx without one", "ssl-client-cert", "", "none"),
         case("PEM without an end", "ssl-client-cert", "-----BEGIN CERTIFICATE-----", "Format"),
-        case("too many", "x-forwarded-tls-client-cert", &vec![base64.as_str(); 11].join(","), "Format"),
+        case("too many", "x-forwarded-tls-client-cert", &[base64.as_str(); 11].join(","), "Format"),
     ] {
         assert_eq!(told(header, Element::Last, &[value], None), want, "{name}");
     }
@@ -84,7 +84,7 @@ fn elements() {
     let everybody = Everybody::get();
     let element = |name: &str| format!("Cert=\"{}\"", everybody.client(name).escaped());
     let (erp, crm) = (element("erp"), element("crm"));
-    for values in [vec![format!("{erp},{crm}")], vec![format!("{erp}, {crm}")], vec![erp.clone(), crm.clone()]] {
+    for values in [vec![format!("{erp},{crm}")], vec![format!("{erp}, {crm}")], vec![erp, crm]] {
         assert_eq!(told("x-forwarded-client-cert", Element::Last, &values, None), "crm 1");
         assert_eq!(told("x-forwarded-client-cert", Element::First, &values, None), "erp 1");
     }
@@ -150,17 +150,17 @@ fn verdicts() {
     let lists = trust(&[known], std::slice::from_ref(&good));
     let old = trust(&[known], &[old]);
     let foreign = trust(&[known], &[foreign]);
-    let ok = (Ok(()), Ok(()));
+    let ok = || (Ok(()), Ok(()));
     let bad = |why: Untrusted| (Err(why.clone()), Err(why));
     for (name, trust, client, want) in [
         ("no authorities", &nobody, "erp", bad(Untrusted::NoAuthorities)),
-        ("known", &chain_only, "erp", ok.clone()),
-        ("time is a question of its own", &chain_only, "expired", ok.clone()),
-        ("also the future", &chain_only, "future", ok.clone()),
-        ("without lists nobody is revoked", &chain_only, "revoked", ok.clone()),
+        ("known", &chain_only, "erp", ok()),
+        ("time is a question of its own", &chain_only, "expired", ok()),
+        ("also the future", &chain_only, "future", ok()),
+        ("without lists nobody is revoked", &chain_only, "revoked", ok()),
         ("another authority", &chain_only, "stranger", bad(Untrusted::UnknownIssuer)),
-        ("several authorities", &both, "stranger", ok.clone()),
-        ("not on the list", &lists, "erp", ok.clone()),
+        ("several authorities", &both, "stranger", ok()),
+        ("not on the list", &lists, "erp", ok()),
         ("on the list", &lists, "revoked", (Ok(()), Err(Untrusted::Revoked))),
         ("another authority's, with a list", &lists, "stranger", bad(Untrusted::UnknownIssuer)),
         ("an old list", &old, "erp", (Ok(()), Err(Untrusted::OldList))),
