@@ -13,7 +13,7 @@ use rustls::{ClientConfig, RootCertStore, ServerConfig};
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
     /// A file could not be read, or is no PEM.
-    #[error("cannot read `{path}`")]
+    #[error("`{path}` cannot be read")]
     File {
         /// The file.
         path: PathBuf,

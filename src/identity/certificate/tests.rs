@@ -84,7 +84,7 @@ fn elements() {
     let everybody = Everybody::get();
     let element = |name: &str| format!("Cert=\"{}\"", everybody.client(name).escaped());
     let (erp, crm) = (element("erp"), element("crm"));
-    for values in [vec![format!("{erp},{crm}")], vec![format!("{erp}, {crm}")], vec![erp, crm]] {
+    for values in [vec![format!("{erp},{crm}")], vec![format!("{erp}, {crm}")], vec![erp.clone(), crm]] {
         assert_eq!(told("x-forwarded-client-cert", Element::Last, &values, None), "crm 1");
         assert_eq!(told("x-forwarded-client-cert", Element::First, &values, None), "erp 1");
     }
