@@ -182,8 +182,8 @@ fn scope_state_product_and_key_decide() {
             assert_eq!(call(&gateway, api, empty, empty), nothing, "{api:?} without a key");
         }
         for scope in SCOPES {
-            for state in 0..STATES.len() {
-                let case = format!("{api:?} with a key for {scope:?}, {:?}", STATES[state]);
+            for (state, named) in STATES.iter().enumerate() {
+                let case = format!("{api:?} with a key for {scope:?}, {named:?}");
                 let (primary, secondary) = (key(scope, state, "primary"), key(scope, state, "secondary"));
                 let want = with_key(api, scope, state);
                 refused += usize::from(want == Answer::Invalid);
