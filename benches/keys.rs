@@ -92,9 +92,9 @@ impl Caller {
             line.clear();
             self.0.read_line(&mut line).expect("the gateway answers");
             if line.contains(" 401 ") {
-                refused += 1
+                refused += 1;
             } else {
-                good += 1
+                good += 1;
             }
             loop {
                 line.clear();
@@ -201,7 +201,7 @@ fn main() {
     report("traffic alone", &latencies(address, |done| done >= calls));
     let done = Arc::new(AtomicBool::new(false));
     let reloading = {
-        let (done, entry, text) = (done.clone(), entry.clone(), format!("# changed\n{text}"));
+        let (done, entry, text) = (done.clone(), entry, format!("# changed\n{text}"));
         std::thread::spawn(move || {
             let (mut loaded, took) = load(text, &fresh);
             entry.swap(Arc::new(loaded.gateway.take().expect("no errors")));
