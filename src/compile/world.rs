@@ -23,7 +23,7 @@ use crate::gateway::Backend;
 use crate::gateway::Consumers;
 use crate::identity::basic::Hashing;
 use crate::identity::{
-    KeyLocation, Keys, RemoteKeyRegistry, RemoteKeys, RemoteKeysOptions, RemoteSource, VerificationKey,
+    KeyLocation, Keys, RemoteKeyRegistry, RemoteKeys, RemoteKeysOptions, RemoteSource, TokenCache, VerificationKey,
     VerificationPool,
 };
 use crate::layer::retry::Budget;
@@ -51,6 +51,8 @@ pub struct Shared {
     pub hashing: Arc<Hashing>,
     /// The threads that verify tokens.
     pub verification: Arc<VerificationPool>,
+    /// The tokens that passed.
+    pub tokens: Arc<TokenCache>,
     /// The key file as last read, so that a change of anything else does not read it again.
     pub key_file: Mutex<Option<Arc<KeyFile>>>,
     /// Sources of tokens for backends, with the tokens they gave.
@@ -75,6 +77,7 @@ impl Shared {
             remote_keys: RemoteKeyRegistry::default(),
             hashing,
             verification: Arc::new(VerificationPool::for_cores(cores())),
+            tokens: Arc::default(),
             key_file: Mutex::default(),
             token_sources: TokenSources::default(),
             endpoints: crate::gateway::backend::Registry::default(),
