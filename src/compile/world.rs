@@ -11,15 +11,16 @@ use tokio::runtime::Handle;
 use super::Kept;
 use crate::clock::Clock;
 use crate::config::diagnostic::suggest;
-use crate::config::folder::{Document, Entry};
+use crate::config::folder::{ApiDocument, Document, Entry};
 use crate::config::source::{FileId, Location};
-use crate::config::spec::{IssuerSpec, SubscriptionSpec, SubscriptionState};
+use crate::config::spec::{IssuerSpec, LimitHeaders, SubscriptionSpec, SubscriptionState};
 use crate::config::{At, Diagnostic, Diagnostics, Period};
 use crate::gateway::Backend;
 use crate::identity::subscription::{Scope, State, Subscription, SubscriptionKey};
 use crate::identity::{KeyLocation, KeyRing, RemoteKeyRegistry, RemoteKeys, RemoteKeysOptions, VerificationKey};
 use crate::layer::retry::Budget;
 use crate::limit;
+use crate::pipeline::limits::Shown;
 use crate::telemetry::Metrics;
 
 /// What outlives a reload: counters, fetched keys, connections, metrics.
@@ -83,8 +84,14 @@ pub struct World {
     pub issuers: BTreeMap<String, Issuer>,
     /// The keys of subscriptions.
     pub keys: Arc<KeyRing>,
+    /// The names of the APIs and of their operations.
+    pub apis: BTreeMap<String, Vec<String>>,
+    /// Whether there may be more of them, in files that could not be read.
+    pub apis_unread: bool,
     /// The limits of this configuration, put in force with it.
     pub limits: limit::Plan,
+    /// Which headers tell of limits that do not say so themselves.
+    pub limits_shown: Shown,
     /// Query parameters in which callers send credentials: logs mask them.
     pub secret_parameters: Mutex<BTreeSet<String>>,
 }
@@ -103,7 +110,10 @@ impl World {
             backends: BTreeMap::new(),
             issuers: BTreeMap::new(),
             keys: Arc::new(KeyRing::default()),
+            apis: document.apis.iter().map(operation_names).collect(),
+            apis_unread: document.unread,
             limits: shared.limits.plan(),
+            limits_shown: shown(document.limits.headers.as_deref().unwrap_or(&[LimitHeaders::Ratelimit])),
             secret_parameters: Mutex::default(),
         };
         let Some(file) = document.gateway else { return world };
@@ -263,6 +273,19 @@ impl World {
     pub fn read_file(&self, path: &At<String>) -> Result<Vec<u8>, String> {
         let full = self.folder.as_ref().map_or_else(|| PathBuf::from(&path.value), |folder| folder.join(&path.value));
         std::fs::read(&full).map_err(|error| format!("`{}` cannot be read: {error}", path.value))
+    }
+}
+
+fn operation_names(api: &ApiDocument<'_>) -> (String, Vec<String>) {
+    let names = api.operations.iter().map(|operation| operation.spec.name.value.clone());
+    (api.spec.name.value.clone(), names.collect())
+}
+
+/// Which headers tell of limits.
+pub fn shown(headers: &[LimitHeaders]) -> Shown {
+    Shown {
+        ratelimit: headers.contains(&LimitHeaders::Ratelimit),
+        x_ratelimit: headers.contains(&LimitHeaders::XRatelimit),
     }
 }
 

@@ -14,4 +14,4 @@ pub mod value;
 pub use diagnostic::{Diagnostic, Diagnostics, Severity};
 pub use folder::{Document, RawPolicy, ScopeDocument};
 pub use statuses::StatusRange;
-pub use value::{At, Nested, Period, Size, Template, Text};
+pub use value::{At, Nested, OrExpression, Period, Size, Template, Text};

@@ -12,6 +12,7 @@ mod ip_filter;
 mod limit_concurrency;
 mod mock_response;
 mod rate_limit;
+mod rate_limit_by_key;
 mod retry;
 mod return_response;
 mod rewrite_uri;
@@ -166,6 +167,7 @@ pub const KINDS: &[Kind] = &[
     Kind::of::<limit_concurrency::LimitConcurrency>(),
     Kind::of::<mock_response::MockResponse>(),
     Kind::of::<rate_limit::RateLimit>(),
+    Kind::of::<rate_limit_by_key::RateLimitByKey>(),
     Kind::of::<retry::Retry>(),
     Kind::of::<return_response::ReturnResponse>(),
     Kind::of::<rewrite_uri::RewriteUri>(),

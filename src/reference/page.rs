@@ -10,8 +10,8 @@ use super::schema;
 use crate::config::codes::CODES;
 use crate::config::named::NamedValueSpec;
 use crate::config::spec::{
-    ApiSpec, BackendSpec, ErrorsSpec, IssuerSpec, OperationSpec, ProductSpec, ServerSpec, StoreSpec, SubscriptionSpec,
-    TelemetrySpec,
+    ApiSpec, BackendSpec, ErrorsSpec, IssuerSpec, OperationSpec, ProductSpec, ServerSpec, ShownLimitsSpec, StoreSpec,
+    SubscriptionSpec, TelemetrySpec,
 };
 use crate::expression;
 use crate::policy::{KINDS, Kind, Section};
@@ -40,6 +40,7 @@ fn generated(name: &str, generator: &mut SchemaGenerator) -> String {
     let table = match name {
         "server" => schema::describe::<ServerSpec>(generator),
         "store" => schema::describe::<StoreSpec>(generator),
+        "limits" => schema::describe::<ShownLimitsSpec>(generator),
         "errors" => schema::describe::<ErrorsSpec>(generator),
         "telemetry" => schema::describe::<TelemetrySpec>(generator),
         "named-value" => schema::describe::<NamedValueSpec>(generator),

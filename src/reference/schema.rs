@@ -11,8 +11,8 @@ use serde_json::{Map, Value, json};
 
 use crate::config::named::NamedValueSpec;
 use crate::config::spec::{
-    ApiSpec, BackendSpec, ErrorsSpec, IssuerSpec, OperationSpec, ProductSpec, ServerSpec, StoreSpec, SubscriptionSpec,
-    TelemetrySpec,
+    ApiSpec, BackendSpec, ErrorsSpec, IssuerSpec, OperationSpec, ProductSpec, ServerSpec, ShownLimitsSpec, StoreSpec,
+    SubscriptionSpec, TelemetrySpec,
 };
 use crate::policy::{KINDS, Kind, Section};
 
@@ -225,6 +225,7 @@ fn gateway_file(generator: &mut SchemaGenerator) -> Value {
     let mut add = |name: &str, schema: Value| drop(properties.insert(name.into(), schema));
     add("server", describe::<ServerSpec>(generator));
     add("store", describe::<StoreSpec>(generator));
+    add("limits", describe::<ShownLimitsSpec>(generator));
     add("errors", describe::<ErrorsSpec>(generator));
     add("telemetry", describe::<TelemetrySpec>(generator));
     let value = json!({ "anyOf": [{ "type": "string" }, describe::<NamedValueSpec>(generator)] });
