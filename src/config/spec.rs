@@ -119,6 +119,27 @@ pub enum StoreKind {
     Memory,
 }
 
+/// `[limits]`: how limits show themselves to callers.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct ShownLimitsSpec {
+    /// Which headers tell of every limit that applied to a request, whether it was admitted or not, unless the limit's own
+    /// `headers` says otherwise. `[]` for none, as in Azure API Management. Default `["ratelimit"]`.
+    pub headers: Option<Vec<LimitHeaders>>,
+}
+
+/// Headers that tell of limits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum LimitHeaders {
+    /// `RateLimit-Policy` and `RateLimit`, one item for each limit, by the
+    /// [IETF draft](https://datatracker.ietf.org/doc/draft-ietf-httpapi-ratelimit-headers/): `"api";q=100;w=60` and `"api";r=12;t=3`.
+    Ratelimit,
+    /// `x-ratelimit-limit`, `x-ratelimit-remaining` and `x-ratelimit-reset`, the seconds until all of it is back; for the limit that
+    /// has the least left.
+    XRatelimit,
+}
+
 /// `[errors]`: the form of the gateway's own error answers.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]

@@ -144,6 +144,7 @@ pub struct Metrics {
     unmatched: OperationMetrics,
     limit_decisions: IntCounterVec,
     limit_shadow_refused: IntCounterVec,
+    limit_delayed: IntCounterVec,
     limits: Names,
     policy_errors: Literals<2>,
     auth_failures: Literals<1>,
@@ -292,6 +293,11 @@ impl Metrics {
                 "Requests that a limit in shadow mode would have refused.",
                 &["policy"],
             ),
+            limit_delayed: families.counters(
+                "limit_delayed_total",
+                "Requests that waited for their turn before a limit decided.",
+                &["policy"],
+            ),
             limits: Names::new(bounds.policies),
             policy_errors: Literals::new(
                 families.counters(
@@ -380,6 +386,7 @@ impl Metrics {
             refused: decision("refused"),
             overflow: decision("overflow"),
             shadow_refused: self.limit_shadow_refused.with_label_values(&[policy]),
+            delayed: self.limit_delayed.with_label_values(&[policy]),
         }
     }
 
@@ -436,4 +443,6 @@ pub struct LimitMetrics {
     pub overflow: IntCounter,
     /// Requests that would have been refused, were the limit not in shadow mode.
     pub shadow_refused: IntCounter,
+    /// Requests that waited for their turn.
+    pub delayed: IntCounter,
 }
