@@ -14,24 +14,9 @@ pub(super) struct Bucket {
     burst: u32,
 }
 
-/// One key's bucket.
+/// One key's bucket: when it will be full again (the algorithm's "theoretical arrival time").
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Level {
-    /// When it will be full again: the algorithm's "theoretical arrival time".
-    full_at: u64,
-    /// Since when it has not been full.
-    since: u64,
-}
-
-impl Level {
-    /// Takes what takes that long to come back.
-    fn take(&mut self, time: u64, now: u64) {
-        if self.full_at <= now {
-            *self = Self { full_at: now, since: now };
-        }
-        self.full_at = self.full_at.saturating_add(time);
-    }
-}
+pub(super) struct Level(u64);
 
 impl Bucket {
     pub(super) fn new(rate: &Rate) -> Self {
@@ -60,14 +45,13 @@ impl Meter for Bucket {
     }
 
     fn take(&self, level: &mut Level, cost: u32, count: Count, now: u64) -> Decision {
-        let mut missing = level.full_at.saturating_sub(now);
+        let mut missing = level.0.saturating_sub(now);
         let wanted = missing.saturating_add(self.price(cost));
         let admitted = cost == 0 || wanted <= self.whole();
         if count == Count::All || count == Count::Admitted && admitted {
             // What is counted of a refused request leaves the bucket empty, and no emptier.
-            let more = wanted.min(self.whole()).saturating_sub(missing);
-            level.take(more, now);
-            missing += more;
+            missing = wanted.min(self.whole()).max(missing);
+            level.0 = now.saturating_add(missing);
         }
         let retry_after = if admitted {
             Duration::ZERO
@@ -96,26 +80,26 @@ impl Meter for Bucket {
     }
 
     fn charge(&self, level: &mut Level, units: u32, now: u64) {
-        level.take(self.price(units), now);
+        level.0 = level.0.max(now).saturating_add(self.price(units));
     }
 
     fn give_back(&self, level: &mut Level, units: u32, decision: &Decision, now: u64) {
-        // Once the bucket has been full again, what the units were missing from is gone, and they would be too many.
-        if level.full_at > now && decision.at.0 >= level.since {
-            level.full_at = level.full_at.saturating_sub(self.price(units));
-        }
+        // Without the units the bucket would have been full so much earlier, and what flows into a full bucket is lost: that part
+        // does not come back.
+        let full_at = (decision.at + decision.reset).0;
+        level.0 = level.0.saturating_sub(self.price(units).min(full_at.saturating_sub(now)));
     }
 
     fn full_at(&self, level: &Level) -> u64 {
-        level.full_at
+        level.0
     }
 
     fn carry_out(&self, level: Level, now: u64) -> Carried {
-        let share = Share { used: level.full_at.saturating_sub(now).min(self.whole()), whole: self.whole() };
+        let share = Share { used: level.0.saturating_sub(now).min(self.whole()), whole: self.whole() };
         Carried { runs: None, share }
     }
 
     fn carry_in(&self, carried: Carried, now: u64) -> Level {
-        Level { full_at: now.saturating_add(carried.share.of(self.whole())), since: now }
+        Level(now.saturating_add(carried.share.of(self.whole())))
     }
 }

@@ -249,7 +249,8 @@ pub(super) fn write(limits: &[Limited], headers: &mut HeaderMap) {
         fields.filter(move |(_, fields)| pick(&fields.shown))
     };
     write_remaining(limits, headers);
-    write_ratelimit(shown(|shown| shown.ratelimit).collect(), headers);
+    let limits: SmallVec<[(&Limited, &Fields); 4]> = shown(|shown| shown.ratelimit).collect();
+    write_ratelimit(&limits, headers);
     let tightest = shown(|shown| shown.x_ratelimit).map(|(limited, _)| limited.decision);
     if let Some(tightest) = tightest.min_by_key(|decision| (decision.remaining, std::cmp::Reverse(decision.reset))) {
         headers.insert(X_RATELIMIT_LIMIT, tightest.limit.into());
@@ -274,7 +275,7 @@ fn write_remaining(limits: &[Limited], headers: &mut HeaderMap) {
     }
 }
 
-fn write_ratelimit(limits: SmallVec<[(&Limited, &Fields); 4]>, headers: &mut HeaderMap) {
+fn write_ratelimit(limits: &[(&Limited, &Fields)], headers: &mut HeaderMap) {
     if limits.is_empty() {
         return;
     }

@@ -318,21 +318,18 @@ impl Apply for Compiled {
         }
         let mut decisions = Decisions::new();
         for applies in self.applying(cx.exchange) {
-            let decision = match self.counted(cx, applies, &asked) {
-                Some(decision) => decision,
-                None => {
-                    let Answer::Now(decision) = applies.rule.limit.ask(asked.of(applies)) else {
-                        return Err(Fault::internal("Internal", "a shared limit cannot decide at once"));
-                    };
-                    decisions.push(decision);
-                    if !decision.admitted && !self.shadow {
-                        self.tell_total(cx, decisions.first());
-                    }
-                    self.conclude(cx, applies, &asked, decision)?;
-                    continue;
-                }
+            if let Some(decision) = self.counted(cx, applies, &asked) {
+                decisions.push(decision);
+                continue;
+            }
+            let Answer::Now(decision) = applies.rule.limit.ask(asked.of(applies)) else {
+                return Err(Fault::internal("Internal", "a shared limit cannot decide at once"));
             };
             decisions.push(decision);
+            if !decision.admitted && !self.shadow {
+                self.tell_total(cx, decisions.first());
+            }
+            self.conclude(cx, applies, &asked, decision)?;
         }
         self.tell(cx, &decisions);
         Ok(Flow::Next)
