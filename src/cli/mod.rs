@@ -60,7 +60,7 @@ enum Command {
     Routes(routes::Routes),
     Schema(schema::Schema),
     Docs(docs::Docs),
-    /// Work with subscription keys.
+    /// Make, list, replace and end subscription keys.
     #[command(subcommand)]
     Key(key::Command),
     Issuer(Box<issuer::IssuerCommand>),
@@ -77,7 +77,7 @@ pub fn main() -> ExitCode {
         None => run::Run::default().run(),
         Some(Command::Run(run)) => run.run(),
         Some(Command::Oneshot(oneshot)) => oneshot.run(),
-        Some(Command::Key(command)) => key::run(&command),
+        Some(Command::Key(command)) => command.run(),
         Some(Command::Check(check)) => check.run(),
         Some(Command::Routes(routes)) => routes.run(),
         Some(Command::Schema(schema)) => schema.run(),

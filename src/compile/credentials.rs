@@ -167,16 +167,11 @@ pub fn token_source(
     };
     let authorities = spec.ca_file.as_ref().map(|path| relative(path, folder));
     let source = build(name, settings, authorities.as_deref(), &secrets, shared).map_err(|error| {
-        let field = match error {
-            UrlProblem::Authorities(_) => spec.ca_file.as_ref(),
-            _ => spec.token_url.as_ref(),
-        };
-        let message = match (&authorities, &spec.ca_file) {
-            // As it was written.
-            (Some(full), Some(path)) => error.to_string().replace(&*full.to_string_lossy(), path),
-            _ => error.to_string(),
-        };
-        let error = field.map_or_else(|| whole(&message), |field| at(field, message.clone()));
+        if let (UrlProblem::Authorities(problem), Some(path)) = (&error, &spec.ca_file) {
+            return at(path, format!("`{}` cannot be used: {problem}", path.value));
+        }
+        let message = error.to_string();
+        let error = spec.token_url.as_ref().map_or_else(|| whole(&message), |field| at(field, message.clone()));
         error.hint("an `https` URL; plain `http` only to this machine")
     })?;
     Ok(NamedSource { source, target })

@@ -116,10 +116,12 @@ pub fn compile(files: Vec<NamedText>, folder: Option<&Path>, shared: &Arc<Shared
             sources.add(name, text);
         }
     }
-    if let Some((name, text)) = keys {
-        sources.add_keys(name, text);
-    }
     let mut diagnostics = Diagnostics::default();
+    match keys {
+        Ok(Some((name, text))) => drop(sources.add_keys(name, text)),
+        Ok(None) => {}
+        Err(unreadable) => diagnostics.push(*unreadable),
+    }
     let document = folder::parse(&sources, folder, &mut diagnostics);
     if !sources.iter().any(|(_, source)| source.name == folder::GATEWAY_FILE) {
         diagnostics.push(
@@ -150,21 +152,33 @@ pub fn compile(files: Vec<NamedText>, folder: Option<&Path>, shared: &Arc<Shared
     Loaded { diagnostics, gateway, limits, process, view, files, sources }
 }
 
-/// The name and the text of the key file, unless it is among the files or is not there. What cannot be read is as good as
-/// not there, and no key works then.
-fn key_file(files: &[NamedText], folder: Option<&Path>) -> Option<NamedText> {
-    let gateway = files.iter().find(|(name, _)| name == folder::GATEWAY_FILE)?;
+/// The name and the text of the key file, unless it is among the files or is not there. One that cannot be read is a mistake:
+/// to go on without its keys would refuse callers who have a good one.
+fn key_file(files: &[NamedText], folder: Option<&Path>) -> Result<Option<NamedText>, Box<Diagnostic>> {
+    let (Some(gateway), Some(folder)) = (files.iter().find(|(name, _)| name == folder::GATEWAY_FILE), folder) else {
+        return Ok(None);
+    };
     let named = key_file::named(&gateway.1);
     if named.is_none() && files.iter().any(|(name, _)| name == KEYS_FILE) {
-        return None;
+        return Ok(None);
     }
-    let bytes = std::fs::read(key_file::path(named.as_deref(), folder?)).ok()?;
+    let name = named.as_deref().unwrap_or(KEYS_FILE).to_owned();
+    let bytes = match std::fs::read(key_file::path(named.as_deref(), folder)) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => {
+            let text = format!("the key file `{name}` cannot be read: {error}");
+            let unreadable = Diagnostic::global("unreadable", text)
+                .hint("the gateway needs to read it; its owner and its permissions say who may");
+            return Err(Box::new(unreadable));
+        }
+    };
     let text = match String::from_utf8(bytes) {
         Ok(text) => text,
         // What is not UTF-8 becomes U+FFFD, which is refused and shown.
         Err(error) => String::from_utf8_lossy(error.as_bytes()).into_owned(),
     };
-    Some((named.unwrap_or_else(|| KEYS_FILE.to_owned()), text))
+    Ok(Some((name, text)))
 }
 
 fn build(

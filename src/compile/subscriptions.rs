@@ -8,13 +8,11 @@ use std::time::SystemTime;
 use aws_lc_rs::digest::{SHA256, digest};
 use parking_lot::Mutex;
 use toml::Spanned;
-use toml::de::{DeTable, DeValue};
 
 use super::world::known_apis;
 use crate::config::diagnostic::{Severity, suggest};
 use crate::config::folder::Document;
 use crate::config::key_file;
-use crate::config::read::{read_what_is_right, take};
 use crate::config::source::{FileId, Location, Sources};
 use crate::config::spec::{KeySpec, SubscriptionSpec, SubscriptionState};
 use crate::config::{At, Diagnostic, Diagnostics};
@@ -151,7 +149,7 @@ fn read(text: &str, file: FileId, sources: &Sources, diagnostics: &mut Diagnosti
     }
     for piece in key_file::pieces(text) {
         let mut own = Diagnostics::default();
-        let subscriptions = subscriptions_of(&text[piece.clone()], file, &mut own);
+        let subscriptions = key_file::subscriptions_of(&text[piece.clone()], file, &mut own);
         reader.offset = piece.start;
         for (name, spec, clean) in subscriptions {
             if !ids.insert(name.get_ref().as_str().into()) {
@@ -175,53 +173,6 @@ fn read(text: &str, file: FileId, sources: &Sources, diagnostics: &mut Diagnosti
     }
     ring.shrink();
     (ring, reader.names)
-}
-
-/// The `[subscriptions.NAME]` tables of a piece, which holds nothing else.
-fn subscriptions_of(
-    text: &str,
-    file: FileId,
-    diagnostics: &mut Diagnostics,
-) -> Vec<(Spanned<String>, SubscriptionSpec, bool)> {
-    let (table, errors) = DeTable::parse_recoverable(text);
-    if let Some(error) = errors.first() {
-        let span = error.span().unwrap_or(0..0);
-        let span = span.start.min(text.len())..span.end.min(text.len());
-        diagnostics.push(Diagnostic::error("syntax", file, span, error.message()));
-        return Vec::new();
-    }
-    let mut table = table.into_inner();
-    let taken = take(&mut table, "subscriptions");
-    for key in table.keys() {
-        diagnostics.push(
-            Diagnostic::error("unknown-key", file, key.span(), format!("unknown key `{}`", key.get_ref()))
-                .label("expected `subscriptions`")
-                .hint("the key file holds `[subscriptions.NAME]` tables only"),
-        );
-    }
-    let Some((key, value)) = taken else { return Vec::new() };
-    let DeValue::Table(named) = value.into_inner() else {
-        diagnostics.push(
-            Diagnostic::error("wrong-type", file, key.span(), "`subscriptions` is not a table")
-                .hint("write `[subscriptions.NAME]`"),
-        );
-        return Vec::new();
-    };
-    let mut subscriptions = Vec::with_capacity(named.len());
-    for (name, value) in named {
-        let (span, title) = (name.span(), name.into_inner().into_owned());
-        let DeValue::Table(body) = value.into_inner() else {
-            diagnostics.push(
-                Diagnostic::error("wrong-type", file, span, format!("`{title}` is not a table"))
-                    .hint(format!("write `[subscriptions.{title}]` and its keys below it")),
-            );
-            continue;
-        };
-        let before = diagnostics.errors();
-        let spec = read_what_is_right(&body, file, &span, diagnostics).unwrap_or_default();
-        subscriptions.push((Spanned::new(span, title), spec, diagnostics.errors() == before));
-    }
-    subscriptions
 }
 
 /// Names that subscriptions use: each once in memory, and where it stands first.
@@ -344,6 +295,7 @@ impl Reader {
             if four.is_none() {
                 diagnostics.push(
                     Diagnostic::error("bad-value", self.file, text.span.clone(), "this is not the end of a key")
+                        .secret()
                         .hint("the last four characters of the key, and no more"),
                 );
             }
@@ -362,6 +314,7 @@ fn digest_of(text: &At<String>, file: FileId, diagnostics: &mut Diagnostics) -> 
         .map_err(|error| {
             diagnostics.push(
                 Diagnostic::error("bad-digest", file, text.span.clone(), error.to_string())
+                    .secret()
                     .hint("`sluicegate key digest` reads a key from standard input and prints its digest"),
             );
         })

@@ -3,12 +3,19 @@
 //! It holds `[subscriptions.NAME]` tables as gateway.toml does, and may hold a million of them. So it is never read as one
 //! document: it is cut at the tables' headers, and each piece is a small TOML document of its own.
 
+pub mod edit;
+pub mod write;
+
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
+use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::read::{as_text, take};
+use super::read::{as_text, read_what_is_right, take};
+use super::source::FileId;
+use super::spec::SubscriptionSpec;
+use super::{Diagnostic, Diagnostics};
 
 /// The name of the key file, unless gateway.toml names another one.
 pub const KEYS_FILE: &str = "keys.toml";
@@ -50,6 +57,53 @@ pub fn pieces(text: &str) -> impl Iterator<Item = Range<usize>> {
         }
     })
     .filter(|piece| !piece.is_empty())
+}
+
+/// The `[subscriptions.NAME]` tables of a piece, which holds nothing else.
+pub fn subscriptions_of(
+    text: &str,
+    file: FileId,
+    diagnostics: &mut Diagnostics,
+) -> Vec<(Spanned<String>, SubscriptionSpec, bool)> {
+    let (table, errors) = DeTable::parse_recoverable(text);
+    if let Some(error) = errors.first() {
+        let span = error.span().unwrap_or(0..0);
+        let span = span.start.min(text.len())..span.end.min(text.len());
+        diagnostics.push(Diagnostic::error("syntax", file, span, error.message()));
+        return Vec::new();
+    }
+    let mut table = table.into_inner();
+    let taken = take(&mut table, "subscriptions");
+    for key in table.keys() {
+        diagnostics.push(
+            Diagnostic::error("unknown-key", file, key.span(), format!("unknown key `{}`", key.get_ref()))
+                .label("expected `subscriptions`")
+                .hint("the key file holds `[subscriptions.NAME]` tables only"),
+        );
+    }
+    let Some((key, value)) = taken else { return Vec::new() };
+    let DeValue::Table(named) = value.into_inner() else {
+        diagnostics.push(
+            Diagnostic::error("wrong-type", file, key.span(), "`subscriptions` is not a table")
+                .hint("write `[subscriptions.NAME]`"),
+        );
+        return Vec::new();
+    };
+    let mut subscriptions = Vec::with_capacity(named.len());
+    for (name, value) in named {
+        let (span, title) = (name.span(), name.into_inner().into_owned());
+        let DeValue::Table(body) = value.into_inner() else {
+            diagnostics.push(
+                Diagnostic::error("wrong-type", file, span, format!("`{title}` is not a table"))
+                    .hint(format!("write `[subscriptions.{title}]` and its keys below it")),
+            );
+            continue;
+        };
+        let before = diagnostics.errors();
+        let spec = read_what_is_right(&body, file, &span, diagnostics).unwrap_or_default();
+        subscriptions.push((Spanned::new(span, title), spec, diagnostics.errors() == before));
+    }
+    subscriptions
 }
 
 /// Whether a header has exactly two parts, the first being `subscriptions`.

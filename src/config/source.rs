@@ -41,8 +41,10 @@ impl Sources {
     }
 
     /// Adds the key file, which is read in a way of its own.
-    pub fn add_keys(&mut self, name: impl Into<String>, text: impl Into<Arc<str>>) {
-        self.1 = Some(self.add(name, text));
+    pub fn add_keys(&mut self, name: impl Into<String>, text: impl Into<Arc<str>>) -> FileId {
+        let file = self.add(name, text);
+        self.1 = Some(file);
+        file
     }
 
     /// The key file, where there is one.
@@ -106,9 +108,14 @@ impl SourceFile {
         (line, self.text.get(start..byte).map_or(0, |text| text.chars().count()) + 1)
     }
 
+    /// Where a line begins, counted from 1.
+    pub fn start(&self, line: usize) -> usize {
+        self.lines.get(line - 1).copied().unwrap_or(self.text.len())
+    }
+
     /// The text of a line, counted from 1, without its end.
     pub fn line(&self, line: usize) -> &str {
-        let start = self.lines.get(line - 1).copied().unwrap_or(self.text.len());
+        let start = self.start(line);
         let end = self.lines.get(line).copied().unwrap_or(self.text.len());
         self.text[start..end].trim_end_matches(['\n', '\r'])
     }

@@ -38,7 +38,7 @@ pub enum UrlProblem {
     #[error("a user name or password in the URL is not supported")]
     Credentials,
     /// The file of authorities cannot be used.
-    #[error("{0}")]
+    #[error("the authorities cannot be used: {0}")]
     Authorities(String),
     /// TLS could not be set up.
     #[error("the HTTPS client cannot be set up: {0}")]
@@ -80,13 +80,11 @@ impl Http {
         let builder = match authorities {
             None => builder,
             Some(path) => {
-                let fail = |error: &dyn std::fmt::Display| {
-                    UrlProblem::Authorities(format!("`{}` cannot be used: {error}", path.display()))
-                };
+                let fail = |error: &dyn std::fmt::Display| UrlProblem::Authorities(error.to_string());
                 let pem = std::fs::read(path).map_err(|error| fail(&error))?;
                 let certificates = reqwest::Certificate::from_pem_bundle(&pem).map_err(|error| fail(&error))?;
                 if certificates.is_empty() {
-                    return Err(fail(&"it holds no certificate"));
+                    return Err(fail(&"it holds no certificate in PEM"));
                 }
                 builder.tls_certs_only(certificates)
             }

@@ -13,7 +13,7 @@ use super::{Blame, Fault, Origin};
 use crate::backend;
 use crate::body::Body;
 use crate::clock::Nanos;
-use crate::credential::{self, Obtained, Renewal};
+use crate::credential::{self, Credential, Obtained, Renewal};
 use crate::gateway::Backend;
 use crate::gateway::backend::{Picked, Target, Unavailable};
 use crate::gateway::breaker::{Admission, CallEnd};
@@ -52,7 +52,7 @@ impl Tail for Forward {
 
 impl Forward {
     async fn call(&self, exchange: &Arc<Exchange>, mut request: Box<Request<Body>>) -> Result<Response<Body>, Fault> {
-        let (backend, options, mut kept) = {
+        let (backend, options, renewal) = {
             let mut state = exchange.state.lock();
             if self.keep_head {
                 state.save_head(&request);
@@ -60,13 +60,7 @@ impl Forward {
             let chosen = state.backend.clone();
             let backend =
                 chosen.or_else(|| exchange.operation.as_ref().and_then(|operation| operation.backend.clone()));
-            let options = state.forward.clone();
-            let own = backend.as_ref().and_then(|backend| backend.credentials.as_deref());
-            let renews = state.renewal.is_some() || own.is_some_and(|own| own.refresh_on_401);
-            let kept = (options.follow_redirects || renews).then(|| {
-                Box::new(Kept { original: Original::of(&request), renews, renewal: state.renewal.clone(), shown: None })
-            });
-            (backend, options, kept)
+            (backend, state.forward.clone(), state.renewal.clone())
         };
         let Some(backend) = backend else {
             return Err(Fault::internal(
@@ -78,19 +72,27 @@ impl Forward {
             // Without the field any coding would be acceptable (RFC 9110 §12.5.3).
             request.headers_mut().insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         }
-        if backend.credentials.is_some() {
-            let shown = authorize(exchange, &backend, &mut request).await?;
-            if let Some(kept) = &mut kept {
-                kept.shown = shown;
+        let renews = renewal.is_some() || backend.credentials.as_ref().is_some_and(|own| own.refresh_on_401);
+        let mut again = (options.follow_redirects || renews)
+            .then(|| Box::new(Again { original: Original::of(&request), renews, shown: None, renewal }));
+        let shown = match authorize(exchange, &backend, &mut request)? {
+            Authorized::Done(shown) => shown,
+            Authorized::Waits(waits) => {
+                Some(Box::pin(authorize_later(exchange, &backend, &mut request, *waits)).await?)
             }
+        };
+        if let Some(again) = &mut again {
+            again.shown = shown;
         }
         let now = exchange.gateway.clock.now();
         let picked = backend.pick(now).map_err(|reason| unavailable(&backend, reason))?;
         let target = picked.target;
         let mut response = send(exchange, &backend, picked, now, request, &options).await?;
-        if let Some(kept) = kept {
-            // Boxed: all of it is rare, and would make the future of every request larger.
-            response = Box::pin(kept.again(exchange, &backend, target, response, &options)).await?;
+        if let Some(again) = again
+            && again.wanted(&response, &options)
+        {
+            // Boxed: rare, and would make the future of every request larger.
+            response = Box::pin(once_more(exchange, &backend, target, again, response, &options)).await?;
         }
         if options.fail_on_error_status && response.status().as_u16() >= 400 {
             let status = response.status();
@@ -103,40 +105,46 @@ impl Forward {
     }
 }
 
-/// What a request may have to be sent again with.
-struct Kept {
+/// What it takes to send a request again.
+struct Again {
     original: Original,
-    /// Whether a backend that refuses a token is asked again with a newer one.
+    /// Whether a token that is refused is replaced.
     renews: bool,
-    renewal: Option<Arc<Renewal>>,
-    /// The token that the backend was shown.
+    /// The token that the backend was shown of its own credentials.
     shown: Option<HeaderValue>,
+    /// How the token is replaced that a policy put into the request.
+    renewal: Option<Arc<Renewal>>,
 }
 
-impl Kept {
-    /// Sends the request again where the answer asks for it.
-    async fn again(
-        self: Box<Self>,
-        exchange: &Arc<Exchange>,
-        backend: &Arc<Backend>,
-        target: &Target,
-        mut response: Response<Body>,
-        options: &ForwardOptions,
-    ) -> Result<Response<Body>, Fault> {
-        let Self { original, renews, renewal, shown } = *self;
-        if renews
-            && response.status() == StatusCode::UNAUTHORIZED
-            && let Some(request) = renewed(exchange, backend, &original, shown, renewal.as_deref()).await?
-        {
-            let now = exchange.gateway.clock.now();
-            let picked = backend.pick(now).map_err(|reason| unavailable(backend, reason))?;
-            response = send(exchange, backend, picked, now, request, options).await?;
-        }
-        if options.follow_redirects && response.status().is_redirection() {
-            response = follow(exchange, backend, target, original, response, options).await?;
-        }
-        Ok(response)
+impl Again {
+    fn wanted(&self, response: &Response<Body>, options: &ForwardOptions) -> bool {
+        let status = response.status();
+        self.renews && status == StatusCode::UNAUTHORIZED || options.follow_redirects && status.is_redirection()
     }
+}
+
+/// Sends a request again with a newer token than the one that was refused, and goes where the backend redirects to.
+async fn once_more(
+    exchange: &Arc<Exchange>,
+    backend: &Arc<Backend>,
+    mut target: &Target,
+    mut again: Box<Again>,
+    mut response: Response<Body>,
+    options: &ForwardOptions,
+) -> Result<Response<Body>, Fault> {
+    if again.renews
+        && response.status() == StatusCode::UNAUTHORIZED
+        && let Some(request) = renewed(exchange, backend, &mut again).await?
+    {
+        let now = exchange.gateway.clock.now();
+        let picked = backend.pick(now).map_err(|reason| unavailable(backend, reason))?;
+        target = picked.target;
+        response = send(exchange, backend, picked, now, request, options).await?;
+    }
+    if options.follow_redirects && response.status().is_redirection() {
+        response = follow(exchange, backend, target, again.original, response, options).await?;
+    }
+    Ok(response)
 }
 
 /// The most redirections that are followed; the last answer is passed on then.
@@ -153,7 +161,9 @@ async fn follow(
 ) -> Result<Response<Body>, Fault> {
     for _ in 0..MAX_REDIRECTIONS {
         let Some(mut request) = original.redirected(&target.endpoint, &response) else { break };
-        authorize(exchange, backend, &mut request).await?;
+        if let Authorized::Waits(waits) = authorize(exchange, backend, &mut request)? {
+            authorize_later(exchange, backend, &mut request, *waits).await?;
+        }
         let now = exchange.gateway.clock.now();
         let picked = target.admit(now).map_err(|wait| unavailable(backend, Unavailable::CircuitOpen { wait }))?;
         response = send(exchange, backend, picked, now, request, options).await?;
@@ -161,47 +171,66 @@ async fn follow(
     Ok(response)
 }
 
-/// Puts the backend's credentials on a request: last of all, so that nothing else ever holds them. Gives the token among them.
-async fn authorize(
-    exchange: &Arc<Exchange>,
-    backend: &Backend,
-    request: &mut Request<Body>,
-) -> Result<Option<HeaderValue>, Fault> {
-    let Some(credentials) = &backend.credentials else { return Ok(None) };
+/// How far the credentials of a backend came without waiting.
+enum Authorized {
+    /// They are on the request, with this token among them.
+    Done(Option<HeaderValue>),
+    /// Their token is not at hand.
+    Waits(Box<(Credential, Obtained)>),
+}
+
+/// Puts the backend's credentials on a request: last of all, so that nothing else ever holds them.
+fn authorize(exchange: &Exchange, backend: &Backend, request: &mut Request<Body>) -> Result<Authorized, Fault> {
+    let Some(credentials) = &backend.credentials else { return Ok(Authorized::Done(None)) };
     let token = match credentials.token(exchange, request)? {
         None => None,
         Some((_, Obtained::Token(token))) => Some(token),
-        Some((credential, obtained)) => Some(Box::pin(credential::settle(exchange, &credential, obtained)).await?),
+        Some(waits) => return Ok(Authorized::Waits(Box::new(waits))),
     };
     credentials.put(exchange, request, token.as_ref());
+    Ok(Authorized::Done(token))
+}
+
+/// The same once the token is there.
+async fn authorize_later(
+    exchange: &Exchange,
+    backend: &Backend,
+    request: &mut Request<Body>,
+    (credential, obtained): (Credential, Obtained),
+) -> Result<HeaderValue, Fault> {
+    let token = credential::settle(exchange, &credential, obtained).await?;
+    if let Some(credentials) = &backend.credentials {
+        credentials.put(exchange, request, Some(&token));
+    }
     Ok(token)
 }
 
 /// The request once more with a newer token than the one that the backend refused; none when there is no newer one, or the
 /// body is gone.
 async fn renewed(
-    exchange: &Arc<Exchange>,
+    exchange: &Exchange,
     backend: &Backend,
-    original: &Original,
-    shown: Option<HeaderValue>,
-    renewal: Option<&Renewal>,
+    again: &mut Again,
 ) -> Result<Option<Box<Request<Body>>>, Fault> {
-    let Some(mut request) = original.again() else { return Ok(None) };
-    match (&backend.credentials, shown, renewal) {
+    let Some(mut request) = again.original.again() else { return Ok(None) };
+    match (&backend.credentials, &again.shown, &again.renewal) {
         // What the backend was shown is its own, whatever a policy had put there before.
         (Some(credentials), Some(refused), _) => {
-            if !credentials.refresh_on_401 || !credentials.renew(exchange, &request, &refused).await {
+            if !credentials.refresh_on_401 || !credentials.renew(exchange, &request, refused).await {
                 return Ok(None);
             }
         }
         (_, None, Some(renewal)) => {
             let Some(refused) = request.headers().get(AUTHORIZATION) else { return Ok(None) };
             let Some(token) = renewal.token(refused).await else { return Ok(None) };
+            again.original.replace(AUTHORIZATION, &token);
             request.headers_mut().insert(AUTHORIZATION, token);
         }
         _ => return Ok(None),
     }
-    authorize(exchange, backend, &mut request).await?;
+    if let Authorized::Waits(waits) = authorize(exchange, backend, &mut request)? {
+        authorize_later(exchange, backend, &mut request, *waits).await?;
+    }
     Ok(Some(request))
 }
 

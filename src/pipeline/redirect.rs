@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use bytes::Bytes;
 use http::header::{self, HeaderMap};
 use http::uri::{PathAndQuery, Uri};
-use http::{Extensions, Method, Request, Response, StatusCode};
+use http::{Extensions, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
 
 use crate::backend::Endpoint;
 use crate::body::Body;
@@ -54,6 +54,11 @@ impl Original {
         }
         self.uri = uri;
         self.again()
+    }
+
+    /// Puts a header in place of those of its name.
+    pub(super) fn replace(&mut self, name: HeaderName, value: &HeaderValue) {
+        self.headers.insert(name, value.clone());
     }
 
     /// The same request once more; none when its body is gone.
