@@ -5,6 +5,7 @@ mod kept;
 mod routes;
 mod scope;
 pub mod settings;
+mod store;
 #[cfg(test)]
 mod tests;
 mod world;

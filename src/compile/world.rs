@@ -40,6 +40,8 @@ pub struct Shared {
     pub remote_keys: RemoteKeyRegistry,
     /// The endpoints of backends, with their pools and breakers.
     pub endpoints: crate::gateway::backend::Registry,
+    /// The stores that gateways share.
+    pub stores: crate::shared_store::Registry,
 }
 
 impl Shared {
@@ -56,6 +58,7 @@ impl Shared {
             offline: false,
             remote_keys: RemoteKeyRegistry::default(),
             endpoints: crate::gateway::backend::Registry::default(),
+            stores: crate::shared_store::Registry::default(),
         }
     }
 }
@@ -103,7 +106,7 @@ impl World {
             backends: BTreeMap::new(),
             issuers: BTreeMap::new(),
             keys: Arc::new(KeyRing::default()),
-            limits: shared.limits.plan(),
+            limits: shared.limits.plan().counted_in(super::store::build(document, folder, shared, diagnostics)),
             secret_parameters: Mutex::default(),
         };
         let Some(file) = document.gateway else { return world };
@@ -261,9 +264,14 @@ impl World {
 
     /// A file of the configuration folder.
     pub fn read_file(&self, path: &At<String>) -> Result<Vec<u8>, String> {
-        let full = self.folder.as_ref().map_or_else(|| PathBuf::from(&path.value), |folder| folder.join(&path.value));
-        std::fs::read(&full).map_err(|error| format!("`{}` cannot be read: {error}", path.value))
+        read_file(self.folder.as_deref(), path)
     }
+}
+
+/// A file of the configuration folder.
+pub(super) fn read_file(folder: Option<&Path>, path: &At<String>) -> Result<Vec<u8>, String> {
+    let full = folder.map_or_else(|| PathBuf::from(&path.value), |folder| folder.join(&path.value));
+    std::fs::read(&full).map_err(|error| format!("`{}` cannot be read: {error}", path.value))
 }
 
 fn subscription(

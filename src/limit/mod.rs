@@ -38,6 +38,6 @@ pub use concurrency::{ConcurrencyLimit, Permit};
 pub use decision::{Ask, Count, Decision};
 pub use limiter::Limiter;
 pub use registry::{Plan, Registry};
-pub use remote::{Lease, OnStoreError, RemoteLimit};
+pub use remote::{Lease, OnStoreError, RemoteLimit, SharedCounters};
 pub use settings::{Algorithm, Overflow, Precision, Rate, Settings, WindowStart};
 pub use shared::{Answer, Limit, Pending, SharedLimit};

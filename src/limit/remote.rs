@@ -7,6 +7,7 @@
 
 mod lease;
 
+use std::num::NonZeroU32;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
@@ -17,8 +18,8 @@ use self::lease::Leases;
 pub use self::lease::Lease;
 use super::{Algorithm, Ask, Count, Decision, Limiter, Pending, Precision, Rate, Settings, SharedLimit, WindowStart};
 use crate::clock::{Clock, Nanos};
-use crate::store::redis::Script;
-use crate::store::{Redis, StoreError};
+use crate::shared_store::redis::Script;
+use crate::shared_store::{Redis, StoreError};
 
 static SCRIPT: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("remote/limit.lua")));
 
@@ -35,6 +36,40 @@ pub enum OnStoreError {
     Allow,
     /// Nobody: requests are refused.
     Deny,
+}
+
+/// Where and how gateways count together.
+#[derive(Clone, Debug)]
+pub struct SharedCounters {
+    /// The store.
+    pub store: Arc<Redis>,
+    /// What decides while it does not answer.
+    pub on_error: OnStoreError,
+    /// How many gateways there are.
+    pub replicas: u32,
+    /// Whether units are taken in advance.
+    pub lease: Option<Lease>,
+}
+
+impl PartialEq for SharedCounters {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.store, &other.store)
+            && (self.on_error, self.replicas, self.lease) == (other.on_error, other.replicas, other.lease)
+    }
+}
+
+impl SharedCounters {
+    /// This gateway's part of a limit, for the time that the store does not answer.
+    pub fn local(&self, settings: &Settings) -> Settings {
+        let part = |whole: NonZeroU32| {
+            NonZeroU32::new(whole.get().div_ceil(self.replicas.max(1))).unwrap_or(NonZeroU32::MIN)
+        };
+        let algorithm = match settings.algorithm {
+            Algorithm::TokenBucket { burst } => Algorithm::TokenBucket { burst: part(burst) },
+            other => other,
+        };
+        Settings { algorithm, calls: part(settings.calls), ..settings.clone() }
+    }
 }
 
 /// A limit in a store.
@@ -60,36 +95,28 @@ struct Shared {
 type Reply = (i64, i64, i64, i64, i64, i64);
 
 impl RemoteLimit {
-    /// The limit `id`. `local` decides while the store does not answer, where that is asked for.
-    pub fn new(id: &str, store: Arc<Redis>, on_error: OnStoreError, local: Arc<Limiter>, clock: Clock) -> Self {
-        let settings = local.settings().clone();
+    /// The limit of the policy `id`. `local` decides while the store does not answer, where that is asked for.
+    pub fn new(id: &str, settings: Settings, counters: &SharedCounters, local: Arc<Limiter>, clock: Clock) -> Self {
         let letter = match settings.algorithm {
             Algorithm::SlidingWindow { precision: Precision::Exact } => 'w',
             Algorithm::SlidingWindow { precision: Precision::Slots(_) } => 's',
             Algorithm::TokenBucket { .. } => 'b',
             Algorithm::FixedWindow { .. } => 'f',
         };
+        let store = Arc::clone(&counters.store);
         let name = format!("{}limit:{letter}:{id}:", store.settings().prefix);
-        Self(Arc::new(Shared { settings, name, store, on_error, local, leases: None, clock, time: None }))
-    }
-
-    /// The same with leases.
-    #[must_use]
-    pub fn with_leases(self, lease: Lease) -> Self {
-        self.change(|shared| shared.leases = Some(Leases::new(lease, shared.settings.max_keys.get())))
+        let leases = counters.lease.map(|lease| Leases::new(lease, settings.max_keys.get()));
+        let on_error = counters.on_error;
+        Self(Arc::new(Shared { settings, name, store, on_error, local, leases, clock, time: None }))
     }
 
     /// The same under another clock than the server's, for tests. Its wall time must not go back.
     #[must_use]
     pub fn with_time(self, clock: Clock) -> Self {
-        self.change(|shared| shared.time = Some(clock))
-    }
-
-    fn change(self, change: impl FnOnce(&mut Shared)) -> Self {
         let mut shared = self.0;
-        // Nobody else has it before it is returned.
+        // Nobody else has it yet.
         if let Some(shared) = Arc::get_mut(&mut shared) {
-            change(shared);
+            shared.time = Some(clock);
         }
         Self(shared)
     }

@@ -24,14 +24,14 @@ use upstream::Upstreams;
 mod exchange;
 mod process;
 mod server;
-mod store;
+mod shared_store;
 #[cfg(test)]
 mod tests;
 mod upstream;
 
 pub use exchange::{ApiMetrics, OperationMetrics, Record};
 pub use server::KeySource;
-pub use store::StoreMetrics;
+pub use shared_store::SharedStoreMetrics;
 pub use upstream::{BackendMetrics, Outcome, Retry};
 
 /// Upper bounds of the duration histograms, in seconds: from a cached answer to the 120 s a connector waits.
@@ -153,7 +153,7 @@ pub struct Metrics {
     reload_success: IntGauge,
     reload_timestamp: Gauge,
     server: server::Server,
-    store: StoreMetrics,
+    shared_store: SharedStoreMetrics,
     /// Access-log lines dropped because the sink was gone or too slow.
     pub access_log_dropped: IntCounter,
 }
@@ -312,7 +312,7 @@ impl Metrics {
                 "When the configuration in force was loaded, in seconds since 1970.",
             ))),
             server: server::Server::new(&mut families),
-            store: StoreMetrics::new(&mut families),
+            shared_store: SharedStoreMetrics::new(&mut families),
             access_log_dropped: families.counter(
                 "access_log_dropped_lines_total",
                 "Access-log lines dropped because the sink was gone or too slow.",
@@ -323,8 +323,8 @@ impl Metrics {
     }
 
     /// The counters of the shared store.
-    pub fn store(&self) -> StoreMetrics {
-        self.store.clone()
+    pub fn shared_store(&self) -> SharedStoreMetrics {
+        self.shared_store.clone()
     }
 
     /// The full name of every family, those without a series yet included.

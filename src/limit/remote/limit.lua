@@ -112,6 +112,13 @@ local function window()
   end
   local function note(count)
     local time, there = last()
+    if width > 0 then
+      -- A slot that holds all of the limit refuses everything for as long as it can.
+      count = math.min(count, limit - (time == at and there or 0))
+      if count <= 0 then
+        return
+      end
+    end
     if time and time >= at then
       redis.call('LSET', key, -2, text(time) .. ':' .. text(there + count))
       used = used + count
@@ -128,9 +135,9 @@ local function window()
         size = 2
       end
     end
-    -- The newest `limit` units decide everything, so that what was charged beyond them is not kept.
+    -- The newest `limit` units decide everything, so that times charged beyond them are not kept.
     local before = size
-    while size > 2 do
+    while width == 0 and size > 2 do
       local _, oldest = read(redis.call('LINDEX', key, 0))
       if used - oldest < limit then
         break
@@ -165,9 +172,15 @@ local function window()
         end
         if time == decided then
           local back = math.min(units, count)
-          redis.call('LSET', key, from + index - 1, text(time) .. ':' .. text(count - back))
           used = used - back
-          redis.call('LSET', key, -1, text(used))
+          if back == count then
+            redis.call('LSET', key, from + index - 1, '')
+            redis.call('LREM', key, 1, '')
+            size = size - 1
+          else
+            redis.call('LSET', key, from + index - 1, text(time) .. ':' .. text(count - back))
+          end
+          store_sum()
           return answer(true, limit - used, 0, 0, 0)
         end
       end

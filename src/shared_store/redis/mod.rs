@@ -20,7 +20,7 @@ use self::connection::{Connector, discard, slot};
 pub use self::settings::{Settings, Topology};
 use crate::clock::Clock;
 use crate::gateway::breaker::{Breaker, BreakerSettings, CallEnd};
-use crate::telemetry::metrics::StoreMetrics;
+use crate::telemetry::metrics::SharedStoreMetrics;
 
 /// Why the store did not answer. For the log: it may name hosts, never a password.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -81,7 +81,7 @@ pub struct Redis {
     connector: Connector,
     breaker: Arc<Breaker>,
     clock: Clock,
-    metrics: StoreMetrics,
+    metrics: SharedStoreMetrics,
     /// Whether it failed last; answers look here and take no lock.
     is_failing: AtomicBool,
     /// Why it failed last, while it does.
@@ -99,7 +99,7 @@ impl Redis {
     ///
     /// # Errors
     /// When a URL is not one of a store.
-    pub fn new(settings: Settings, clock: Clock, metrics: StoreMetrics) -> Result<Self, RedisError> {
+    pub fn new(settings: Settings, clock: Clock, metrics: SharedStoreMetrics) -> Result<Self, RedisError> {
         static NEXT: AtomicU64 = AtomicU64::new(1);
         let connector = Connector::new(&settings)?;
         let breaker = BreakerSettings {

@@ -11,26 +11,26 @@ const BUCKETS: &[f64] = &[0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0
 
 /// What is counted of the shared store. Clones count together.
 #[derive(Clone)]
-pub struct StoreMetrics {
+pub struct SharedStoreMetrics {
     failures: IntCounterVec,
     durations: Histogram,
     resting: IntGauge,
 }
 
-impl StoreMetrics {
+impl SharedStoreMetrics {
     pub(super) fn new(families: &mut Families) -> Self {
         let durations = prometheus::HistogramOpts {
-            common_opts: options("store_duration_seconds", "Time that the shared store took to answer."),
+            common_opts: options("shared_store_duration_seconds", "Time that the shared store took to answer."),
             buckets: BUCKETS.to_vec(),
         };
         Self {
             failures: families.counters(
-                "store_failures_total",
+                "shared_store_failures_total",
                 "Requests that the shared store did not answer: connect_error, timeout, error, or resting (not asked, after a failure).",
                 &["outcome"],
             ),
             durations: families.add(Histogram::with_opts(durations)),
-            resting: families.gauge("store_circuit_open", "Whether the shared store failed and is not asked for now."),
+            resting: families.gauge("shared_store_circuit_open", "Whether the shared store failed and is not asked for now."),
         }
     }
 
@@ -50,8 +50,8 @@ impl StoreMetrics {
     }
 }
 
-impl std::fmt::Debug for StoreMetrics {
+impl std::fmt::Debug for SharedStoreMetrics {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("StoreMetrics")
+        f.write_str("SharedStoreMetrics")
     }
 }
