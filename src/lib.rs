@@ -19,7 +19,7 @@
 //!
 //! * [`pipeline`] and [`layer`] never read TOML, and nothing that runs implements `Deserialize`.
 //! * Only [`pipeline::rescue`] writes error bodies; only policies made for it (`return-response`) write others.
-//! * Only [`server`], [`backend`], [`identity`]'s key fetches, [`admin`] and [`sample`] touch sockets.
+//! * Only [`server`], [`backend`], [`identity`]'s key fetches, [`admin`], [`sample`] and [`issuer`] touch sockets.
 //! * Only [`config`] reads the environment. Time, randomness and stores are passed in; see [`clock`].
 //! * Nothing that a caller sends can grow without a bound, and a mistake never means "no limit" or "no authentication".
 
@@ -34,6 +34,7 @@ pub mod expression;
 pub mod forwarded;
 pub mod gateway;
 pub mod identity;
+pub mod issuer;
 pub mod layer;
 pub mod limit;
 pub mod pipeline;

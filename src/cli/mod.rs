@@ -3,6 +3,7 @@
 mod check;
 mod completions;
 mod docs;
+mod issuer;
 mod key;
 mod oneshot;
 mod output;
@@ -61,6 +62,7 @@ enum Command {
     /// Work with subscription keys.
     #[command(subcommand)]
     Key(key::Command),
+    Issuer(Box<issuer::IssuerCommand>),
     Completions(completions::Completions),
 }
 
@@ -76,6 +78,7 @@ pub fn main() -> ExitCode {
         Some(Command::Routes(routes)) => routes.run(),
         Some(Command::Schema(schema)) => schema.run(),
         Some(Command::Docs(docs)) => docs.run(),
+        Some(Command::Issuer(issuer)) => issuer.run(),
         Some(Command::Completions(completions)) => completions.run(),
     };
     ExitCode::from(code)

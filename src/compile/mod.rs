@@ -26,7 +26,7 @@ use crate::config::source::{FileId, Location, Sources};
 use crate::config::{At, Diagnostic, Diagnostics};
 use crate::gateway::{Api, Backend, Gateway, Operation, Product};
 use crate::limit;
-use crate::pipeline::Pipeline;
+use crate::pipeline::{self, Pipeline};
 use crate::policy::{Kind, Section};
 use scope::{Fragments, ScopeItems, Setting};
 
@@ -180,7 +180,7 @@ fn build(
         router,
         apis,
         operations,
-        unmatched: scope::pipeline(&[&global]),
+        unmatched: scope::pipeline(&[&global]).0,
         keys: world.keys.clone(),
         products: products.into_iter().map(|one| one.product).collect(),
         backends: world.backends.values().cloned().collect(),
@@ -295,18 +295,45 @@ struct Assembly<'a, 'i> {
     routes: Vec<Route>,
 }
 
-/// The pipeline outside any product, and those of the products.
-type Pipelines = (Arc<Pipeline>, Box<[(Arc<str>, Arc<Pipeline>)]>);
+/// The pipelines of an operation.
+#[derive(Clone)]
+struct Pipelines {
+    /// Outside any product.
+    plain: Arc<Pipeline>,
+    /// Under each product.
+    products: Box<[(Arc<str>, Arc<Pipeline>)]>,
+    /// The steps that ask for a verified token before any step gives one.
+    without_token: Vec<Arc<pipeline::Origin>>,
+}
 
 impl<'i> Assembly<'_, 'i> {
     fn pipelines(&self, products: &[Arc<Product>], api: &ScopeItems, operation: Option<&ScopeItems>) -> Pipelines {
-        let under = |product: Option<&ScopeItems>| {
+        let mut without_token = Vec::new();
+        let mut under = |product: Option<&ScopeItems>| {
             let scopes: Vec<&ScopeItems> =
                 [Some(&self.global), product, Some(api), operation].into_iter().flatten().collect();
-            Arc::new(scope::pipeline(&scopes))
+            let (pipeline, steps) = scope::pipeline(&scopes);
+            without_token.extend(steps);
+            Arc::new(pipeline)
         };
         let mine = self.products.iter().filter(|one| products.iter().any(|product| Arc::ptr_eq(product, &one.product)));
-        (under(None), mine.map(|one| (one.product.name.clone(), under(Some(&one.items)))).collect())
+        let plain = under(None);
+        let products = mine.map(|one| (one.product.name.clone(), under(Some(&one.items)))).collect();
+        Pipelines { plain, products, without_token }
+    }
+
+    /// Warns about steps that ask for a verified token which no step before them gives, once for each.
+    fn without_token(&self, steps: &[Arc<pipeline::Origin>], diagnostics: &mut Diagnostics) {
+        for step in steps {
+            let mut needs = self.setting.world.token_needs.lock();
+            // Taken out, so that one step of a broad scope is not reported for each operation.
+            let found = needs.iter().position(|(known, _)| Arc::ptr_eq(known, step));
+            let Some((_, Location { file, span })) = found.map(|at| needs.swap_remove(at)) else { continue };
+            diagnostics.push(
+                Diagnostic::warning("no-token", file, span, "no policy before this one verifies a token")
+                    .hint("`policy = \"validate-jwt\"` before it, in this scope or a broader one"),
+            );
+        }
     }
 
     /// A backend by name; a name that is not known is reported.
@@ -390,8 +417,9 @@ impl<'i> Assembly<'_, 'i> {
             let inherit = spec.inherit.unwrap_or(true);
             let own = ScopeItems::compile(&operation.scope, inherit, &id, document.file, &self.setting, diagnostics);
             let Some((method, template)) = matches else { continue };
-            let (pipeline, product_pipelines) =
+            let pipelines =
                 if own.adds_nothing() { shared.clone() } else { self.pipelines(&products, &items, Some(&own)) };
+            self.without_token(&pipelines.without_token, diagnostics);
             self.routes.push(Route {
                 api: number,
                 operation: self.operations.len(),
@@ -405,8 +433,8 @@ impl<'i> Assembly<'_, 'i> {
                 method,
                 template,
                 backend: backend.clone(),
-                pipeline,
-                product_pipelines,
+                pipeline: pipelines.plain,
+                product_pipelines: pipelines.products,
                 metrics: metrics.operation(&api_metrics, &spec.name),
             }));
         }

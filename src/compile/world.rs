@@ -16,10 +16,12 @@ use crate::config::source::{FileId, Location};
 use crate::config::spec::{IssuerSpec, SubscriptionSpec, SubscriptionState};
 use crate::config::{At, Diagnostic, Diagnostics, Period};
 use crate::gateway::Backend;
+use crate::identity::basic::Hashing;
 use crate::identity::subscription::{Scope, State, Subscription, SubscriptionKey};
 use crate::identity::{KeyLocation, KeyRing, RemoteKeyRegistry, RemoteKeys, RemoteKeysOptions, VerificationKey};
 use crate::layer::retry::Budget;
 use crate::limit;
+use crate::pipeline::Origin;
 use crate::telemetry::Metrics;
 
 /// What outlives a reload: counters, fetched keys, connections, metrics.
@@ -38,6 +40,8 @@ pub struct Shared {
     pub offline: bool,
     /// Key sets that were fetched.
     pub remote_keys: RemoteKeyRegistry,
+    /// Where passwords are checked.
+    pub hashing: Arc<Hashing>,
     /// The endpoints of backends, with their pools and breakers.
     pub endpoints: crate::gateway::backend::Registry,
     /// The stores that gateways share.
@@ -49,6 +53,7 @@ impl Shared {
     pub fn new(clock: Clock, control: Handle) -> Self {
         let metrics = Arc::new(Metrics::new(&clock));
         let limits = limit::Registry::new(clock.clone());
+        let hashing = Arc::new(Hashing::new(control.clone()));
         Self {
             clock,
             control,
@@ -57,6 +62,7 @@ impl Shared {
             budgets: Kept::default(),
             offline: false,
             remote_keys: RemoteKeyRegistry::default(),
+            hashing,
             endpoints: crate::gateway::backend::Registry::default(),
             stores: crate::shared_store::Registry::default(),
         }
@@ -90,6 +96,8 @@ pub struct World {
     pub limits: limit::Plan,
     /// Query parameters in which callers send credentials: logs mask them.
     pub secret_parameters: Mutex<BTreeSet<String>>,
+    /// The policies that ask for a verified token, and where they stand.
+    pub token_needs: Mutex<Vec<(Arc<Origin>, Location)>>,
 }
 
 impl World {
@@ -108,6 +116,7 @@ impl World {
             keys: Arc::new(KeyRing::default()),
             limits: shared.limits.plan().counted_in(super::store::build(document, folder, shared, diagnostics)),
             secret_parameters: Mutex::default(),
+            token_needs: Mutex::default(),
         };
         let Some(file) = document.gateway else { return world };
         for entry in &document.backends {

@@ -28,6 +28,7 @@ mod facts;
 mod format;
 mod functions;
 mod needs;
+mod readings;
 mod syntax;
 #[doc(hidden)]
 pub mod testing;

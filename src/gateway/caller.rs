@@ -27,8 +27,9 @@ pub struct KeyPlace<'a> {
 /// presented must be good even where none is needed.
 pub fn identify(exchange: &Exchange, api: &Api, request: &Request<Body>) -> Result<Caller, Fault> {
     let decoded;
-    let presented = match request.headers().get(&api.key_header) {
-        Some(value) => Some(value.as_bytes()),
+    let in_header = request.headers().get(&api.key_header).map(HeaderValue::as_bytes);
+    let presented = match in_header.filter(|key| !key.is_empty()) {
+        Some(key) => Some(key),
         None => {
             decoded = exchange.target.query().and_then(|text| query::get(text, &api.key_query));
             decoded.as_ref().map(|text| text.as_bytes())

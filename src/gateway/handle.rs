@@ -350,7 +350,7 @@ impl Finish for Exchange {
             duration,
             upstream,
             subscription: state.subscription.as_ref().map(|subscription| &*subscription.id),
-            consumer: state.subscription.as_ref().and_then(|subscription| subscription.consumer.as_deref()),
+            consumer: state.consumer(),
             error,
             user_agent: self.user_agent.as_ref().map(HeaderValue::as_bytes),
             aborted,

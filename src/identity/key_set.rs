@@ -312,7 +312,7 @@ impl VerificationKey {
     }
 
     /// Whether `signature` over `message` is by this key; nothing when the key is not one for `algorithm`.
-    pub(super) fn verify(&self, algorithm: Algorithm, message: &[u8], signature: &[u8]) -> Option<bool> {
+    pub(crate) fn verify(&self, algorithm: Algorithm, message: &[u8], signature: &[u8]) -> Option<bool> {
         let allowed = self.algorithms.contains(algorithm);
         let (_, verifier) = self.verifiers.iter().find(|(own, _)| allowed && *own == algorithm)?;
         Some(match verifier {

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! presented key ──► KeyRing::lookup ──► Subscription::authorize
+//! Basic         ──► basic::Verifier ──► user
 //! bearer token  ──► TokenVerifier ──► algorithm, key (KeySet or RemoteKeys), signature, claims ──► Verified
 //! ```
 //!
@@ -9,6 +10,7 @@
 //! found, and never hold a key or a token.
 
 pub mod algorithm;
+pub mod basic;
 mod claims;
 mod fetch;
 mod key_registry;

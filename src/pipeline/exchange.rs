@@ -67,6 +67,8 @@ pub struct State {
     pub variables: Vec<(Arc<str>, Json)>,
     /// Who calls, when a key was presented and found good.
     pub subscription: Option<Arc<Subscription>>,
+    /// Who calls, when another policy than that of keys found out: a user, a certificate's owner.
+    pub consumer: Option<Arc<str>>,
     /// The product that the call is made under.
     pub product: Option<Arc<Product>>,
     /// The token that `validate-jwt` accepted.
@@ -243,6 +245,12 @@ impl Context<'_> {
 }
 
 impl State {
+    /// The name of the consumer: what a policy found out, else the subscription's.
+    pub fn consumer(&self) -> Option<&str> {
+        let subscribed = || self.subscription.as_ref()?.consumer.as_deref();
+        self.consumer.as_deref().or_else(subscribed)
+    }
+
     /// Sets a variable.
     pub fn set_variable(&mut self, name: &Arc<str>, value: Json) {
         match self.variables.iter_mut().find(|(key, _)| key == name) {

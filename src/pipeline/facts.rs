@@ -81,7 +81,7 @@ impl Facts for Context<'_> {
     }
 
     fn consumer(&self) -> Option<&str> {
-        self.state.subscription.as_ref()?.consumer.as_deref()
+        self.state.consumer()
     }
 
     fn client_ip(&self) -> IpAddr {

@@ -1,17 +1,22 @@
 //! The policy catalogue: one file for each policy, and the list of them all.
 
 mod api_key;
+mod authorize;
+mod basic_auth;
 mod branch;
 mod check_header;
 mod choose;
 mod cors;
 mod find_and_replace;
 mod forward_request;
+mod granted;
 mod include_fragment;
 mod ip_filter;
 mod limit_concurrency;
 mod mock_response;
 mod rate_limit;
+mod require_role;
+mod require_scope;
 mod retry;
 mod return_response;
 mod rewrite_uri;
@@ -156,6 +161,8 @@ fn compile<'i, P: Policy>(raw: &RawPolicy<'i>, cx: &mut CompileCx<'_, 'i>) -> Op
 /// Every policy, sorted by name. `base` is no policy: it marks where the broader scope's steps go.
 pub const KINDS: &[Kind] = &[
     Kind::of::<api_key::ApiKey>(),
+    Kind::of::<authorize::Authorize>(),
+    Kind::of::<basic_auth::BasicAuth>(),
     Kind::of::<check_header::CheckHeader>(),
     Kind::of::<choose::Choose>(),
     Kind::of::<cors::Cors>(),
@@ -166,6 +173,8 @@ pub const KINDS: &[Kind] = &[
     Kind::of::<limit_concurrency::LimitConcurrency>(),
     Kind::of::<mock_response::MockResponse>(),
     Kind::of::<rate_limit::RateLimit>(),
+    Kind::of::<require_role::RequireRole>(),
+    Kind::of::<require_scope::RequireScope>(),
     Kind::of::<retry::Retry>(),
     Kind::of::<return_response::ReturnResponse>(),
     Kind::of::<rewrite_uri::RewriteUri>(),

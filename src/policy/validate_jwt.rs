@@ -144,6 +144,7 @@ impl Policy for ValidateJwt {
     const SECTIONS: Sections = Sections::INBOUND;
 
     fn compile(self, cx: &mut CompileCx<'_, '_>) -> Result<Step, CompileError> {
+        cx.gives_token = true;
         let place = self.place(cx);
         let place = cx.note(place);
         let verifier = self.verifier(cx);

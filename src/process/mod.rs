@@ -89,7 +89,7 @@ pub enum StartError {
     Thread(io::Error),
 }
 
-fn listen_error(error: &io::Error) -> String {
+pub(crate) fn listen_error(error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::AddrInUse => "the address is in use by another process".to_owned(),
         io::ErrorKind::AddrNotAvailable => "this machine does not have the address".to_owned(),
