@@ -29,7 +29,11 @@ pub(super) fn build(
     };
     if spec.kind == StoreKind::Memory {
         for (name, span) in redis_only(spec) {
-            mistake(span, format!("`{name}` is for a store that gateways share"), "add `kind = \"redis\"`, or leave it out");
+            mistake(
+                span,
+                format!("`{name}` is for a store that gateways share"),
+                "add `kind = \"redis\"`, or leave it out",
+            );
         }
         diagnostics.0.extend(mistakes);
         return None;

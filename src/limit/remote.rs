@@ -14,8 +14,8 @@ use std::time::Duration;
 use aws_lc_rs::digest;
 use redis::Cmd;
 
-use self::lease::Leases;
 pub use self::lease::Lease;
+use self::lease::Leases;
 use super::{Algorithm, Ask, Count, Decision, Limiter, Pending, Precision, Rate, Settings, SharedLimit, WindowStart};
 use crate::clock::{Clock, Nanos};
 use crate::shared_store::redis::Script;
@@ -61,9 +61,8 @@ impl PartialEq for SharedCounters {
 impl SharedCounters {
     /// This gateway's part of a limit, for the time that the store does not answer.
     pub fn local(&self, settings: &Settings) -> Settings {
-        let part = |whole: NonZeroU32| {
-            NonZeroU32::new(whole.get().div_ceil(self.replicas.max(1))).unwrap_or(NonZeroU32::MIN)
-        };
+        let part =
+            |whole: NonZeroU32| NonZeroU32::new(whole.get().div_ceil(self.replicas.max(1))).unwrap_or(NonZeroU32::MIN);
         let algorithm = match settings.algorithm {
             Algorithm::TokenBucket { burst } => Algorithm::TokenBucket { burst: part(burst) },
             other => other,

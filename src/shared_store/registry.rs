@@ -19,7 +19,12 @@ impl Registry {
     ///
     /// # Errors
     /// When a URL is not one of a store.
-    pub fn get(&self, settings: Settings, clock: &Clock, metrics: SharedStoreMetrics) -> Result<Arc<Redis>, RedisError> {
+    pub fn get(
+        &self,
+        settings: Settings,
+        clock: &Clock,
+        metrics: SharedStoreMetrics,
+    ) -> Result<Arc<Redis>, RedisError> {
         let mut stores = self.0.lock();
         stores.retain(|store| store.strong_count() > 0);
         if let Some(store) = stores.iter().filter_map(Weak::upgrade).find(|store| *store.settings() == settings) {

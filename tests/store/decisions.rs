@@ -8,8 +8,8 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use sluicegate::clock::Clock;
 use sluicegate::limit::{
-    Algorithm, Ask, Count, Decision, Limiter, OnStoreError, Precision, RemoteLimit, Settings, SharedCounters, SharedLimit,
-    WindowStart,
+    Algorithm, Ask, Count, Decision, Limiter, OnStoreError, Precision, RemoteLimit, Settings, SharedCounters,
+    SharedLimit, WindowStart,
 };
 use sluicegate::shared_store::{Redis, redis};
 use sluicegate::telemetry::Metrics;
@@ -79,8 +79,7 @@ fn a_script_decides_as_memory_does() {
     let system = Clock::system();
     let settings = redis::Settings { timeout: Duration::from_secs(10), ..redis::Settings::new(server.url()) };
     let store = Redis::new(settings, system.clone(), Metrics::new(&system).shared_store()).unwrap();
-    let counters =
-        SharedCounters { store: Arc::new(store), on_error: OnStoreError::Deny, replicas: 1, lease: None };
+    let counters = SharedCounters { store: Arc::new(store), on_error: OnStoreError::Deny, replicas: 1, lease: None };
     let number = std::cell::Cell::new(0);
     let mut runner = TestRunner::new(Config { cases: 400, failure_persistence: None, ..Config::default() });
     let outcome = runner.run(&case(), |Case { settings, operations }| {

@@ -81,7 +81,10 @@ impl Leases {
         let ends = now + self.lease.time;
         match all.get_mut(key) {
             // Somebody else leased at the same time.
-            Some(held) if held.ends > now => *held = Held { units: held.units.saturating_add(units), ends: held.ends.min(ends), taken: now, decision },
+            Some(held) if held.ends > now => {
+                *held =
+                    Held { units: held.units.saturating_add(units), ends: held.ends.min(ends), taken: now, decision }
+            }
             _ => drop(all.insert(key.into(), Held { units, ends, taken: now, decision })),
         }
     }

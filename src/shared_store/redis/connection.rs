@@ -8,7 +8,9 @@ use redis::aio::MultiplexedConnection;
 use redis::cluster::ClusterClient;
 use redis::cluster_async::ClusterConnection;
 use redis::sentinel::{SentinelClient, SentinelClientBuilder, SentinelServerType};
-use redis::{AsyncConnectionConfig, Client, Cmd, ConnectionInfo, FromRedisValue, IntoConnectionInfo, RedisError, TlsCertificates};
+use redis::{
+    AsyncConnectionConfig, Client, Cmd, ConnectionInfo, FromRedisValue, IntoConnectionInfo, RedisError, TlsCertificates,
+};
 use tokio::sync::{Mutex, OnceCell};
 
 use super::settings::{Settings, Topology};
@@ -57,7 +59,8 @@ impl Connector {
         Ok(match &settings.topology {
             Topology::Single => {
                 let node = node(settings.urls.first().map_or("", String::as_str), settings)?;
-                let client = if is_encrypted(&node) { Client::build_with_tls(node, tls())? } else { Client::open(node)? };
+                let client =
+                    if is_encrypted(&node) { Client::build_with_tls(node, tls())? } else { Client::open(node)? };
                 Self::Single(Box::new(client))
             }
             Topology::Sentinel { master } => {
@@ -67,7 +70,8 @@ impl Connector {
                 let mut builder = SentinelClientBuilder::new(addresses, master, SentinelServerType::Master)?;
                 if encrypted {
                     builder = builder.set_client_to_redis_tls_mode(redis::TlsMode::Secure);
-                    builder = builder.set_client_to_redis_certificates(tls()).set_client_to_sentinel_certificates(tls());
+                    builder =
+                        builder.set_client_to_redis_certificates(tls()).set_client_to_sentinel_certificates(tls());
                 }
                 if let Some(name) = &settings.username {
                     builder = builder.set_client_to_redis_username(name);

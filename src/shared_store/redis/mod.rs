@@ -102,12 +102,8 @@ impl Redis {
     pub fn new(settings: Settings, clock: Clock, metrics: SharedStoreMetrics) -> Result<Self, RedisError> {
         static NEXT: AtomicU64 = AtomicU64::new(1);
         let connector = Connector::new(&settings)?;
-        let breaker = BreakerSettings {
-            failures: 1,
-            interval: settings.pause,
-            trip: settings.pause,
-            accept_retry_after: false,
-        };
+        let breaker =
+            BreakerSettings { failures: 1, interval: settings.pause, trip: settings.pause, accept_retry_after: false };
         Ok(Self {
             id: NEXT.fetch_add(1, Ordering::Relaxed),
             breaker: Arc::new(Breaker::new(breaker, metrics.resting())),
@@ -148,7 +144,9 @@ impl Redis {
         };
         match self.ask(&command("EVALSHA", &script.digest)).await {
             // Once for each server and script, until the server forgets its scripts.
-            Err(StoreError::Failed(error)) if is_unknown_script(&error) => self.ask(&command("EVAL", script.text)).await,
+            Err(StoreError::Failed(error)) if is_unknown_script(&error) => {
+                self.ask(&command("EVAL", script.text)).await
+            }
             answer => answer,
         }
     }
@@ -163,7 +161,7 @@ impl Redis {
             return Err(StoreError::Resting);
         };
         let started = self.clock.now();
-        let answer = self.exchange(command).await;
+        let answer = self.exchange(command, admission.is_probe()).await;
         let now = self.clock.now();
         match &answer {
             Err(StoreError::Failed(error)) if is_unknown_script(error) => admission.end(CallEnd::Success, now),
@@ -183,14 +181,14 @@ impl Redis {
         answer
     }
 
-    async fn exchange<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, StoreError> {
+    async fn exchange<T: FromRedisValue>(&self, command: &Cmd, probe: bool) -> Result<T, StoreError> {
         let slot = slot(self.id);
         let mut connection = match slot.get() {
             Some(connection) => connection.clone(),
             None => {
                 let connect = slot.get_or_try_init(|| async {
                     // Those who waited behind a failed attempt do not make one of their own.
-                    if self.breaker.is_open_at(self.clock.now()) {
+                    if !probe && self.breaker.is_open() {
                         return Err(StoreError::Resting);
                     }
                     let connecting = self.connector.connect(&self.settings);
@@ -204,7 +202,11 @@ impl Redis {
         };
         let answer = match tokio::time::timeout(self.settings.timeout, connection.query(command)).await {
             Ok(answer) => answer.map_err(|error| {
-                if error.is_timeout() { StoreError::Timeout(self.settings.timeout) } else { StoreError::Failed(Arc::new(error)) }
+                if error.is_timeout() {
+                    StoreError::Timeout(self.settings.timeout)
+                } else {
+                    StoreError::Failed(Arc::new(error))
+                }
             }),
             Err(_) => Err(StoreError::Timeout(self.settings.timeout)),
         };

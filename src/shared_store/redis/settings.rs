@@ -59,6 +59,9 @@ impl Settings {
 impl std::fmt::Debug for Settings {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         // A URL may hold a password.
-        f.debug_struct("Settings").field("topology", &self.topology).field("prefix", &self.prefix).finish_non_exhaustive()
+        f.debug_struct("Settings")
+            .field("topology", &self.topology)
+            .field("prefix", &self.prefix)
+            .finish_non_exhaustive()
     }
 }
