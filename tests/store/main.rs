@@ -4,6 +4,10 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod decisions;
+#[path = "../support/mod.rs"]
+mod support;
+
+mod gateways;
 mod outages;
 mod server;
 mod sharing;
