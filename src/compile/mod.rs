@@ -7,6 +7,7 @@ mod kept;
 mod routes;
 mod scope;
 pub mod settings;
+mod store;
 pub mod subscriptions;
 #[cfg(test)]
 mod tests;

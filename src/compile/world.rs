@@ -58,6 +58,8 @@ pub struct Shared {
     pub token_sources: TokenSources,
     /// The endpoints of backends, with their pools and breakers.
     pub endpoints: crate::gateway::backend::Registry,
+    /// The stores that gateways share.
+    pub stores: crate::shared_store::Registry,
 }
 
 impl Shared {
@@ -79,6 +81,7 @@ impl Shared {
             key_file: Mutex::default(),
             token_sources: TokenSources::default(),
             endpoints: crate::gateway::backend::Registry::default(),
+            stores: crate::shared_store::Registry::default(),
         }
     }
 }
@@ -152,7 +155,7 @@ impl World {
             identity: ManagedIdentity::new(&document.managed_identity, named::identity_environment()),
             apis: document.apis.iter().map(operation_names).collect(),
             apis_unread: document.unread,
-            limits: shared.limits.plan(),
+            limits: shared.limits.plan().counted_in(super::store::build(document, folder, shared, diagnostics)),
             limits_shown: shown(document.limits.headers.as_deref().unwrap_or(&[LimitHeaders::Ratelimit])),
             secret_parameters: Mutex::default(),
             token_needs: Mutex::default(),
@@ -320,8 +323,7 @@ impl World {
 
     /// A file of the configuration folder.
     pub fn read_file(&self, path: &At<String>) -> Result<Vec<u8>, String> {
-        let full = self.folder.as_ref().map_or_else(|| PathBuf::from(&path.value), |folder| folder.join(&path.value));
-        std::fs::read(&full).map_err(|error| format!("`{}` cannot be read: {error}", path.value))
+        read_file(self.folder.as_deref(), path)
     }
 }
 
@@ -354,6 +356,12 @@ pub fn shown(headers: &[LimitHeaders]) -> Shown {
         ratelimit: headers.contains(&LimitHeaders::Ratelimit),
         x_ratelimit: headers.contains(&LimitHeaders::XRatelimit),
     }
+}
+
+/// A file of the configuration folder.
+pub(super) fn read_file(folder: Option<&Path>, path: &At<String>) -> Result<Vec<u8>, String> {
+    let full = folder.map_or_else(|| PathBuf::from(&path.value), |folder| folder.join(&path.value));
+    std::fs::read(&full).map_err(|error| format!("`{}` cannot be read: {error}", path.value))
 }
 
 /// What `@consumer('name')` reads.

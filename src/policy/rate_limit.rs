@@ -173,7 +173,7 @@ pub enum Algorithm {
     #[default]
     SlidingWindow,
     /// A bucket of `burst` tokens that fills evenly with `calls` in each `period`: Azure API Management's v2 tiers. At most
-    /// `burst + calls × t / period` requests in any time t. A key takes 16 bytes.
+    /// `burst + calls × t / period` requests in any time t. A key takes 24 bytes.
     TokenBucket,
     /// At most `calls` in each window of `period`; the next one begins afresh, so that up to `2 × calls` may come within one `period`
     /// around the boundary. A key takes 12 bytes.

@@ -24,12 +24,14 @@ use upstream::Upstreams;
 mod exchange;
 mod process;
 mod server;
+mod shared_store;
 #[cfg(test)]
 mod tests;
 mod upstream;
 
 pub use exchange::{ApiMetrics, OperationMetrics, Record};
 pub use server::KeySource;
+pub use shared_store::SharedStoreMetrics;
 pub use upstream::{BackendMetrics, Outcome, Retry};
 
 /// Upper bounds of the duration histograms, in seconds: from a cached answer to the 120 s a connector waits.
@@ -154,6 +156,7 @@ pub struct Metrics {
     reload_success: IntGauge,
     reload_timestamp: Gauge,
     server: server::Server,
+    shared_store: SharedStoreMetrics,
     /// Access-log lines dropped because the sink was gone or too slow.
     pub access_log_dropped: IntCounter,
 }
@@ -333,6 +336,7 @@ impl Metrics {
                 "When the configuration in force was loaded, in seconds since 1970.",
             ))),
             server: server::Server::new(&mut families),
+            shared_store: SharedStoreMetrics::new(&mut families),
             access_log_dropped: families.counter(
                 "access_log_dropped_lines_total",
                 "Access-log lines dropped because the sink was gone or too slow.",
@@ -340,6 +344,11 @@ impl Metrics {
             registry: families.registry,
             names: families.names,
         }
+    }
+
+    /// The counters of the shared store.
+    pub fn shared_store(&self) -> SharedStoreMetrics {
+        self.shared_store.clone()
     }
 
     /// The full name of every family, those without a series yet included.

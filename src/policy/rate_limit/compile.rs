@@ -362,7 +362,7 @@ impl Spec {
         }
         if self.slots.is_none() && calls.get() > MANY_CALLS {
             let message = format!("each busy key takes up to {} KiB of memory", u64::from(calls.get()) * 12 / 1024);
-            let hint = "`slots = 60` takes 272 bytes and refuses at most a sixtieth of the period longer; a token bucket takes 16 bytes";
+            let hint = "`slots = 60` takes 272 bytes and refuses at most a sixtieth of the period longer; a token bucket takes 24 bytes";
             cx.warn(&self.calls, "limit-memory", message, hint);
         }
         let list = cx.origin.path.rsplit_once('/').map_or("", |(list, _)| list).to_owned();
