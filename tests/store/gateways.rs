@@ -61,7 +61,7 @@ fn three_gateways_admit_exactly_the_limit_of_64_clients() {
     let server = Server::start(&[]);
     let backend = Backend::start();
     for (algorithm, more) in
-        [("sliding-window", ""), ("token-bucket", ""), ("fixed-window", "window-start = \"first-call\"\n")]
+        [("sliding-window", ""), ("token-bucket", ""), ("fixed-window", "start = \"first-call\"\n")]
     {
         let policy = format!(
             "policy = \"rate-limit\"\nid = \"{algorithm}\"\ncalls = 100\nperiod = \"1h\"\nkey = \"all\"\nalgorithm = \"{algorithm}\"\n{more}"
