@@ -35,6 +35,8 @@ fn exchange(gateway: &Arc<Gateway>) -> Arc<Exchange> {
         operation: gateway.operations.first().cloned(),
         request_id: HeaderValue::from_static("0191"),
         client_ip: [127, 0, 0, 1].into(),
+        connection_ip: [127, 0, 0, 1].into(),
+        certificate: Default::default(),
         encrypted: false,
         method: Method::GET,
         target: PathAndQuery::from_static("/bench/1"),

@@ -11,6 +11,7 @@ mod store;
 pub mod subscriptions;
 #[cfg(test)]
 mod tests;
+pub mod tls;
 mod world;
 
 use std::collections::HashMap;
@@ -29,6 +30,7 @@ use crate::config::key_file::{self, KEYS_FILE};
 use crate::config::source::{FileId, Location, Sources};
 use crate::config::{At, Diagnostic, Diagnostics};
 use crate::gateway::{Api, Backend, Gateway, Operation, Product};
+use crate::identity::certificate::ClientTrust;
 use crate::limit;
 use crate::pipeline::{self, Pipeline};
 use crate::policy::{Kind, Section};
@@ -130,14 +132,16 @@ pub fn compile(files: Vec<NamedText>, folder: Option<&Path>, shared: &Arc<Shared
                 .hint("it describes the process; an empty file will do"),
         );
     }
+    let trust = tls::client_trust(&document, folder, shared.clock.wall(), &mut diagnostics);
+    let listener = tls::listener(&document, folder, &trust, &mut diagnostics);
     if let (Some(path), Some(file), None) = (&document.keys.file, document.gateway, document.key_file) {
         diagnostics.push(
             Diagnostic::warning("no-key-file", file, path.span.clone(), format!("there is no file `{}`", path.value))
                 .hint("`sluicegate key new` makes it; until then no key of it is known"),
         );
     }
-    let process = settings::process(&document, folder, &mut diagnostics);
-    let built = build(&document, &sources, folder, shared, &mut diagnostics);
+    let process = settings::process(&document, listener, &mut diagnostics);
+    let built = build(&document, &sources, folder, shared, &trust, &mut diagnostics);
     diagnostics.sort();
     // A message may quote a value that a secret stands in.
     for one in &mut diagnostics.0 {
@@ -187,11 +191,13 @@ fn build(
     sources: &Sources,
     folder: Option<&Path>,
     shared: &Arc<Shared>,
+    trust: &Arc<ClientTrust>,
     diagnostics: &mut Diagnostics,
 ) -> Option<(Gateway, limit::Plan)> {
     let file = document.gateway?;
-    let world = World::build(document, sources, folder, shared, diagnostics);
-    let settings = settings::settings(document, diagnostics);
+    let mut world = World::build(document, sources, folder, shared, diagnostics);
+    world.client_trust = trust.clone();
+    let settings = settings::settings(document, trust, diagnostics);
     let fragments: Fragments<'_, '_> =
         document.fragments.iter().map(|entry| (entry.name.get_ref().as_str(), entry)).collect();
     let setting = Setting { world: &world, sources, fragments: &fragments };

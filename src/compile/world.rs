@@ -22,6 +22,7 @@ use crate::credential::TokenSources;
 use crate::gateway::Backend;
 use crate::gateway::Consumers;
 use crate::identity::basic::Hashing;
+use crate::identity::certificate::ClientTrust;
 use crate::identity::{
     KeyLocation, Keys, RemoteKeyRegistry, RemoteKeys, RemoteKeysOptions, RemoteSource, VerificationKey,
     VerificationPool,
@@ -111,6 +112,8 @@ pub struct World {
     pub folder: Option<PathBuf>,
     /// The backends.
     pub backends: BTreeMap<String, Arc<Backend>>,
+    /// Who clients' certificates are checked by.
+    pub client_trust: Arc<ClientTrust>,
     /// The issuers.
     pub issuers: BTreeMap<String, Issuer>,
     /// The sources of tokens for backends.
@@ -148,6 +151,7 @@ impl World {
             shared: shared.clone(),
             folder: folder.map(Path::to_owned),
             backends: BTreeMap::new(),
+            client_trust: Arc::new(ClientTrust::none(crate::server::tls::provider())),
             issuers: BTreeMap::new(),
             keys: Keys::default(),
             consumers: Consumers::default(),

@@ -31,6 +31,8 @@ pub struct ServerSpec {
     pub request_id_header: Option<At<String>>,
     /// TLS on the public listener. Default: none.
     pub tls: Option<TlsSpec>,
+    /// Certificates of clients, from TLS or from a proxy in front. Default: nobody is asked for one.
+    pub client_certificates: ClientCertificatesSpec,
     /// Sizes beyond which a message is refused.
     pub limits: LimitsSpec,
     /// How long the gateway waits for clients.
@@ -58,6 +60,71 @@ pub struct TlsSpec {
     pub certificate: At<String>,
     /// PEM file with the private key, relative to the configuration folder.
     pub key: At<String>,
+}
+
+/// `[server.client-certificates]`: certificates that clients show, and the authorities that they are checked by. Policies read
+/// them: `validate-client-certificate` requires one, `@clientCertificate('subject')` and others say what it says.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct ClientCertificatesSpec {
+    /// Whether the listener asks for certificates; needs `[server.tls]`. Default `off`.
+    pub mode: Option<At<ClientCertificateMode>>,
+    /// PEM files with the authorities that clients' certificates must go back to, relative to the configuration folder. The
+    /// system's own authorities are never taken: they vouch for servers.
+    pub ca_files: Vec<At<String>>,
+    /// Revocation lists (RFC 5280 §5), PEM or DER, relative to the configuration folder. With any of them, each certificate
+    /// of a chain needs a list of its issuer that is in date, as in OpenSSL. They are read again when they change; whoever
+    /// replaces a file does that. Revocation is never asked for over the network.
+    pub crl_files: Vec<At<String>>,
+    /// The header in which `trusted-proxies` tell of their client's certificate. `X-Forwarded-Client-Cert` is read as Envoy writes
+    /// it, `Client-Cert` as RFC 9440 says, any other as PEM (percent-encoded or not) or Base64: nginx's `ssl-client-cert`,
+    /// `X-ARR-ClientCert`, Traefik's `X-Forwarded-Tls-Client-Cert`. Name it only when every one of the proxies sets or removes it,
+    /// or else callers can write it themselves. Default: none is believed. Whatever is named here, these headers never reach
+    /// policies or backends as they came.
+    pub header: Option<At<String>>,
+    /// Which element of `X-Forwarded-Client-Cert` counts. Default `last`.
+    pub header_element: HeaderElement,
+    /// How the backend is told of the client's certificate, when it was verified or comes from a trusted proxy. Default `off`.
+    pub forward: SentCertificate,
+}
+
+/// Whether clients are asked for a certificate.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum ClientCertificateMode {
+    /// They are not.
+    #[default]
+    Off,
+    /// They are, and may have none, or one of any authority: policies decide what that means. Without a policy that
+    /// does, anybody is let in.
+    Optional,
+    /// They must show one of the `ca-files` that is in force and not revoked; without it the handshake fails.
+    Required,
+}
+
+/// Elements of `X-Forwarded-Client-Cert`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum HeaderElement {
+    /// What the nearest proxy has seen. Elements before it came from whoever called that proxy.
+    #[default]
+    Last,
+    /// What the outermost proxy has seen. Only where that one replaces what its callers send (Envoy's `SANITIZE_SET`), as in a
+    /// service mesh behind an ingress.
+    First,
+}
+
+/// How a backend is told of the client's certificate.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum SentCertificate {
+    /// Not at all.
+    #[default]
+    Off,
+    /// `X-Forwarded-Client-Cert` with `Hash`, `Cert`, `Subject`, `URI` and `DNS`, as Envoy writes it.
+    XForwardedClientCert,
+    /// `Client-Cert` and `Client-Cert-Chain` (RFC 9440).
+    ClientCert,
 }
 
 /// `[server.limits]`: sizes beyond which a message is refused.

@@ -53,12 +53,16 @@ pub fn subject_of<'a>(
         let (scheme, token) = value.split_once(' ')?;
         Some(token.trim()).filter(|token| scheme.eq_ignore_ascii_case("bearer") && !token.is_empty())
     });
-    let Some(token) = token else { return Err(missing(exchange)) };
-    match verified {
-        Some(verified) => Ok(Subject { token, expires: verified.expires }),
-        None => Err(Fault::internal(
+    match (token, verified) {
+        (Some(token), Some(verified)) => Ok(Subject { token, expires: verified.expires }),
+        (None, None) => Err(missing(exchange)),
+        (Some(_), None) => Err(Fault::internal(
             "SubjectTokenNotVerified",
             "the caller's token is to be exchanged and no policy has verified it",
+        )),
+        (None, Some(_)) => Err(Fault::internal(
+            "SubjectTokenNotKept",
+            "the caller's token was verified and is no longer in `Authorization`, so that it cannot be exchanged",
         )),
     }
 }

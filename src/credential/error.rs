@@ -71,6 +71,9 @@ pub enum CredentialError {
         /// What the caller must bring next time: Entra's claims challenge, a JSON text.
         claims: Option<String>,
     },
+    /// The caller's token is at its end, and with it whatever could be made of it.
+    #[error("the caller's token has expired")]
+    Lapsed,
     /// The client's assertion could not be signed.
     #[error("the client assertion cannot be signed: {0}")]
     Signing(String),
@@ -108,6 +111,7 @@ impl CredentialError {
             Self::Refused { error, consent, claims, .. } if for_caller => {
                 caller_refused(message, error, *consent, claims.as_deref(), exchange)
             }
+            Self::Lapsed => caller_refused(message, "invalid_grant", false, None, exchange),
             Self::Refused { .. } | Self::Signing(_) => Fault::internal("BackendTokenRefused", message),
             Self::Busy(_) => {
                 unavailable(StatusCode::SERVICE_UNAVAILABLE, message).header(RETRY_AFTER, HeaderValue::from_static("1"))

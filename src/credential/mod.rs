@@ -18,6 +18,8 @@ mod request;
 mod settings;
 mod slot;
 mod source;
+#[cfg(test)]
+mod tests;
 
 pub use assertion::{ClientKey, ClientKeyError};
 pub use backend::{BackendCredentials, BackendToken, Renewal, settle};

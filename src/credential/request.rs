@@ -1,19 +1,23 @@
 //! The request for a token, as each grant writes it.
 
+use std::fmt::Write as _;
 use std::time::SystemTime;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::RequestBuilder;
 use reqwest::header::{AUTHORIZATION, HeaderValue};
 
 use super::error::CredentialError;
 use super::fetch::Http;
 use super::settings::{ClientAuthentication, Grant, IdentityEndpoint, Settings, Target};
-use crate::routing::query;
 
 /// RFC 7523 §2.2.
 const JWT_ASSERTION: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
+
+/// What stays as it is in a form: what RFC 3986 §2.3 leaves alone. A colon does not: it parts a client's name from its secret.
+const FORM: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// The request for a token, for the caller's own where the grant needs one.
 pub(super) fn token_request(
@@ -75,10 +79,7 @@ pub(super) fn token_request(
 
 /// Name and secret are encoded as in a form before they are joined (RFC 6749 §2.3.1).
 fn basic(client: &str, secret: &str) -> Result<HeaderValue, CredentialError> {
-    let mut pair = String::new();
-    query::encode(client, &mut pair);
-    pair.push(':');
-    query::encode(secret, &mut pair);
+    let pair = format!("{}:{}", utf8_percent_encode(client, FORM), utf8_percent_encode(secret, FORM));
     let mut value = HeaderValue::try_from(format!("Basic {}", STANDARD.encode(pair)))
         .map_err(|error| CredentialError::Signing(error.to_string()))?;
     value.set_sensitive(true);
@@ -110,7 +111,9 @@ struct Form(String);
 
 impl Form {
     fn add(&mut self, name: &str, value: &str) {
-        query::append(&mut self.0, name, value);
+        let separator = if self.0.is_empty() { "" } else { "&" };
+        let (name, value) = (utf8_percent_encode(name, FORM), utf8_percent_encode(value, FORM));
+        let _ = write!(self.0, "{separator}{name}={value}");
     }
 
     fn add_some(&mut self, name: &str, value: Option<&str>) {

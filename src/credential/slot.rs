@@ -163,6 +163,9 @@ impl Credential {
         if let Some(done) = state.under_way() {
             return self.waits(done);
         }
+        if subject.and_then(Subject::ends).is_some_and(|ends| ends <= self.source.clock.wall()) {
+            return Obtained::Failed(Arc::new(CredentialError::Lapsed));
+        }
         let failed = state.failure.as_ref().filter(|(_, until)| now < *until).map(|(error, _)| error.clone());
         match failed.or_else(|| self.source.paused(now)) {
             Some(error) => Obtained::Failed(error),

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! Basic         ──► basic::Verifier ──► user
+//! certificate   ──► certificate::ClientCertificate, ClientTrust
 //! presented key ──► Keys::lookup ──► Key::authorize
 //! bearer token  ──► TokenVerifier ──► algorithm, key (KeySet or RemoteKeys), signature, claims ──► Verified
 //! ```
@@ -11,6 +12,7 @@
 
 pub mod algorithm;
 pub mod basic;
+pub mod certificate;
 mod claims;
 pub mod entra;
 mod fetch;
@@ -20,7 +22,7 @@ pub mod key_set;
 pub mod remote_keys;
 pub mod subscription;
 #[cfg(test)]
-mod test_support;
+pub(crate) mod test_support;
 mod token_cache;
 pub mod token_error;
 mod token_rules;

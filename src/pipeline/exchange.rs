@@ -20,6 +20,7 @@ use crate::credential::Renewal;
 use crate::forwarded::TraceContext;
 use crate::gateway::Backend;
 use crate::gateway::{Gateway, Operation, Product};
+use crate::identity::certificate::Presented;
 use crate::identity::{Subscription, Verified};
 use crate::routing::{Capture, Value as Captured};
 use crate::server::authority::Authority;
@@ -36,6 +37,10 @@ pub struct Exchange {
     pub request_id: HeaderValue,
     /// The client's address, behind trusted proxies.
     pub client_ip: IpAddr,
+    /// The address of the connection: the client's, or that of the proxy in front.
+    pub connection_ip: IpAddr,
+    /// The certificate that the client has shown.
+    pub certificate: Presented,
     /// Whether the client's connection is encrypted.
     pub encrypted: bool,
     /// The method as received.

@@ -36,6 +36,7 @@ mod tests;
 mod timeout;
 mod token;
 mod validate_azure_ad_token;
+mod validate_client_certificate;
 mod validate_jwt;
 mod value;
 
@@ -199,5 +200,6 @@ pub const KINDS: &[Kind] = &[
     Kind::of::<set_variable::SetVariable>(),
     Kind::of::<timeout::Timeout>(),
     Kind::of::<validate_azure_ad_token::ValidateAzureAdToken>(),
+    Kind::of::<validate_client_certificate::ValidateClientCertificate>(),
     Kind::of::<validate_jwt::ValidateJwt>(),
 ];
