@@ -9,4 +9,5 @@ mod drain;
 mod keys;
 mod reload;
 mod secrets;
+mod store;
 mod support;
