@@ -7,6 +7,7 @@ mod kept;
 mod routes;
 mod scope;
 pub mod settings;
+mod store;
 pub mod subscriptions;
 #[cfg(test)]
 mod tests;
@@ -21,7 +22,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 pub use cx::{CompileCx, CompileError, Item, RateSeen, ScopeId, has_layer, unknown_hint};
 pub use kept::Kept;
 
-pub use world::{Issuer, Shared, World};
+pub use world::{Issuer, Shared, World, shown};
 
 use crate::config::diagnostic::suggest;
 use crate::config::folder::{self, ApiDocument, Document, Entry, NamedText, ProductDocument};

@@ -109,7 +109,7 @@ pub struct Placed {
 }
 
 /// What a step asks of the caller's token, for whoever has a token and no request: `token verify`.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct TokenCheck {
     /// Where the step was written.
     pub origin: Arc<Origin>,
@@ -126,6 +126,8 @@ pub enum TokenDemand {
         verifier: Arc<TokenVerifier>,
         /// The status of the answer when it is not; none when it depends on the request.
         status: Option<StatusCode>,
+        /// Where the token is looked for, in words.
+        place: Arc<str>,
     },
     /// That it grants something.
     Grants(Arc<dyn Grants>),
@@ -138,6 +140,15 @@ pub trait Grants: Send + Sync {
 
     /// The refusal, when the claims do not grant what is wanted.
     fn check(&self, claims: &Json) -> Result<(), Fault>;
+}
+
+impl std::fmt::Debug for TokenDemand {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Valid { .. } => "Valid",
+            Self::Grants(_) => "Grants",
+        })
+    }
 }
 
 impl std::fmt::Debug for Placed {

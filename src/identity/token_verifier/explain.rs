@@ -21,7 +21,7 @@ pub enum Standing {
     Passed,
     /// It is not.
     Failed,
-    /// It cannot be said, because a check before it failed.
+    /// It cannot be said, because a check before it failed, or because there are no keys.
     Open,
 }
 
@@ -136,7 +136,12 @@ impl TokenVerifier {
                     TokenError::KeysUnavailable { .. } => format!("{named}; {error}"),
                     _ => named,
                 };
-                checks.add("key", Standing::Failed, known, found);
+                // Keys that could not be fetched say nothing of the token.
+                let standing = match error {
+                    TokenError::KeysUnavailable { .. } => Standing::Open,
+                    _ => Standing::Failed,
+                };
+                checks.add("key", standing, known, found);
                 checks.add("signature", Standing::Open, made, "not verified: there is no key");
             }
             Some((algorithm, Err(error @ TokenError::KeyMismatch { .. }))) => {
@@ -196,10 +201,14 @@ impl TokenVerifier {
         let mut expected = match names.is_empty() {
             true if unknown => "what discovery says".to_owned(),
             true => "any: no key belongs to an issuer, and `accepted-issuers` lists none".to_owned(),
-            false => format!("one of {}", claims::list(names.iter().copied())),
+            false => one_of(names.iter().copied()),
         };
-        let tenants = self.remotes.iter().filter_map(|remote| remote.tenants.as_ref()).flat_map(|it| it.names());
-        let tenants: Vec<&str> = tenants.map(|tenant| &**tenant).collect();
+        let mut tenants: Vec<&str> = Vec::new();
+        for name in self.remotes.iter().filter_map(|remote| remote.tenants.as_ref()).flat_map(|it| it.names()) {
+            if !tenants.contains(&&**name) {
+                tenants.push(name);
+            }
+        }
         if !tenants.is_empty() {
             expected.push_str(&format!(", of the tenants {}", claims::list(tenants)));
         }
@@ -218,9 +227,8 @@ impl TokenVerifier {
             }
             None if speakers.is_empty() => checks.add("issuer", Standing::Open, expected, found),
             _ => {
-                let allowed = speakers
-                    .iter()
-                    .any(|speaker| claims::check_issuer(claims, &self.rules.issuers, *speaker).is_ok());
+                let allowed =
+                    speakers.iter().any(|speaker| claims::check_issuer(claims, &self.rules.issuers, *speaker).is_ok());
                 let standing = match (allowed, unknown) {
                     (true, _) => Standing::Passed,
                     (false, true) => Standing::Open,
@@ -252,15 +260,18 @@ impl TokenVerifier {
             checks.judge(name, &result, expected, time.as_ref().map_or_else(|| "(none)".to_owned(), date));
         }
         let result = claims::check_audience(claims, &rules.audiences);
-        let expected = format!("one of {}", claims::list(rules.audiences.iter().map(|audience| &**audience)));
-        checks.judge("audience", &result, expected, claims.get("aud").map_or_else(|| "(none)".to_owned(), shown));
+        checks.judge(
+            "audience",
+            &result,
+            one_of(texts(&rules.audiences)),
+            claims.get("aud").map_or_else(|| "(none)".to_owned(), shown),
+        );
         for required in &rules.required_claims {
             let result = claims::check_required(claims, std::slice::from_ref(required));
-            let wanted = claims::list(required.values.iter().map(|value| &**value));
-            let expected = match required.matching {
-                _ if required.values.is_empty() => "any value".to_owned(),
-                Match::All => format!("all of {wanted}"),
-                Match::Any => format!("one of {wanted}"),
+            let expected = match (required.matching, &*required.values) {
+                (_, []) => "any value".to_owned(),
+                (Match::All, [_, _, ..]) => format!("all of {}", claims::list(texts(&required.values))),
+                _ => one_of(texts(&required.values)),
             };
             let found = claims.get(&*required.name).filter(|value| !value.is_null());
             let found = found.map(|value| claims::values(value, required.separator.as_deref()));
@@ -272,7 +283,7 @@ impl TokenVerifier {
         }
         if !rules.clients.is_empty() {
             let result = claims::check_client(claims, &rules.clients);
-            let expected = format!("one of {}", claims::list(rules.clients.iter().map(|client| &**client)));
+            let expected = one_of(texts(&rules.clients));
             let found = ["azp", "appid"].iter().find_map(|name| claims.get(*name));
             checks.judge("client", &result, expected, found.map_or_else(|| "(none)".to_owned(), shown));
         }
@@ -283,8 +294,7 @@ impl TokenVerifier {
                 [("scp", &permission.scopes, Some(" ")), ("roles", &permission.roles, None)]
             {
                 if !wanted.is_empty() {
-                    let wanted = claims::list(wanted.iter().map(|value| &**value));
-                    expected.push(format!("one of {wanted} in `{claim}`"));
+                    expected.push(format!("{} in `{claim}`", one_of(texts(wanted))));
                 }
                 let held = claims.get(claim).map(|value| claims::values(value, separator)).unwrap_or_default();
                 found.push(format!("`{claim}` {}", claims::list(held.iter().map(|value| &**value))));
@@ -292,6 +302,16 @@ impl TokenVerifier {
             checks.judge("permission", &result, expected.join(", or "), found.join(", "));
         }
     }
+}
+
+fn texts(names: &[Arc<str>]) -> impl Iterator<Item = &str> + Clone {
+    names.iter().map(|name| &**name)
+}
+
+/// `one of` several names, or the only one.
+fn one_of<'a>(names: impl Iterator<Item = &'a str> + Clone) -> String {
+    let several = names.clone().nth(1).is_some();
+    format!("{}{}", if several { "one of " } else { "" }, claims::list(names))
 }
 
 /// A claim that is text or a list of texts.

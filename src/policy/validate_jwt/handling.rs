@@ -65,6 +65,7 @@ impl Handling<'_> {
                 StatusValue::Literal(status) => Some(status),
                 _ => None,
             },
+            place: place.describe().into(),
         });
         let validation = Validation {
             scheme: scheme.to_owned(),
