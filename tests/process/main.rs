@@ -10,3 +10,4 @@ mod keys;
 mod reload;
 mod secrets;
 mod support;
+mod vault;
