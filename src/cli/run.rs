@@ -162,7 +162,7 @@ pub(super) fn start(prepared: Prepared, overrides: &Overrides) -> Result<Process
     Process::start(source, loaded, stamp, overrides).map_err(|error| {
         complain(&format!("error: {error}\n"));
         match error {
-            StartError::Configuration | StartError::Tls(_) => exit::CONFIGURATION,
+            StartError::Configuration => exit::CONFIGURATION,
             _ => exit::FAILED,
         }
     })

@@ -382,6 +382,9 @@ impl<'a, 'i> CompileCx<'a, 'i> {
         if steps.iter().any(|placed| placed.needs.contains(Needs::REQUEST_HEAD)) {
             self.needs |= Needs::REQUEST_HEAD;
         }
+        if steps.iter().any(|placed| placed.needs.contains(Needs::HEAD_LATER)) {
+            self.needs |= Needs::HEAD_LATER;
+        }
         if steps.iter().any(|placed| placed.needs.reads_body()) {
             self.needs |= Needs::INNER_BODY;
         }

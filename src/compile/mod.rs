@@ -7,9 +7,11 @@ mod kept;
 mod routes;
 mod scope;
 pub mod settings;
+mod store;
 pub mod subscriptions;
 #[cfg(test)]
 mod tests;
+pub mod tls;
 mod vault;
 mod world;
 
@@ -21,7 +23,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 pub use cx::{CompileCx, CompileError, Item, RateSeen, ScopeId, has_layer, unknown_hint};
 pub use kept::Kept;
 
-pub use world::{Issuer, Shared, World};
+pub use world::{Issuer, Shared, World, shown};
 
 use crate::config::diagnostic::suggest;
 use crate::config::folder::{self, ApiDocument, Document, Entry, NamedText, ProductDocument};
@@ -29,6 +31,7 @@ use crate::config::key_file::{self, KEYS_FILE};
 use crate::config::source::{FileId, Location, Sources};
 use crate::config::{At, Diagnostic, Diagnostics};
 use crate::gateway::{Api, Backend, Gateway, Operation, Product};
+use crate::identity::certificate::ClientTrust;
 use crate::limit;
 use crate::pipeline::{self, Pipeline};
 use crate::policy::{Kind, Section};
@@ -132,14 +135,16 @@ pub fn compile(files: Vec<NamedText>, folder: Option<&Path>, shared: &Arc<Shared
                 .hint("it describes the process; an empty file will do"),
         );
     }
+    let trust = tls::client_trust(&document, folder, shared.clock.wall(), &mut diagnostics);
+    let listener = tls::listener(&document, folder, &trust, &mut diagnostics);
     if let (Some(path), Some(file), None) = (&document.keys.file, document.gateway, document.key_file) {
         diagnostics.push(
             Diagnostic::warning("no-key-file", file, path.span.clone(), format!("there is no file `{}`", path.value))
                 .hint("`sluicegate key new` makes it; until then no key of it is known"),
         );
     }
-    let process = settings::process(&document, folder, &mut diagnostics);
-    let built = build(&document, &sources, folder, shared, &mut diagnostics);
+    let process = settings::process(&document, listener, &mut diagnostics);
+    let built = build(&document, &sources, folder, shared, &trust, &mut diagnostics);
     diagnostics.sort();
     // A message may quote a value that a secret stands in.
     for one in &mut diagnostics.0 {
@@ -192,11 +197,13 @@ fn build(
     sources: &Sources,
     folder: Option<&Path>,
     shared: &Arc<Shared>,
+    trust: &Arc<ClientTrust>,
     diagnostics: &mut Diagnostics,
 ) -> Option<(Gateway, limit::Plan)> {
     let file = document.gateway?;
-    let world = World::build(document, sources, folder, shared, diagnostics);
-    let settings = settings::settings(document, diagnostics);
+    let mut world = World::build(document, sources, folder, shared, diagnostics);
+    world.client_trust = trust.clone();
+    let settings = settings::settings(document, trust, diagnostics);
     let fragments: Fragments<'_, '_> =
         document.fragments.iter().map(|entry| (entry.name.get_ref().as_str(), entry)).collect();
     let setting = Setting { world: &world, sources, fragments: &fragments };

@@ -14,21 +14,23 @@ use super::subscriptions::{self, KeyFile};
 use super::{CompileError, Kept};
 use crate::clock::Clock;
 use crate::config::diagnostic::suggest;
-use crate::config::folder::{Document, Entry};
+use crate::config::folder::{ApiDocument, Document, Entry};
 use crate::config::source::{FileId, Location, Sources};
-use crate::config::spec::{ConsumerSpec, IssuerSpec};
+use crate::config::spec::{ConsumerSpec, IssuerSpec, LimitHeaders};
 use crate::config::{At, Diagnostic, Diagnostics, Period, named};
 use crate::credential::{TokenSources, Vault};
 use crate::gateway::Backend;
 use crate::gateway::Consumers;
 use crate::identity::basic::Hashing;
+use crate::identity::certificate::ClientTrust;
 use crate::identity::{
-    KeyLocation, Keys, RemoteKeyRegistry, RemoteKeys, RemoteKeysOptions, RemoteSource, VerificationKey,
+    KeyLocation, Keys, RemoteKeyRegistry, RemoteKeys, RemoteKeysOptions, RemoteSource, TokenCache, VerificationKey,
     VerificationPool,
 };
 use crate::layer::retry::Budget;
 use crate::limit;
 use crate::pipeline::Origin;
+use crate::pipeline::limits::Shown;
 use crate::telemetry::Metrics;
 
 /// What outlives a reload: counters, fetched keys, connections, metrics.
@@ -51,6 +53,8 @@ pub struct Shared {
     pub hashing: Arc<Hashing>,
     /// The threads that verify tokens.
     pub verification: Arc<VerificationPool>,
+    /// The tokens that passed.
+    pub tokens: Arc<TokenCache>,
     /// The key file as last read, so that a change of anything else does not read it again.
     pub key_file: Mutex<Option<Arc<KeyFile>>>,
     /// Sources of tokens for backends, with the tokens they gave.
@@ -59,6 +63,8 @@ pub struct Shared {
     pub vault: Vault,
     /// The endpoints of backends, with their pools and breakers.
     pub endpoints: crate::gateway::backend::Registry,
+    /// The stores that gateways share.
+    pub stores: crate::shared_store::Registry,
 }
 
 impl Shared {
@@ -78,10 +84,12 @@ impl Shared {
             remote_keys: RemoteKeyRegistry::default(),
             hashing,
             verification: Arc::new(VerificationPool::for_cores(cores())),
+            tokens: Arc::default(),
             key_file: Mutex::default(),
             token_sources: TokenSources::default(),
             vault,
             endpoints: crate::gateway::backend::Registry::default(),
+            stores: crate::shared_store::Registry::default(),
         }
     }
 }
@@ -111,6 +119,8 @@ pub struct World {
     pub folder: Option<PathBuf>,
     /// The backends.
     pub backends: BTreeMap<String, Arc<Backend>>,
+    /// Who clients' certificates are checked by.
+    pub client_trust: Arc<ClientTrust>,
     /// The issuers.
     pub issuers: BTreeMap<String, Issuer>,
     /// The sources of tokens for backends.
@@ -121,8 +131,14 @@ pub struct World {
     pub keys: Keys,
     /// The consumers, by name.
     pub consumers: Consumers,
+    /// The names of the APIs and of their operations.
+    pub apis: BTreeMap<String, Vec<String>>,
+    /// Whether there may be more of them, in files that could not be read.
+    pub apis_unread: bool,
     /// The limits of this configuration, put in force with it.
     pub limits: limit::Plan,
+    /// Which headers tell of limits that do not say so themselves.
+    pub limits_shown: Shown,
     /// Query parameters in which callers send credentials: logs mask them.
     pub secret_parameters: Mutex<BTreeSet<String>>,
     /// The policies that ask for a verified token, and where they stand.
@@ -142,12 +158,16 @@ impl World {
             shared: shared.clone(),
             folder: folder.map(Path::to_owned),
             backends: BTreeMap::new(),
+            client_trust: Arc::new(ClientTrust::none(crate::server::tls::provider())),
             issuers: BTreeMap::new(),
             keys: Keys::default(),
             consumers: Consumers::default(),
             token_sources: BTreeMap::new(),
             identity: ManagedIdentity::new(&document.managed_identity, named::identity_environment()),
-            limits: shared.limits.plan(),
+            apis: document.apis.iter().map(operation_names).collect(),
+            apis_unread: document.unread,
+            limits: shared.limits.plan().counted_in(super::store::build(document, folder, shared, diagnostics)),
+            limits_shown: shown(document.limits.headers.as_deref().unwrap_or(&[LimitHeaders::Ratelimit])),
             secret_parameters: Mutex::default(),
             token_needs: Mutex::default(),
         };
@@ -314,8 +334,7 @@ impl World {
 
     /// A file of the configuration folder.
     pub fn read_file(&self, path: &At<String>) -> Result<Vec<u8>, String> {
-        let full = self.folder.as_ref().map_or_else(|| PathBuf::from(&path.value), |folder| folder.join(&path.value));
-        std::fs::read(&full).map_err(|error| format!("`{}` cannot be read: {error}", path.value))
+        read_file(self.folder.as_deref(), path)
     }
 }
 
@@ -340,6 +359,25 @@ pub(super) fn report(
         let span = error.span.unwrap_or(otherwise);
         diagnostics.push(Diagnostic::error(error.code, file, span, error.message).maybe_hint(error.hint));
     }
+}
+
+fn operation_names(api: &ApiDocument<'_>) -> (String, Vec<String>) {
+    let names = api.operations.iter().map(|operation| operation.spec.name.value.clone());
+    (api.spec.name.value.clone(), names.collect())
+}
+
+/// Which headers tell of limits.
+pub fn shown(headers: &[LimitHeaders]) -> Shown {
+    Shown {
+        ratelimit: headers.contains(&LimitHeaders::Ratelimit),
+        x_ratelimit: headers.contains(&LimitHeaders::XRatelimit),
+    }
+}
+
+/// A file of the configuration folder.
+pub(super) fn read_file(folder: Option<&Path>, path: &At<String>) -> Result<Vec<u8>, String> {
+    let full = folder.map_or_else(|| PathBuf::from(&path.value), |folder| folder.join(&path.value));
+    std::fs::read(&full).map_err(|error| format!("`{}` cannot be read: {error}", path.value))
 }
 
 /// What `@consumer('name')` reads.

@@ -4,6 +4,7 @@
 pub const CODES: &[(&str, &str)] = &[
     ("after-forward-request", "A policy stands behind `forward-request`, which is the last one of its list."),
     ("ambiguous-match", "Two operations match the same requests, and neither is more specific than the other."),
+    ("any-certificate", "A policy takes certificates that anybody can make (a warning)."),
     ("bad-address", "An address to listen on is not an IP address and a port."),
     ("bad-backend", "A backend has no URL, or keys that exclude each other."),
     ("bad-digest", "A subscription key is not written as the SHA-256 digest of a key."),
@@ -45,6 +46,7 @@ pub const CODES: &[(&str, &str)] = &[
     ("no-keys", "A subscription has no keys, so nobody can use it (a warning)."),
     ("no-operations", "An API has no operations, so every call is answered with 404 (a warning)."),
     ("no-token", "A policy asks for a verified token, and no policy before it verifies one (a warning)."),
+    ("old-revocation-list", "A revocation list is out of date (a warning)."),
     ("shadowed-api", "An API is never reached: another one has the same hosts, path and version."),
     ("syntax", "A file is not TOML."),
     ("two-open-products", "An API is in two products that need no key."),

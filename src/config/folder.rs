@@ -15,7 +15,7 @@ use super::read::{Table, Value, as_text, read_what_is_right as read, take};
 use super::source::{FileId, Location, SourceFile, Sources};
 use super::spec::{
     ApiSpec, BackendSpec, ConsumerSpec, ErrorsSpec, IssuerSpec, KeysSpec, OperationSpec, ProductSpec, ServerSpec,
-    StoreSpec, SubscriptionSpec, TelemetrySpec,
+    ShownLimitsSpec, StoreSpec, SubscriptionSpec, TelemetrySpec,
 };
 use super::value::NESTED_MARK;
 
@@ -101,6 +101,8 @@ pub struct Document<'i> {
     pub server: ServerSpec,
     /// `[store]`
     pub store: StoreSpec,
+    /// `[limits]`
+    pub limits: ShownLimitsSpec,
     /// `[errors]`
     pub errors: ErrorsSpec,
     /// `[telemetry]`
@@ -298,9 +300,10 @@ fn list_settings(out: &mut Vec<(String, String, Location)>, prefix: &str, table:
 }
 
 fn read_gateway<'i>(document: &mut Document<'i>, file: FileId, mut table: Table<'i>, diagnostics: &mut Diagnostics) {
-    const KEYS: [&str; 18] = [
+    const KEYS: [&str; 19] = [
         "server",
         "store",
+        "limits",
         "errors",
         "telemetry",
         "named-values",
@@ -322,6 +325,7 @@ fn read_gateway<'i>(document: &mut Document<'i>, file: FileId, mut table: Table<
     document.scope = read_scope(&mut table, "", file, diagnostics);
     document.server = one(&mut table, "server", file, diagnostics).unwrap_or_default();
     document.store = one(&mut table, "store", file, diagnostics).unwrap_or_default();
+    document.limits = one(&mut table, "limits", file, diagnostics).unwrap_or_default();
     document.errors = one(&mut table, "errors", file, diagnostics).unwrap_or_default();
     document.telemetry = one(&mut table, "telemetry", file, diagnostics).unwrap_or_default();
     document.backends = named(&mut table, "backends", file, diagnostics, |table, file, place, diagnostics| {

@@ -39,6 +39,10 @@ pub trait Facts {
     fn subscription_fact(&self, name: &str) -> Option<&Json>;
     /// The name of the consumer.
     fn consumer(&self) -> Option<&str>;
+    /// What the client's certificate says, an object.
+    fn client_certificate(&self) -> Option<&Json>;
+    /// The address of the connection.
+    fn connection_ip(&self) -> IpAddr;
     /// A fact of the consumer: its `groups`, or one of its metadata.
     fn consumer_fact(&self, name: &str) -> Option<&Json>;
     /// The caller's address, after trusted proxies.
@@ -113,6 +117,12 @@ impl Facts for NoFacts {
     }
     fn consumer(&self) -> Option<&str> {
         None
+    }
+    fn client_certificate(&self) -> Option<&Json> {
+        None
+    }
+    fn connection_ip(&self) -> IpAddr {
+        IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED)
     }
     fn consumer_fact(&self, _: &str) -> Option<&Json> {
         None

@@ -18,6 +18,7 @@ use crate::clock::Clock;
 use crate::credential::VaultSecret;
 use crate::forwarded::Forwarding;
 use crate::identity::Keys;
+use crate::identity::certificate::ClientCertificates;
 use crate::pipeline::Pipeline;
 use crate::pipeline::rescue::ErrorFormat;
 use crate::routing::{Router, Template};
@@ -73,6 +74,8 @@ pub struct Settings {
     pub request_id_header: HeaderName,
     /// Whose forwarding headers are believed, and which are sent.
     pub forwarding: Forwarding,
+    /// Whose word about clients' certificates is believed, and what backends are told.
+    pub client_certificates: ClientCertificates,
     /// How long readiness is false before the listener closes.
     pub drain_delay: Duration,
     /// How long requests in flight may take to finish.

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! Basic         ──► basic::Verifier ──► user
+//! certificate   ──► certificate::ClientCertificate, ClientTrust
 //! presented key ──► Keys::lookup ──► Key::authorize
 //! bearer token  ──► TokenVerifier ──► algorithm, key (KeySet or RemoteKeys), signature, claims ──► Verified
 //! ```
@@ -11,6 +12,7 @@
 
 pub mod algorithm;
 pub mod basic;
+pub mod certificate;
 mod claims;
 pub mod entra;
 mod fetch;
@@ -36,6 +38,7 @@ pub use key_ring::{KeyRing, Keys};
 pub use key_set::{KeyError, KeySet, VerificationKey};
 pub use remote_keys::{KeyLocation, RemoteKeys, RemoteKeysError, RemoteKeysOptions};
 pub use subscription::{KeyDigest, Refusal, Scope, State, Subscription};
+pub use token_cache::TokenCache;
 pub use token_error::TokenError;
 pub use token_rules::{TokenRules, VerifierError};
 pub use token_verifier::{Begun, KeyRefresh, Outcome, RemoteSource, TokenVerifier, Verified};

@@ -13,12 +13,14 @@ use serde_json::Value as Json;
 use smallvec::SmallVec;
 
 use super::Fault;
+use super::limits::Limited;
 use crate::body::{Body, BodyError};
 use crate::clock::Nanos;
 use crate::credential::Renewal;
 use crate::forwarded::TraceContext;
 use crate::gateway::Backend;
 use crate::gateway::{Gateway, Operation, Product};
+use crate::identity::certificate::Presented;
 use crate::identity::{Subscription, Verified};
 use crate::routing::{Capture, Value as Captured};
 use crate::server::authority::Authority;
@@ -35,6 +37,10 @@ pub struct Exchange {
     pub request_id: HeaderValue,
     /// The client's address, behind trusted proxies.
     pub client_ip: IpAddr,
+    /// The address of the connection: the client's, or that of the proxy in front.
+    pub connection_ip: IpAddr,
+    /// The certificate that the client has shown.
+    pub certificate: Presented,
     /// Whether the client's connection is encrypted.
     pub encrypted: bool,
     /// The method as received.
@@ -82,6 +88,8 @@ pub struct State {
     pub renewal: Option<Arc<Renewal>>,
     /// The request as it was last known, for sections that no longer hold it.
     pub head: Option<Box<RequestHead>>,
+    /// The limits that have been asked, in that order.
+    pub limits: Vec<Limited>,
     /// Headers for the answer, whatever it will be: those of cors and of limits.
     pub response_headers: Vec<(HeaderName, HeaderValue)>,
     /// The error that on-error handles.

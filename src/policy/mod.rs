@@ -18,6 +18,7 @@ mod ip_filter;
 mod limit_concurrency;
 mod mock_response;
 mod rate_limit;
+mod rate_limit_by_key;
 mod require_role;
 mod require_scope;
 mod retry;
@@ -35,6 +36,7 @@ mod tests;
 mod timeout;
 mod token;
 mod validate_azure_ad_token;
+mod validate_client_certificate;
 mod validate_jwt;
 mod value;
 
@@ -183,6 +185,7 @@ pub const KINDS: &[Kind] = &[
     Kind::of::<limit_concurrency::LimitConcurrency>(),
     Kind::of::<mock_response::MockResponse>(),
     Kind::of::<rate_limit::RateLimit>(),
+    Kind::of::<rate_limit_by_key::RateLimitByKey>(),
     Kind::of::<require_role::RequireRole>(),
     Kind::of::<require_scope::RequireScope>(),
     Kind::of::<retry::Retry>(),
@@ -197,5 +200,6 @@ pub const KINDS: &[Kind] = &[
     Kind::of::<set_variable::SetVariable>(),
     Kind::of::<timeout::Timeout>(),
     Kind::of::<validate_azure_ad_token::ValidateAzureAdToken>(),
+    Kind::of::<validate_client_certificate::ValidateClientCertificate>(),
     Kind::of::<validate_jwt::ValidateJwt>(),
 ];

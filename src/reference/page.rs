@@ -12,7 +12,7 @@ use crate::config::credentials::{KeyVaultSpec, ManagedIdentitySpec, TokenSourceS
 use crate::config::named::NamedValueSpec;
 use crate::config::spec::{
     ApiSpec, BackendSpec, ConsumerSpec, ErrorsSpec, IssuerSpec, KeysSpec, OperationSpec, ProductSpec, ServerSpec,
-    StoreSpec, SubscriptionSpec, TelemetrySpec,
+    ShownLimitsSpec, StoreSpec, SubscriptionSpec, TelemetrySpec,
 };
 use crate::expression;
 use crate::policy::{KINDS, Kind, Section};
@@ -41,6 +41,7 @@ fn generated(name: &str, generator: &mut SchemaGenerator) -> String {
     let table = match name {
         "server" => schema::describe::<ServerSpec>(generator),
         "store" => schema::describe::<StoreSpec>(generator),
+        "limits" => schema::describe::<ShownLimitsSpec>(generator),
         "errors" => schema::describe::<ErrorsSpec>(generator),
         "telemetry" => schema::describe::<TelemetrySpec>(generator),
         "named-value" => schema::describe::<NamedValueSpec>(generator),

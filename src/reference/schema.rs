@@ -13,7 +13,7 @@ use crate::config::credentials::{KeyVaultSpec, ManagedIdentitySpec, TokenSourceS
 use crate::config::named::NamedValueSpec;
 use crate::config::spec::{
     ApiSpec, BackendSpec, ConsumerSpec, ErrorsSpec, IssuerSpec, KeysSpec, OperationSpec, ProductSpec, ServerSpec,
-    StoreSpec, SubscriptionSpec, TelemetrySpec,
+    ShownLimitsSpec, StoreSpec, SubscriptionSpec, TelemetrySpec,
 };
 use crate::policy::{KINDS, Kind, Section};
 
@@ -226,6 +226,7 @@ fn gateway_file(generator: &mut SchemaGenerator) -> Value {
     let mut add = |name: &str, schema: Value| drop(properties.insert(name.into(), schema));
     add("server", describe::<ServerSpec>(generator));
     add("store", describe::<StoreSpec>(generator));
+    add("limits", describe::<ShownLimitsSpec>(generator));
     add("errors", describe::<ErrorsSpec>(generator));
     add("telemetry", describe::<TelemetrySpec>(generator));
     let value = json!({ "anyOf": [{ "type": "string" }, describe::<NamedValueSpec>(generator)] });

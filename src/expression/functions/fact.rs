@@ -37,9 +37,26 @@ pub(super) const FUNCTIONS: &[Function] = &[
     )
     .reads(Needs::CLAIMS)
     .structured(),
+    Function::new(
+        "clientCertificate([name], [default])",
+        "What the client's certificate says, or all of it as an object: `thumbprint` (SHA-1), `sha256`, `subject`, `commonName`, `issuer`, `serialNumber`, `san` (a list), `notBefore`, `notAfter`. Null without one. It was not verified unless a policy did.",
+        "clientCertificate('commonName')",
+        "'erp'",
+        |call| member(call, call.facts.client_certificate()),
+    )
+    .reads(AT_HAND)
+    .structured(),
     Function::new("clientIp()", "The caller's address.", "clientIp()", "'192.0.2.7'", |call| {
         Ok(Value::Str(call.facts.client_ip().to_string().into()))
     })
+    .reads(AT_HAND),
+    Function::new(
+        "connectionIp()",
+        "The address of the connection: the caller's own, or that of the proxy in front.",
+        "connectionIp()",
+        "'198.51.100.1'",
+        |call| Ok(Value::Str(call.facts.connection_ip().to_string().into())),
+    )
     .reads(AT_HAND),
     Function::new(
         "connectionParameters(name, [default])",
