@@ -122,7 +122,7 @@ pub fn token_source(
 ) -> Result<NamedSource, CompileError> {
     let Asking { settings, target, authorities, secrets } = asking(spec, identity, folder)?;
     let source =
-        build(name, settings, authorities.as_deref(), &secrets, shared).map_err(|error| refused(error, spec))?;
+        build(name, settings, authorities.as_deref(), &secrets, shared).map_err(|error| refused(&error, spec))?;
     Ok(NamedSource { source, target })
 }
 
@@ -203,11 +203,11 @@ pub(super) fn asking(
 }
 
 /// Why a token endpoint is refused, at its field.
-pub(super) fn refused(error: UrlProblem, spec: &TokenSourceSpec) -> CompileError {
-    if let (UrlProblem::Authorities(problem), Some(path)) = (&error, &spec.ca_file) {
-        return at(path, format!("`{}` cannot be used: {problem}", path.value));
+pub(super) fn refused(problem: &UrlProblem, spec: &TokenSourceSpec) -> CompileError {
+    if let (UrlProblem::Authorities(reason), Some(path)) = (problem, &spec.ca_file) {
+        return at(path, format!("`{}` cannot be used: {reason}", path.value));
     }
-    let message = error.to_string();
+    let message = problem.to_string();
     let error = spec.token_url.as_ref().map_or_else(|| whole(&message), |field| at(field, message.clone()));
     error.hint("an `https` URL; plain `http` only to this machine")
 }

@@ -74,7 +74,7 @@ impl<'a> Vault<'a> {
                     _ => {}
                 }
                 let http = credentials::client(&asking.settings, asking.authorities.as_deref())
-                    .map_err(|error| credentials::refused(error, own))?;
+                    .map_err(|error| credentials::refused(&error, own))?;
                 (asking, http)
             }
             _ => {

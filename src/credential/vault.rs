@@ -284,7 +284,8 @@ impl Vault {
 
 /// Fetches secrets with one token for each way to ask.
 async fn fetch_all(secrets: &[Arc<VaultSecret>], clock: &Clock) -> Vec<Fetched> {
-    let mut tokens: Vec<(Arc<VaultAccess>, Result<HeaderValue, Arc<CredentialError>>)> = Vec::new();
+    type Token = Result<HeaderValue, Arc<CredentialError>>;
+    let mut tokens: Vec<(Arc<VaultAccess>, Token)> = Vec::new();
     let mut results: Vec<Option<Fetched>> = secrets.iter().map(|_| None).collect();
     let mut under_way = JoinSet::new();
     for (place, secret) in secrets.iter().enumerate() {
