@@ -83,7 +83,7 @@ ok permission: `access_as_user` in `scp`, or `Orders.Read.All` in `roles` | `scp
 fn all_that_is_wrong_shows_at_once() {
     let claims = json!({ "iss": 7, "aud": "api://invoices", "exp": NOW - 30, "nbf": "soon", "appid": "nobody" });
     let forged = signer().sign(r#"{"alg":"HS256"}"#, "[1]");
-    let changed = format!("{}A", &signer().token(Some("old"), &claims));
+    let changed = format!("{}=", &signer().token(Some("old"), &claims));
     for (token, want) in [
         (
             signer().token(Some("secret"), &claims),
