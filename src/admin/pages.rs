@@ -114,6 +114,24 @@ fn shared_stores(state: &State) -> Json {
         .collect()
 }
 
+/// Where secrets come from. The names and URLs are the configuration's, and the errors hold no secret.
+fn vault_secrets(state: &State) -> Json {
+    let mut secrets: Vec<_> = state.0.shared.vault.all().iter().map(|secret| secret.status()).collect();
+    secrets.sort_by(|a, b| a.name.cmp(&b.name));
+    secrets
+        .iter()
+        .map(|secret| {
+            json!({
+                "named_value": &*secret.name,
+                "url": secret.url,
+                "fetched_at": secret.fetched.map(timestamp),
+                "failures": secret.failures,
+                "last_error": secret.error,
+            })
+        })
+        .collect()
+}
+
 fn ready(state: &State) -> Response<Bytes> {
     let mut detail = state.0.status.detail();
     detail["key_sources"] = sources(state)
@@ -130,6 +148,7 @@ fn ready(state: &State) -> Response<Bytes> {
         .collect();
     detail["token_sources"] = token_sources(state);
     detail["stores"] = shared_stores(state);
+    detail["vault_secrets"] = vault_secrets(state);
     let status = if detail["ready"] == true { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     page(status, JSON, format!("{detail:#}\n"))
 }

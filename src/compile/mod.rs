@@ -12,6 +12,7 @@ pub mod subscriptions;
 #[cfg(test)]
 mod tests;
 pub mod tls;
+mod vault;
 mod world;
 
 use std::collections::HashMap;
@@ -84,7 +85,8 @@ pub struct Loaded {
     pub files: Vec<PathBuf>,
 }
 
-/// Reads and compiles a configuration. Nothing is listened on and nothing is fetched.
+/// Reads and compiles a configuration. Nothing is listened on, and nothing is fetched but secrets of a key vault that no
+/// configuration in force has: what is compiled depends on them.
 pub fn load(origin: &Origin, shared: &Arc<Shared>) -> Loaded {
     match origin.read() {
         Ok(files) => compile(files, origin.folder(), shared),
@@ -125,7 +127,8 @@ pub fn compile(files: Vec<NamedText>, folder: Option<&Path>, shared: &Arc<Shared
         Ok(None) => {}
         Err(unreadable) => diagnostics.push(*unreadable),
     }
-    let document = folder::parse(&sources, folder, &mut diagnostics);
+    let vault = vault::Vault::new(shared, folder);
+    let document = folder::parse(&sources, folder, &vault, &mut diagnostics);
     if !sources.iter().any(|(_, source)| source.name == folder::GATEWAY_FILE) {
         diagnostics.push(
             Diagnostic::global("missing-file", format!("there is no {} in the folder", folder::GATEWAY_FILE))
@@ -153,7 +156,10 @@ pub fn compile(files: Vec<NamedText>, folder: Option<&Path>, shared: &Arc<Shared
     }
     let view = settings::view(&document, &sources);
     let files = settings::files(&document, folder);
-    let (gateway, limits) = built.filter(|_| diagnostics.errors() == 0).unzip();
+    let (mut gateway, limits) = built.filter(|_| diagnostics.errors() == 0).unzip();
+    if let Some(gateway) = &mut gateway {
+        gateway.vault_secrets = vault.into_held();
+    }
     Loaded { diagnostics, gateway, limits, process, view, files, sources }
 }
 
@@ -244,6 +250,7 @@ fn build(
         clock: shared.clock.clone(),
         metrics: shared.metrics.clone(),
         access_log: None,
+        vault_secrets: Vec::new(),
         secret_parameters: world.secret_parameters.into_inner().into_iter().map(Into::into).collect(),
     };
     Some((gateway, world.limits))

@@ -11,3 +11,5 @@ mod reload;
 mod secrets;
 mod store;
 mod support;
+mod tokens;
+mod vault;
