@@ -362,6 +362,11 @@ impl<'a, 'i> CompileCx<'a, 'i> {
         if steps.iter().any(|placed| placed.needs.reads_body()) {
             self.needs |= Needs::INNER_BODY;
         }
+        for later in [Needs::KEPT_HEAD, Needs::ANSWER] {
+            if steps.iter().any(|placed| placed.needs.contains(later)) {
+                self.needs |= later;
+            }
+        }
         steps
     }
 

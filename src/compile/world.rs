@@ -11,7 +11,7 @@ use tokio::runtime::Handle;
 use super::Kept;
 use crate::clock::Clock;
 use crate::config::diagnostic::suggest;
-use crate::config::folder::{Document, Entry};
+use crate::config::folder::{ApiDocument, Document, Entry};
 use crate::config::source::{FileId, Location};
 use crate::config::spec::{IssuerSpec, SubscriptionSpec, SubscriptionState};
 use crate::config::{At, Diagnostic, Diagnostics, Period};
@@ -87,6 +87,31 @@ pub struct World {
     pub limits: limit::Plan,
     /// Query parameters in which callers send credentials: logs mask them.
     pub secret_parameters: Mutex<BTreeSet<String>>,
+    /// The APIs, for policies that name one.
+    pub apis: KnownApis,
+    /// Whether counts are kept over restarts.
+    pub keeps_counts: bool,
+}
+
+/// The APIs of the configuration.
+#[derive(Debug, Default)]
+pub struct KnownApis {
+    /// Each API's name and those of its operations.
+    pub names: Vec<(String, Vec<String>)>,
+    /// Whether a file could not be read, so that some may be missing.
+    pub unread: bool,
+}
+
+impl KnownApis {
+    fn of(document: &Document<'_>) -> Self {
+        let operations = |api: &ApiDocument<'_>| {
+            api.operations.iter().map(|operation| operation.spec.name.value.clone()).collect()
+        };
+        Self {
+            names: document.apis.iter().map(|api| (api.spec.name.value.clone(), operations(api))).collect(),
+            unread: document.unread,
+        }
+    }
 }
 
 impl World {
@@ -105,6 +130,8 @@ impl World {
             keys: Arc::new(KeyRing::default()),
             limits: shared.limits.plan(),
             secret_parameters: Mutex::default(),
+            apis: KnownApis::of(document),
+            keeps_counts: document.store.path.is_some(),
         };
         let Some(file) = document.gateway else { return world };
         for entry in &document.backends {
@@ -324,7 +351,7 @@ fn subscription(
         );
     }
     known_apis(&spec.apis, document, file, diagnostics);
-    let expires = match &spec.expires {
+    let mut time = |text: &Option<At<String>>| match text {
         None => None,
         Some(text) => match text.parse::<jiff::Timestamp>() {
             Ok(time) => Some(SystemTime::from(time)),
@@ -342,6 +369,7 @@ fn subscription(
             }
         },
     };
+    let (expires, start) = (time(&spec.expires), time(&spec.start));
     if diagnostics.errors() > before {
         return None;
     }
@@ -362,6 +390,7 @@ fn subscription(
             SubscriptionState::Expired => State::Expired,
         },
         expires,
+        start,
         keys,
     })
 }

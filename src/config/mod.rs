@@ -5,6 +5,7 @@ pub mod diagnostic;
 pub mod folder;
 pub mod named;
 pub mod read;
+pub mod recurrence;
 pub mod render;
 pub mod source;
 pub mod spec;
@@ -13,5 +14,6 @@ pub mod value;
 
 pub use diagnostic::{Diagnostic, Diagnostics, Severity};
 pub use folder::{Document, RawPolicy, ScopeDocument};
+pub use recurrence::{Kilobytes, Recurrence};
 pub use statuses::StatusRange;
 pub use value::{At, Nested, Period, Size, Template, Text};

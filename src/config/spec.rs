@@ -106,6 +106,12 @@ pub struct DrainSpec {
 pub struct StoreSpec {
     /// The kind of store. Default `memory`.
     pub kind: StoreKind,
+    /// The file that quotas are kept in over restarts and crashes, relative to the configuration folder; it is made when it is
+    /// not there. Only one process can use it. Default: none, and quotas are forgotten when the process ends.
+    pub path: Option<At<String>>,
+    /// How often changed counts are written to the file: at most what was counted in such an interval is lost when the process
+    /// or the machine crashes. From 10 ms to 1 h; default `1s`.
+    pub sync_interval: Option<At<Period>>,
 }
 
 /// Kinds of store.
@@ -310,6 +316,8 @@ pub struct SubscriptionSpec {
     pub state: SubscriptionState,
     /// When it stops working: a date and time with a time zone (`2027-01-31T00:00:00Z`).
     pub expires: Option<At<String>>,
+    /// When it began, written the same way: the periods of a `quota` are counted from here. Default: the year 1.
+    pub start: Option<At<String>>,
 }
 
 /// States of a subscription, as in Azure API Management.

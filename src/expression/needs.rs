@@ -29,7 +29,12 @@ impl Needs {
     /// A buffered body for a step inside this one, which is buffered there and only when that step runs.
     pub const INNER_BODY: Self = Self(1 << 8);
 
-    const NAMES: [&'static str; 9] = [
+    /// The request's head after the request is gone: for what a step decides once there is an answer.
+    pub const KEPT_HEAD: Self = Self(1 << 9);
+    /// The backend's answer as it comes: for what a step of inbound counts of it.
+    pub const ANSWER: Self = Self(1 << 10);
+
+    const NAMES: [&'static str; 11] = [
         "request-head",
         "body",
         "response-head",
@@ -39,6 +44,8 @@ impl Needs {
         "connection",
         "last-error",
         "inner-body",
+        "kept-head",
+        "answer",
     ];
 
     /// Whether everything in `other` is needed.

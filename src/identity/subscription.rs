@@ -166,6 +166,8 @@ pub struct Subscription {
     pub state: State,
     /// From when on it is refused.
     pub expires: Option<SystemTime>,
+    /// When it began; quotas count their periods from here.
+    pub start: Option<SystemTime>,
     /// The digests of its keys: usually two, so that one can be replaced while the other works.
     pub keys: Vec<SubscriptionKey>,
 }

@@ -15,6 +15,7 @@
 mod bucket;
 mod concurrency;
 mod keys;
+pub mod quota;
 mod registry;
 mod window;
 

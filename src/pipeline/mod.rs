@@ -4,6 +4,7 @@ pub mod chain;
 pub mod exchange;
 mod facts;
 pub mod fault;
+pub mod follow;
 pub mod forward;
 pub mod next;
 mod redirect;
@@ -18,6 +19,7 @@ use http::{Request, Response};
 pub use chain::{Chain, Middle};
 pub use exchange::{Context, Exchange, ForwardOptions, Message, State};
 pub use fault::{Blame, Fault};
+pub use follow::{Follow, Followers};
 pub use forward::Forward;
 pub use next::Next;
 pub use segment::Segment;
@@ -63,13 +65,15 @@ impl Pipeline {
         let outline = [&inbound, &backend, &outbound, &on_error]
             .map(|steps| steps.iter().map(|placed| placed.origin.clone()).collect());
         let preflight = inbound.iter().filter(|placed| placed.origin.policy == "cors").cloned().collect();
-        let keep_head = outbound.iter().chain(&on_error).any(|placed| placed.needs.contains(Needs::REQUEST_HEAD));
+        let keep_head = outbound.iter().chain(&on_error).any(|placed| placed.needs.contains(Needs::REQUEST_HEAD))
+            || inbound.iter().any(|placed| placed.needs.contains(Needs::KEPT_HEAD));
+        let followed = inbound.iter().any(|placed| placed.needs.contains(Needs::ANSWER));
         let reads_body = outbound.iter().any(|placed| placed.needs.reads_body());
         let said = backend.iter().rfind(|placed| placed.origin.policy == forward::POLICY);
         let origin = said.map_or_else(forward::unwritten, |placed| placed.origin.clone());
-        let forward = Forward { keep_head, wants_plain: reads_body, origin };
-        let middle =
-            Middle::new(Chain::new(backend, forward, keep_head), Segment::new(outbound), keep_head, reads_body);
+        let forward = Forward { keep_head, wants_plain: reads_body || followed, origin };
+        let middle = Middle::new(Chain::new(backend, forward, keep_head), Segment::new(outbound), keep_head, reads_body)
+            .followed(followed);
         Self {
             inbound: Chain::new(inbound, middle, keep_head),
             on_error: Segment::new(on_error),
@@ -114,9 +118,10 @@ impl Pipeline {
     }
 }
 
-/// Adds what steps left for the answer, whatever it became.
+/// Tells those that follow the exchange, and adds what steps left for the answer, whatever it became.
 fn finish(exchange: &Exchange, response: &mut Response<Body>) {
     let mut state = exchange.state.lock();
+    follow::answered(exchange, &mut state, response);
     for (name, value) in state.response_headers.drain(..) {
         // `Vary` adds up; everything else is the gateway's own word.
         if name == http::header::VARY {

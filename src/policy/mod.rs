@@ -11,6 +11,8 @@ mod include_fragment;
 mod ip_filter;
 mod limit_concurrency;
 mod mock_response;
+mod quota;
+mod quota_by_key;
 mod rate_limit;
 mod retry;
 mod return_response;
@@ -165,6 +167,8 @@ pub const KINDS: &[Kind] = &[
     Kind::of::<ip_filter::IpFilter>(),
     Kind::of::<limit_concurrency::LimitConcurrency>(),
     Kind::of::<mock_response::MockResponse>(),
+    Kind::of::<quota::Quota>(),
+    Kind::of::<quota_by_key::QuotaByKey>(),
     Kind::of::<rate_limit::RateLimit>(),
     Kind::of::<retry::Retry>(),
     Kind::of::<return_response::ReturnResponse>(),

@@ -307,13 +307,13 @@ impl Compiled {
 }
 
 /// A client's address as a key, made without allocation.
-struct AddressKey {
+pub(super) struct AddressKey {
     text: [u8; 48],
     length: usize,
 }
 
 impl AddressKey {
-    fn new(address: IpAddr) -> Self {
+    pub(super) fn new(address: IpAddr) -> Self {
         let mut key = Self { text: [0; 48], length: 0 };
         let written = match address.to_canonical() {
             IpAddr::V4(address) => write!(key, "{MARK}{address}"),

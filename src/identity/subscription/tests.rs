@@ -9,7 +9,7 @@ fn subscription(id: &str, keys: &[&str], scope: Scope) -> Subscription {
         .iter()
         .map(|key| SubscriptionKey { digest: KeyDigest::of(key.as_bytes()), last_four: Some("….".into()) })
         .collect();
-    Subscription { id: id.into(), consumer: None, scope, state: State::Active, expires: None, keys }
+    Subscription { id: id.into(), consumer: None, scope, state: State::Active, expires: None, start: None, keys }
 }
 
 #[test]
