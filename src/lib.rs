@@ -43,4 +43,5 @@ pub mod reference;
 pub mod routing;
 pub mod sample;
 pub mod server;
+pub mod store;
 pub mod telemetry;

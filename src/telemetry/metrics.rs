@@ -24,12 +24,14 @@ use upstream::Upstreams;
 mod exchange;
 mod process;
 mod server;
+mod store;
 #[cfg(test)]
 mod tests;
 mod upstream;
 
 pub use exchange::{ApiMetrics, OperationMetrics, Record};
 pub use server::KeySource;
+pub use store::StoreMetrics;
 pub use upstream::{BackendMetrics, Outcome, Retry};
 
 /// Upper bounds of the duration histograms, in seconds: from a cached answer to the 120 s a connector waits.
@@ -151,6 +153,8 @@ pub struct Metrics {
     reload_success: IntGauge,
     reload_timestamp: Gauge,
     server: server::Server,
+    /// The embedded store.
+    pub store: StoreMetrics,
     /// Access-log lines dropped because the sink was gone or too slow.
     pub access_log_dropped: IntCounter,
 }
@@ -309,6 +313,7 @@ impl Metrics {
                 "When the configuration in force was loaded, in seconds since 1970.",
             ))),
             server: server::Server::new(&mut families),
+            store: StoreMetrics::new(&mut families),
             access_log_dropped: families.counter(
                 "access_log_dropped_lines_total",
                 "Access-log lines dropped because the sink was gone or too slow.",

@@ -374,10 +374,20 @@ impl Ledger {
         stored.values().filter_map(Usage::last_until).min().unwrap_or(NEVER)
     }
 
-    /// Takes in what the store holds. Keys that are known already have counted on, and keep what they have.
+    /// Takes in what the store holds; for keys that have called already, on top of what they have used since.
     pub(super) fn restore(&self, rows: Vec<(Digest, Usage)>) {
+        let mut rows: HashMap<Digest, Usage> = rows.into_iter().collect();
         let now = millis(self.clock.wall());
         let until = self.settings.load().schedule.horizon(now);
+        for shard in self.shards.iter().filter(|_| !rows.is_empty()) {
+            let table = &mut *shard.0.lock();
+            for entry in &mut table.entries {
+                if let Some(mut usage) = rows.remove(&digest_of(&entry.key)) {
+                    usage.cap(until);
+                    entry.usage.merge(&usage);
+                }
+            }
+        }
         let mut stored = self.stored.lock();
         for (digest, mut usage) in rows {
             usage.expire(now);

@@ -64,6 +64,19 @@ impl Registry {
         *self.keeper.lock() = Some(keeper);
     }
 
+    /// Whether counts are kept somewhere.
+    pub fn has_keeper(&self) -> bool {
+        self.keeper.lock().is_some()
+    }
+
+    /// Adds what the store held of a ledger to what was counted before it could be read.
+    pub fn restore(&self, ledger: &str, rows: Vec<Row>) {
+        let ledger = self.current.lock().get(ledger).cloned();
+        if let Some(ledger) = ledger {
+            ledger.restore(rows);
+        }
+    }
+
     /// The changes since the last time; with `all`, everything that is held.
     pub fn collect(&self, all: bool) -> Batch {
         let ledgers: Vec<Arc<Ledger>> = self.current.lock().values().cloned().collect();

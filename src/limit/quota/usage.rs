@@ -81,6 +81,13 @@ impl Usage {
         self.0.last().map_or(Millis::MIN, |part| part.until)
     }
 
+    /// Adds everything of another.
+    pub fn merge(&mut self, other: &Self) {
+        for part in &other.0 {
+            self.add(part.until, part.calls, part.units);
+        }
+    }
+
     /// Lets nothing count longer than up to `until`.
     pub fn cap(&mut self, until: Millis) {
         let late: SmallVec<[Part; 1]> = self.0.iter().copied().filter(|part| part.until > until).collect();
