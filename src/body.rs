@@ -218,6 +218,7 @@ pub struct ClientBody {
 pub(crate) struct Progress {
     /// On the worker's coarse clock.
     last: AtomicU64,
+    bytes: AtomicU64,
     ended: AtomicBool,
 }
 
@@ -225,6 +226,11 @@ impl Progress {
     /// When a piece was last read, in milliseconds of the worker's coarse clock; zero for never.
     pub(crate) fn last(&self) -> u64 {
         self.last.load(Ordering::Relaxed)
+    }
+
+    /// How many bytes have been read.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
     }
 
     /// Whether that was all of it.
@@ -274,6 +280,7 @@ impl HttpBody for ClientBody {
             return Poll::Ready(Some(Err(BodyError::TooLarge { limit: this.limit })));
         }
         this.left -= length;
+        this.progress.bytes.store(this.limit - this.left, Ordering::Relaxed);
         this.progress.last.store(coarse_now(), Ordering::Relaxed);
         if this.incoming.is_end_stream() {
             this.progress.ended.store(true, Ordering::Relaxed);

@@ -47,4 +47,5 @@ pub mod routing;
 pub mod sample;
 pub mod server;
 pub mod shared_store;
+pub mod store;
 pub mod telemetry;

@@ -401,6 +401,11 @@ impl<'a, 'i> CompileCx<'a, 'i> {
         }
         self.gives_token |= steps.iter().any(|placed| placed.gives_token);
         self.token_checks.extend(steps.iter().flat_map(|placed| placed.token_checks.iter().cloned()));
+        for later in [Needs::HEAD_LATER, Needs::ANSWER] {
+            if steps.iter().any(|placed| placed.needs.contains(later)) {
+                self.needs |= later;
+            }
+        }
         steps
     }
 

@@ -143,7 +143,7 @@ pub fn compile(files: Vec<NamedText>, folder: Option<&Path>, shared: &Arc<Shared
                 .hint("`sluicegate key new` makes it; until then no key of it is known"),
         );
     }
-    let process = settings::process(&document, listener, &mut diagnostics);
+    let process = settings::process(&document, folder, listener, &mut diagnostics);
     let built = build(&document, &sources, folder, shared, &trust, &mut diagnostics);
     diagnostics.sort();
     // A message may quote a value that a secret stands in.

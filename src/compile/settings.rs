@@ -18,6 +18,7 @@ use crate::forwarded::{Fields, Forwarding};
 use crate::gateway::Settings;
 use crate::pipeline::rescue;
 use crate::server;
+use crate::store;
 use crate::telemetry::Redactor;
 use crate::telemetry::redact::MASK;
 
@@ -40,6 +41,8 @@ pub struct Process {
     pub log_level: spec::LogLevel,
     /// The form of the process log.
     pub log_format: spec::LogFormat,
+    /// Where counts are kept over restarts.
+    pub store: Option<store::Settings>,
 }
 
 fn or(period: Option<Period>, default: Duration) -> Duration {
@@ -78,6 +81,7 @@ fn address(
 /// The settings that only the start of the process reads.
 pub fn process(
     document: &Document<'_>,
+    folder: Option<&Path>,
     tls: Option<Arc<rustls::ServerConfig>>,
     diagnostics: &mut Diagnostics,
 ) -> Process {
@@ -110,7 +114,35 @@ pub fn process(
         log_query: document.telemetry.access_log_query.unwrap_or(true),
         log_level: document.telemetry.log_level,
         log_format: document.telemetry.log_format,
+        store: store(document, folder, diagnostics),
     }
+}
+
+/// The time between two writes of the store.
+const SYNC_INTERVALS: std::ops::RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::from_secs(3_600);
+
+fn store(document: &Document<'_>, folder: Option<&Path>, diagnostics: &mut Diagnostics) -> Option<store::Settings> {
+    let spec = &document.store;
+    let mut mistake = |span: std::ops::Range<usize>, message: &str, hint: &str| {
+        if let Some(file) = document.gateway {
+            diagnostics.push(Diagnostic::error("bad-value", file, span, message).hint(hint));
+        }
+    };
+    if let Some(interval) = &spec.sync_interval {
+        if !SYNC_INTERVALS.contains(&interval.0) {
+            mistake(interval.span.clone(), "the store is written every 10 ms to 1 h", "for example `1s`");
+        } else if spec.path.is_none() {
+            mistake(interval.span.clone(), "without `path` there is nothing to write", "give `path`, or leave it out");
+        }
+    }
+    let path = spec.path.as_ref()?;
+    if path.is_empty() {
+        mistake(path.span.clone(), "the path of a file cannot be empty", "for example `counts.redb`");
+    }
+    Some(store::Settings {
+        path: folder.map_or_else(|| PathBuf::from(&path.value), |folder| folder.join(&path.value)),
+        sync_interval: spec.sync_interval.as_ref().map_or(Duration::from_secs(1), |interval| interval.0),
+    })
 }
 
 /// The settings that requests read.

@@ -143,6 +143,8 @@ pub struct World {
     pub secret_parameters: Mutex<BTreeSet<String>>,
     /// The policies that ask for a verified token, and where they stand.
     pub token_needs: Mutex<Vec<(Arc<Origin>, Location)>>,
+    /// Whether counts of quotas are kept over restarts.
+    pub keeps_counts: bool,
 }
 
 impl World {
@@ -170,6 +172,7 @@ impl World {
             limits_shown: shown(document.limits.headers.as_deref().unwrap_or(&[LimitHeaders::Ratelimit])),
             secret_parameters: Mutex::default(),
             token_needs: Mutex::default(),
+            keeps_counts: document.store.path.is_some(),
         };
         let Some(file) = document.gateway else { return world };
         for entry in &document.token_sources {

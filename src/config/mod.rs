@@ -7,6 +7,7 @@ pub mod folder;
 pub mod key_file;
 pub mod named;
 pub mod read;
+pub mod recurrence;
 pub mod render;
 pub mod source;
 pub mod spec;
@@ -15,5 +16,6 @@ pub mod value;
 
 pub use diagnostic::{Diagnostic, Diagnostics, Severity};
 pub use folder::{Document, RawPolicy, ScopeDocument};
+pub use recurrence::{Kilobytes, Recurrence};
 pub use statuses::StatusRange;
 pub use value::{At, Nested, OrExpression, Period, Scalar, Size, Template, Text};

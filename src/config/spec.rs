@@ -175,6 +175,12 @@ pub struct DrainSpec {
 pub struct StoreSpec {
     /// The kind of store. Default `memory`.
     pub kind: StoreKind,
+    /// The file that quotas are kept in over restarts and crashes, relative to the configuration folder; it is made when it is
+    /// not there. Only one process can use it. Default: none, and quotas are forgotten when the process ends.
+    pub path: Option<At<String>>,
+    /// How often changed counts are written to the file: at most what was counted in such an interval is lost when the process
+    /// or the machine crashes. From 10 ms to 1 h; default `1s`.
+    pub sync_interval: Option<At<Period>>,
     /// The `redis://HOST:PORT/DATABASE` or, with TLS, `rediss://` URL of the server. Only with `redis`, as is all that follows.
     pub url: Option<At<String>>,
     /// The URLs of the Sentinels, or of some servers of the cluster. Either this or `url`.
@@ -537,10 +543,13 @@ pub struct SubscriptionSpec {
     pub apis: Vec<At<String>>,
     /// Only an active subscription works. Default `active`.
     pub state: SubscriptionState,
-    /// When it was made: a date and time with a time zone. For people only.
+    /// When it was made: a date and time with a time zone.
     pub created: Option<At<String>>,
     /// When it stops working: a date and time with a time zone (`2027-01-31T00:00:00Z`).
     pub expires: Option<At<String>>,
+    /// When it began, written the same way: the periods of a `quota` are counted from here. Default: `created`,
+    /// else the year 1.
+    pub start: Option<At<String>>,
     /// Anything else that policies want to know: `@subscription('team')` reads `team`.
     pub metadata: BTreeMap<String, Scalar>,
 }

@@ -31,7 +31,10 @@ impl Needs {
     /// The request's head, once there is an answer: for a step of inbound that ends its work then.
     pub const HEAD_LATER: Self = Self(1 << 9);
 
-    const NAMES: [&'static str; 10] = [
+    /// The backend's answer as it comes: for what a step of inbound counts of it.
+    pub const ANSWER: Self = Self(1 << 10);
+
+    const NAMES: [&'static str; 11] = [
         "request-head",
         "body",
         "response-head",
@@ -42,6 +45,7 @@ impl Needs {
         "last-error",
         "inner-body",
         "head-later",
+        "answer",
     ];
 
     /// Whether everything in `other` is needed.

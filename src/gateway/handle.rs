@@ -14,7 +14,7 @@ use super::{Gateway, Operation, caller};
 use crate::body::{Body, End, Finish};
 use crate::forwarded::{Peer, RequestId, Scheme, TraceContext};
 use crate::pipeline::limits::Limited;
-use crate::pipeline::{Exchange, Fault, State};
+use crate::pipeline::{Exchange, Fault, State, follow};
 use crate::routing::{Match, Miss, normalise};
 use crate::server::admission::admit;
 use crate::server::authority::Authority;
@@ -306,7 +306,8 @@ fn prepare(
 
 impl Finish for Exchange {
     fn finish(&self, end: End<'_>) {
-        let state = self.state.lock();
+        let mut state = self.state.lock();
+        follow::ended(self, &mut state, &end);
         let duration = self.gateway.clock.now().since(self.started);
         let metrics = match (&self.operation, &state.fault) {
             (Some(operation), _) => &operation.metrics,

@@ -172,6 +172,8 @@ pub struct Subscription {
     pub state: State,
     /// From when on it is refused.
     pub expires: Option<SystemTime>,
+    /// When it began; quotas count their periods from here.
+    pub start: Option<SystemTime>,
     /// What `@subscription('name')` reads.
     pub metadata: Option<Box<Map<String, Json>>>,
 }

@@ -25,6 +25,7 @@ mod keys;
 mod limiter;
 mod line;
 mod meter;
+pub mod quota;
 mod registry;
 mod remote;
 mod settings;

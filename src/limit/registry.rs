@@ -6,13 +6,14 @@ use std::sync::Arc;
 use hashbrown::HashMap;
 use parking_lot::Mutex;
 
-use super::{ConcurrencyLimit, Limit, Limiter, RemoteLimit, Settings, SharedCounters};
+use super::{ConcurrencyLimit, Limit, Limiter, RemoteLimit, Settings, SharedCounters, quota};
 use crate::clock::Clock;
 
 /// All limits in force. Clones share them.
 #[derive(Clone, Debug)]
 pub struct Registry {
     clock: Clock,
+    quotas: quota::Registry,
     current: Arc<Mutex<Limits>>,
 }
 
@@ -29,6 +30,8 @@ struct Limits {
 #[derive(Debug)]
 pub struct Plan {
     registry: Registry,
+    /// The quotas of the configuration.
+    pub quotas: quota::Plan,
     old: Limits,
     new: Mutex<Limits>,
     /// Where rate limits are counted, when not in memory.
@@ -38,12 +41,23 @@ pub struct Plan {
 impl Registry {
     /// A registry without limits.
     pub fn new(clock: Clock) -> Self {
-        Self { clock, current: Arc::default() }
+        Self { quotas: quota::Registry::new(clock.clone()), clock, current: Arc::default() }
     }
 
     /// Begins the limits of a new configuration.
     pub fn plan(&self) -> Plan {
-        Plan { registry: self.clone(), old: self.current.lock().clone(), new: Mutex::default(), counters: None }
+        Plan {
+            registry: self.clone(),
+            quotas: self.quotas.plan(),
+            old: self.current.lock().clone(),
+            new: Mutex::default(),
+            counters: None,
+        }
+    }
+
+    /// The quotas in force.
+    pub fn quotas(&self) -> &quota::Registry {
+        &self.quotas
     }
 
     /// How many rate limits are in force.
@@ -112,6 +126,7 @@ impl Plan {
     /// Puts the plan in force: to be called just before the new configuration is swapped in. State moves to the limits
     /// that changed, and limits that no policy has any more are forgotten.
     pub fn commit(self) {
+        self.quotas.commit();
         let new = self.new.into_inner();
         let mut current = self.registry.current.lock();
         let old = std::mem::replace(&mut *current, new);

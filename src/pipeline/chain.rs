@@ -7,11 +7,11 @@ use http::header::CONTENT_LENGTH;
 use http::{Method, Request, Response};
 use tower_service::Service as _;
 
-use super::Fault;
 use super::exchange::{Exchange, Message};
 use super::next::{Next, Serve, exchange_of};
 use super::segment::Segment;
 use super::step::{BoxFuture, Flow, Placed, Step};
+use super::{Fault, follow};
 use crate::body::Body;
 
 /// What stands at the end of a chain.
@@ -127,12 +127,21 @@ pub struct Middle<F> {
     keep_head: bool,
     /// Whether outbound reads the body of the answer.
     reads_body: bool,
+    /// Whether a step of inbound left something behind that looks at the backend's answer.
+    followed: bool,
 }
 
 impl<F: Tail> Middle<F> {
     /// Puts outbound around the backend section.
     pub fn new(backend: Chain<F>, outbound: Segment, keep_head: bool, reads_body: bool) -> Self {
-        Self { backend, outbound, keep_head, reads_body }
+        Self { backend, outbound, keep_head, reads_body, followed: false }
+    }
+
+    /// Shows the backend's answer to what steps of inbound left behind, before outbound runs.
+    #[must_use]
+    pub fn followed(mut self, followed: bool) -> Self {
+        self.followed = followed;
+        self
     }
 }
 
@@ -142,6 +151,10 @@ impl<F: Tail> Tail for Middle<F> {
             exchange.state.lock().save_head(&request);
         }
         let mut response = self.backend.run(exchange, request).await?;
+        if self.followed {
+            // Boxed: few operations have it, and it would make the future of every request larger.
+            Box::pin(follow::responded(exchange, &mut response)).await?;
+        }
         if self.outbound.is_empty() || response.extensions().get::<AnsweredEarly>().is_some() {
             return Ok(response);
         }

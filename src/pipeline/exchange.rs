@@ -12,8 +12,8 @@ use parking_lot::Mutex;
 use serde_json::Value as Json;
 use smallvec::SmallVec;
 
-use super::Fault;
 use super::limits::Limited;
+use super::{Fault, Followers};
 use crate::body::{Body, BodyError};
 use crate::clock::Nanos;
 use crate::credential::Renewal;
@@ -22,6 +22,7 @@ use crate::gateway::Backend;
 use crate::gateway::{Gateway, Operation, Product};
 use crate::identity::certificate::Presented;
 use crate::identity::{Subscription, Verified};
+use crate::limit::quota::{Ledger, Ticket};
 use crate::routing::{Capture, Value as Captured};
 use crate::server::authority::Authority;
 
@@ -92,6 +93,10 @@ pub struct State {
     pub limits: Vec<Limited>,
     /// Headers for the answer, whatever it will be: those of cors and of limits.
     pub response_headers: Vec<(HeaderName, HeaderValue)>,
+    /// What steps of inbound left behind, to be told how the exchange goes on.
+    pub followers: Followers,
+    /// The quotas that the exchange has been counted by.
+    pub counted: SmallVec<[CountedBy; 1]>,
     /// The error that on-error handles.
     pub fault: Option<Fault>,
     /// What the backend did.
@@ -124,6 +129,38 @@ pub struct ForwardOptions {
     pub follow_redirects: bool,
     /// Sends answers of 400 and above to on-error.
     pub fail_on_error_status: bool,
+}
+
+/// A count that an exchange is part of, so that no second policy counts it there again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CountedBy {
+    /// The ledger's place in memory; the exchange's configuration holds it there.
+    ledger: usize,
+    key: u64,
+    /// What can be taken back when the exchange is refused after all; none when the policy that counted sees to it itself.
+    undo: Option<(Ticket, u64)>,
+}
+
+impl CountedBy {
+    /// The count of a key.
+    pub fn new(ledger: &Arc<Ledger>, key: &str, undo: Option<(Ticket, u64)>) -> Self {
+        Self { ledger: Arc::as_ptr(ledger).addr(), key: ledger.hash(key), undo }
+    }
+
+    /// Whether it is that of a key in a ledger.
+    pub fn is(&self, ledger: &Arc<Ledger>, key: &str) -> bool {
+        self.is_of(ledger) && self.key == ledger.hash(key)
+    }
+
+    /// What can be taken back.
+    pub fn undo(&self) -> Option<(Ticket, u64)> {
+        self.undo
+    }
+
+    /// Whether it is in this ledger.
+    pub fn is_of(&self, ledger: &Arc<Ledger>) -> bool {
+        self.ledger == Arc::as_ptr(ledger).addr()
+    }
 }
 
 /// What the backend did, for the log and the metrics.

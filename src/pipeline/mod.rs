@@ -4,6 +4,7 @@ pub mod chain;
 pub mod exchange;
 mod facts;
 pub mod fault;
+pub mod follow;
 pub mod forward;
 pub mod limits;
 pub mod next;
@@ -19,6 +20,7 @@ use http::{Request, Response};
 pub use chain::{Chain, Middle};
 pub use exchange::{Context, Exchange, ForwardOptions, Message, State};
 pub use fault::{Blame, Fault};
+pub use follow::{Follow, Followers};
 pub use forward::Forward;
 pub use next::Next;
 pub use segment::Segment;
@@ -69,12 +71,14 @@ impl Pipeline {
         let preflight = inbound.iter().filter(|placed| placed.origin.policy == "cors").cloned().collect();
         let keep_head = outbound.iter().chain(&on_error).any(|placed| placed.needs.contains(Needs::REQUEST_HEAD))
             || inbound.iter().any(|placed| placed.needs.contains(Needs::HEAD_LATER));
+        let followed = inbound.iter().any(|placed| placed.needs.contains(Needs::ANSWER));
         let reads_body = outbound.iter().any(|placed| placed.needs.reads_body());
         let said = backend.iter().rfind(|placed| placed.origin.policy == forward::POLICY);
         let origin = said.map_or_else(forward::unwritten, |placed| placed.origin.clone());
-        let forward = Forward { keep_head, wants_plain: reads_body, origin };
+        let forward = Forward { keep_head, wants_plain: reads_body || followed, origin };
         let middle =
-            Middle::new(Chain::new(backend, forward, keep_head), Segment::new(outbound), keep_head, reads_body);
+            Middle::new(Chain::new(backend, forward, keep_head), Segment::new(outbound), keep_head, reads_body)
+                .followed(followed);
         Self {
             inbound: Chain::new(inbound, middle, keep_head),
             on_error: Segment::new(on_error),
@@ -132,9 +136,10 @@ fn settle(exchange: &Exchange, response: &mut Response<Body>) {
     state.limits = limits;
 }
 
-/// Adds what steps left for the answer, whatever it became.
+/// Tells those that follow the exchange, and adds what steps left for the answer, whatever it became.
 fn finish(exchange: &Exchange, response: &mut Response<Body>) {
     let mut state = exchange.state.lock();
+    follow::answered(exchange, &mut state, response);
     if !state.limits.is_empty() {
         limits::write(&state.limits, response.headers_mut());
     }

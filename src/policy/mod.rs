@@ -17,6 +17,8 @@ mod include_fragment;
 mod ip_filter;
 mod limit_concurrency;
 mod mock_response;
+mod quota;
+mod quota_by_key;
 mod rate_limit;
 mod rate_limit_by_key;
 mod require_role;
@@ -184,6 +186,8 @@ pub const KINDS: &[Kind] = &[
     Kind::of::<ip_filter::IpFilter>(),
     Kind::of::<limit_concurrency::LimitConcurrency>(),
     Kind::of::<mock_response::MockResponse>(),
+    Kind::of::<quota::Quota>(),
+    Kind::of::<quota_by_key::QuotaByKey>(),
     Kind::of::<rate_limit::RateLimit>(),
     Kind::of::<rate_limit_by_key::RateLimitByKey>(),
     Kind::of::<require_role::RequireRole>(),

@@ -1,7 +1,7 @@
 //! Limits how many requests a caller may make in a time.
 
 mod compile;
-mod key;
+pub(super) mod key;
 mod step;
 
 use std::num::{NonZeroU32, NonZeroUsize};

@@ -19,6 +19,7 @@ use crate::gateway::Gateway;
 use crate::gateway::handle::Entry;
 use crate::server::tls::ServerTls;
 use crate::server::{Server, Summary};
+use crate::store::{Store, StoreError};
 use crate::telemetry::access_log::SinkError;
 use logging::OpenLog;
 pub(crate) use reload::chain;
@@ -82,6 +83,9 @@ pub enum StartError {
     /// The access log cannot be opened.
     #[error("{}", chain(.0))]
     AccessLog(SinkError),
+    /// The file that counts are kept in cannot be had.
+    #[error("{0}")]
+    Store(StoreError),
     /// A thread cannot be started.
     #[error("a thread cannot be started: {0}")]
     Thread(io::Error),
@@ -104,6 +108,7 @@ pub struct Process {
     admin: Option<Admin>,
     encrypted: bool,
     signals: Signals,
+    store: Option<Store>,
     reloading: tokio::task::JoinHandle<()>,
     fresh: tokio::task::JoinHandle<()>,
     stop: channel::Sender<Option<Duration>>,
@@ -134,7 +139,14 @@ impl Process {
             Some(AdminAddress::At(address)) => Some(address),
             None => started.admin,
         };
+        let store = (started.store.clone())
+            .map(|settings| Store::start(settings, shared.limits.quotas(), &shared.clock, shared.metrics.store.clone()))
+            .transpose()
+            .map_err(StartError::Store)?;
         let status = Arc::new(Status::default());
+        if let Some(store) = &store {
+            status.watch(store.health());
+        }
         let admin = admin_address
             .map(|address| {
                 let state = admin::State::new(shared.clone(), status.clone(), server.counters());
@@ -174,7 +186,7 @@ impl Process {
         let changed = signals.changed.clone();
         let fresh = tokio::spawn(async move { shared.vault.keep_fresh(&shared.clock, || changed.notify_one()).await });
         let reloading = tokio::spawn(reloader.run(signals.clone()));
-        Ok(Self { entry, status, address, admin, encrypted, signals, reloading, fresh, stop, served })
+        Ok(Self { entry, status, address, admin, encrypted, signals, store, reloading, fresh, stop, served })
     }
 
     /// The configuration in force.
@@ -227,6 +239,10 @@ impl Process {
         }
         self.stop.send_replace(Some(settings.drain_deadline));
         let summary = self.served.await.unwrap_or_else(|_| Err(io::Error::other("the server panicked")))?;
+        if let Some(store) = self.store {
+            // Waits for the disk; nobody is served any more.
+            let _ = tokio::task::spawn_blocking(|| store.finish()).await;
+        }
         if let Some(log) = &gateway.access_log
             && !log.finish(LAST_LINES)
         {

@@ -208,6 +208,7 @@ fn needs_restart(started: &Settings, loaded: &Settings) -> Vec<&'static str> {
         ("server.timeouts.keep-alive", old.keep_alive != new.keep_alive),
         ("server.timeouts.body", old.body_timeout != new.body_timeout),
         ("server.timeouts.send", old.send_timeout != new.send_timeout),
+        ("store", started.store != loaded.store),
         ("telemetry.log-level", started.log_level != loaded.log_level),
         ("telemetry.log-format", started.log_format != loaded.log_format),
     ]

@@ -1,5 +1,6 @@
 //! What the process says of itself: whether it is ready, which configuration is in force, what is wrong with the next one.
 
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use parking_lot::Mutex;
@@ -7,6 +8,7 @@ use serde_json::{Value as Json, json};
 
 use crate::compile::Loaded;
 use crate::config::{Severity, render};
+use crate::store::Health;
 
 /// Key, value with secrets masked, file and line.
 pub type View = Vec<(String, String, String)>;
@@ -23,6 +25,8 @@ struct State {
     last_error: Option<Failure>,
     /// Settings that differ from those that the process started with.
     restart: Vec<&'static str>,
+    /// That of the embedded store, when there is one.
+    store: Option<Arc<Health>>,
 }
 
 /// The configuration in force.
@@ -50,6 +54,11 @@ impl Status {
     /// Requests are answered from now on.
     pub(super) fn serving(&self) {
         self.0.lock().serving = true;
+    }
+
+    /// Counts are kept in a store.
+    pub(super) fn watch(&self, store: Arc<Health>) {
+        self.0.lock().store = Some(store);
     }
 
     /// The process is about to stop.
@@ -106,6 +115,7 @@ impl Status {
             "ready": state.serving && !state.draining,
             "draining": state.draining,
             "configuration": configuration,
+            "store": state.store.as_ref().map(|store| store.detail()),
         })
     }
 

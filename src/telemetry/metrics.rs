@@ -25,6 +25,7 @@ mod exchange;
 mod process;
 mod server;
 mod shared_store;
+mod store;
 #[cfg(test)]
 mod tests;
 mod upstream;
@@ -32,6 +33,7 @@ mod upstream;
 pub use exchange::{ApiMetrics, OperationMetrics, Record};
 pub use server::KeySource;
 pub use shared_store::SharedStoreMetrics;
+pub use store::StoreMetrics;
 pub use upstream::{BackendMetrics, Outcome, Retry};
 
 /// Upper bounds of the duration histograms, in seconds: from a cached answer to the 120 s a connector waits.
@@ -158,6 +160,8 @@ pub struct Metrics {
     reload_timestamp: Gauge,
     server: server::Server,
     shared_store: SharedStoreMetrics,
+    /// The embedded store.
+    pub store: StoreMetrics,
     /// Access-log lines dropped because the sink was gone or too slow.
     pub access_log_dropped: IntCounter,
 }
@@ -351,6 +355,7 @@ impl Metrics {
             ))),
             server: server::Server::new(&mut families),
             shared_store: SharedStoreMetrics::new(&mut families),
+            store: StoreMetrics::new(&mut families),
             access_log_dropped: families.counter(
                 "access_log_dropped_lines_total",
                 "Access-log lines dropped because the sink was gone or too slow.",

@@ -7,7 +7,15 @@ use super::*;
 use crate::identity::key_ring::{DuplicateKey, KeyRing, SubscriptionKey};
 
 fn subscription(id: &str, scope: Scope) -> Subscription {
-    Subscription { id: id.into(), consumer: None, scope, state: State::Active, expires: None, metadata: None }
+    Subscription {
+        id: id.into(),
+        consumer: None,
+        scope,
+        state: State::Active,
+        expires: None,
+        start: None,
+        metadata: None,
+    }
 }
 
 fn keys(keys: &[&str]) -> Vec<SubscriptionKey> {

@@ -7,13 +7,13 @@ use std::net::{IpAddr, Ipv6Addr};
 pub(super) const MARK: char = '\0';
 
 /// A client's address as a key, made without allocation.
-pub(super) struct AddressKey {
+pub(in crate::policy) struct AddressKey {
     text: [u8; 48],
     length: usize,
 }
 
 impl AddressKey {
-    pub(super) fn new(address: IpAddr) -> Self {
+    pub(in crate::policy) fn new(address: IpAddr) -> Self {
         let mut key = Self { text: [0; 48], length: 0 };
         let written = match address.to_canonical() {
             IpAddr::V4(address) => write!(key, "{MARK}{address}"),

@@ -1,0 +1,415 @@
+//! How a quota decides on a request, and what it counts of it when it has ended.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::header::RETRY_AFTER;
+use http::{HeaderName, HeaderValue, StatusCode};
+use smallvec::SmallVec;
+
+use crate::body::{Body, End, Progress};
+use crate::compile::{CompileCx, CompileError};
+use crate::config::{At, Text};
+use crate::expression::{Expression, Needs, Value};
+use crate::limit::quota::schedule::millis;
+use crate::limit::quota::{Allowance, Exceeded, Ledger, Millis, Ticket, Verdict};
+use crate::pipeline::exchange::CountedBy;
+use crate::pipeline::{Apply, Context, Exchange, Fault, Flow, Follow, Message, State};
+use crate::policy::rate_limit::OnMissingKey;
+use crate::policy::rate_limit::key::AddressKey;
+use crate::policy::value::{Condition, evaluation_failed};
+use crate::telemetry::metrics::LimitMetrics;
+
+/// A quota that runs.
+pub(in crate::policy) struct Compiled {
+    pub(in crate::policy) key: KeySource,
+    pub(in crate::policy) on_missing_key: OnMissingKey,
+    /// Whether periods begin with the subscription.
+    pub(in crate::policy) from_subscription: bool,
+    /// The limit for everything first, then those for single APIs and operations.
+    pub(in crate::policy) counters: Box<[Counter]>,
+    pub(in crate::policy) counting: Arc<Counting>,
+    pub(in crate::policy) outputs: Outputs,
+    pub(in crate::policy) metrics: LimitMetrics,
+}
+
+/// Whose requests count together.
+pub(in crate::policy) enum KeySource {
+    /// The subscription's, else those of the client's address.
+    Caller,
+    /// Those that give the same text.
+    Expression(Expression),
+}
+
+/// One limit and where its calls are counted.
+pub(in crate::policy) struct Counter {
+    ledger: Arc<Ledger>,
+    allowance: Allowance,
+    api: Option<Box<str>>,
+    operation: Option<Box<str>>,
+}
+
+impl Counter {
+    /// A limit for every call.
+    pub(super) fn new(ledger: Arc<Ledger>, allowance: Allowance) -> Self {
+        Self { ledger, allowance, api: None, operation: None }
+    }
+
+    /// The same for the calls of an API, or of one operation of it.
+    pub(super) fn only(mut self, api: &str, operation: Option<&str>) -> Self {
+        self.api = Some(api.into());
+        self.operation = operation.map(Into::into);
+        self
+    }
+
+    fn applies(&self, exchange: &Exchange) -> bool {
+        let Some(api) = &self.api else { return true };
+        exchange.operation.as_ref().is_some_and(|found| {
+            *found.api.name == **api && self.operation.as_ref().is_none_or(|operation| *found.name == **operation)
+        })
+    }
+}
+
+/// How much a request counts for.
+pub(in crate::policy) struct Counting {
+    condition: Option<Condition>,
+    count: Count,
+}
+
+enum Count {
+    Literal(u64),
+    Expression(Expression),
+}
+
+impl Counting {
+    /// Every request counts once.
+    pub(in crate::policy) fn one() -> Arc<Self> {
+        Arc::new(Self { condition: None, count: Count::Literal(1) })
+    }
+
+    /// Compiles condition and count. They are evaluated when there is an answer, so what they read of the request is kept.
+    pub(in crate::policy) fn compile(
+        cx: &mut CompileCx<'_, '_>,
+        condition: Option<&Text>,
+        count: Option<&Text>,
+    ) -> Result<Arc<Self>, CompileError> {
+        let before = std::mem::take(&mut cx.needs);
+        let condition = condition.map(|text| {
+            let compiled =
+                Condition::compile(text, cx).and_then(|condition| no_body(cx.needs, text).map(|()| condition));
+            cx.note(compiled)
+        });
+        let count = count.map(|text| {
+            let compiled = Self::count(cx, text).and_then(|count| no_body(cx.needs, text).map(|()| count));
+            cx.note(compiled)
+        });
+        let later = std::mem::replace(&mut cx.needs, before);
+        if later.contains(Needs::REQUEST_HEAD) {
+            cx.needs |= Needs::HEAD_LATER;
+        }
+        let condition = condition.transpose()?;
+        Ok(Arc::new(Self { condition, count: count.transpose()?.unwrap_or(Count::Literal(1)) }))
+    }
+
+    fn count(cx: &mut CompileCx<'_, '_>, text: &Text) -> Result<Count, CompileError> {
+        let expression = cx.expression(text)?;
+        let Some(literal) = expression.literal() else { return Ok(Count::Expression(expression)) };
+        literal.parse().ok().filter(|count| *count > 0).map(Count::Literal).ok_or_else(|| {
+            CompileError::at(text, format!("`{literal}` is not a number of calls"))
+                .hint("an integer of 1 or more, or an expression that gives one")
+        })
+    }
+
+    /// What a request takes when it comes.
+    fn reserved(&self) -> u64 {
+        match self.count {
+            Count::Literal(count) => count,
+            Count::Expression(_) => 1,
+        }
+    }
+
+    /// Whether what a request counts for is known only with its answer.
+    fn is_deferred(&self) -> bool {
+        self.condition.is_some() || matches!(self.count, Count::Expression(_))
+    }
+
+    /// What a request counted for.
+    fn counted(&self, cx: &Context<'_>) -> Result<u64, Fault> {
+        if let Some(condition) = &self.condition
+            && !condition.holds(cx)?
+        {
+            return Ok(0);
+        }
+        match &self.count {
+            Count::Literal(count) => Ok(*count),
+            Count::Expression(expression) => {
+                Ok(u64::try_from(expression.integer(cx).map_err(evaluation_failed)?).unwrap_or(0))
+            }
+        }
+    }
+}
+
+fn no_body(needs: Needs, text: &Text) -> Result<(), CompileError> {
+    if !needs.reads_body() {
+        return Ok(());
+    }
+    Err(CompileError::at(text, "what a request counts for cannot depend on a body")
+        .hint("`set-variable` in outbound reads the answer, and `@variables('…')` is at hand here"))
+}
+
+/// What a quota tells the caller and the policies that follow.
+#[derive(Default)]
+pub(in crate::policy) struct Outputs {
+    remaining_header: Option<HeaderName>,
+    remaining_variable: Option<Arc<str>>,
+    retry_after_header: Option<HeaderName>,
+    retry_after_variable: Option<Arc<str>>,
+}
+
+impl Outputs {
+    /// Checks the names of the headers.
+    pub(in crate::policy) fn compile(
+        cx: &mut CompileCx<'_, '_>,
+        remaining_header: Option<&At<String>>,
+        remaining_variable: Option<String>,
+        retry_after_header: Option<&At<String>>,
+        retry_after_variable: Option<String>,
+    ) -> Result<Self, CompileError> {
+        let mut header = |name: Option<&At<String>>| {
+            let name = name.map(|name| cx.header_name(name)).transpose();
+            cx.note(name)
+        };
+        let (remaining, retry_after) = (header(remaining_header), header(retry_after_header));
+        Ok(Self {
+            remaining_header: remaining?,
+            remaining_variable: remaining_variable.map(Into::into),
+            retry_after_header: retry_after?,
+            retry_after_variable: retry_after_variable.map(Into::into),
+        })
+    }
+}
+
+/// Where a request was counted.
+struct Counted {
+    ledger: Arc<Ledger>,
+    ticket: Ticket,
+    calls: u64,
+    bytes: bool,
+}
+
+type AllCounted = SmallVec<[Counted; 1]>;
+
+impl Apply for Compiled {
+    fn apply(&self, cx: &mut Context<'_>) -> Result<Flow, Fault> {
+        let subscription;
+        let key = match &self.key {
+            KeySource::Caller => {
+                subscription = cx.state.subscription.clone();
+                subscription.as_ref().map(|subscription| Cow::Borrowed(&*subscription.id))
+            }
+            KeySource::Expression(expression) => match expression.evaluate(cx).map_err(evaluation_failed)? {
+                Value::Null => None,
+                value => Some(Cow::Owned(value.into_text().map_err(evaluation_failed)?.into_owned())),
+            },
+        };
+        let address;
+        let key: Cow<'_, str> = match key.filter(|key: &Cow<'_, str>| !key.is_empty()) {
+            Some(key) => key,
+            None if matches!(self.key, KeySource::Caller) || self.on_missing_key == OnMissingKey::ClientIp => {
+                address = AddressKey::new(cx.exchange.client_ip);
+                Cow::Borrowed(&*address)
+            }
+            None if self.on_missing_key == OnMissingKey::Share => Cow::Borrowed("\0"),
+            None if self.on_missing_key == OnMissingKey::Skip => return Ok(Flow::Next),
+            None => {
+                self.metrics.refused.inc();
+                let message = "The key of the quota is missing.";
+                return Err(Fault::client(StatusCode::FORBIDDEN, "QuotaKeyMissing", message));
+            }
+        };
+        self.count(cx, &key)?;
+        Ok(Flow::Next)
+    }
+}
+
+impl Compiled {
+    fn count(&self, cx: &mut Context<'_>, key: &str) -> Result<(), Fault> {
+        let first = self.from_subscription.then(|| cx.state.subscription.as_ref()?.start.map(millis)).flatten();
+        let calls = self.counting.reserved();
+        let mut counted = AllCounted::new();
+        let mut remaining: Option<u64> = None;
+        let mut overflowed = false;
+        for counter in self.counters.iter().filter(|counter| counter.applies(cx.exchange)) {
+            let shared = counter.ledger.is_shared();
+            let before = cx.state.counted.iter().position(|mark| shared && mark.is(&counter.ledger, key));
+            let again = before.is_some();
+            let verdict = counter.ledger.take(key, first, &counter.allowance, if again { 0 } else { calls }, 0);
+            overflowed |= verdict.overflowed;
+            let Ok(ticket) = verdict.outcome else {
+                for done in &counted {
+                    done.ledger.settle(key, first, done.ticket, (done.calls, 0), (0, 0));
+                }
+                // A refused request is not counted, also by a policy before this one.
+                if let Some((ticket, calls)) = before.and_then(|at| cx.state.counted.remove(at).undo()) {
+                    counter.ledger.settle(key, first, ticket, (calls, 0), (0, 0));
+                }
+                cx.state.counted.retain(|mark| !counted.iter().any(|done| mark.is_of(&done.ledger)));
+                return Err(self.exceeded(cx, &verdict));
+            };
+            remaining = match (remaining, verdict.calls_left) {
+                (Some(least), Some(left)) => Some(least.min(left)),
+                (least, left) => least.or(left),
+            };
+            if !again {
+                if shared {
+                    let undo = (!self.counting.is_deferred()).then_some((ticket, calls));
+                    cx.state.counted.push(CountedBy::new(&counter.ledger, key, undo));
+                }
+                let bytes = counter.allowance.units.is_some();
+                counted.push(Counted { ledger: counter.ledger.clone(), ticket, calls, bytes });
+            }
+        }
+        if overflowed {
+            self.metrics.overflow.inc();
+        } else {
+            self.metrics.admitted.inc();
+        }
+        if let Some(remaining) = remaining {
+            if let Some(name) = &self.outputs.remaining_header {
+                cx.state.response_headers.push((name.clone(), HeaderValue::from(remaining)));
+            }
+            if let Some(name) = &self.outputs.remaining_variable {
+                cx.state.set_variable(name, remaining.into());
+            }
+        }
+        let bytes = counted.iter().any(|one| one.bytes);
+        if !counted.is_empty() && (bytes || self.counting.is_deferred()) {
+            let counting = self.counting.is_deferred().then(|| self.counting.clone());
+            let received = if bytes { Received::of(&cx.message) } else { Received::Bytes(0) };
+            cx.state.followers.push(Following { key: key.into(), first, counted, counting, received });
+        }
+        Ok(())
+    }
+
+    /// Azure API Management's 403, byte for byte.
+    #[cold]
+    fn exceeded(&self, cx: &mut Context<'_>, verdict: &Verdict) -> Fault {
+        if verdict.overflowed {
+            self.metrics.overflow.inc();
+        } else {
+            self.metrics.refused.inc();
+        }
+        if let (Some(name), Some(left)) = (&self.outputs.remaining_variable, verdict.calls_left) {
+            cx.state.set_variable(name, left.into());
+        }
+        let what = match verdict.outcome {
+            Err(Exceeded::Units) => "bandwidth",
+            _ => "call volume",
+        };
+        let message = match verdict.wait {
+            Some(wait) => format!("Out of {what} quota. Quota will be replenished in {}.", clock(seconds(wait))),
+            None => format!("Out of {what} quota."),
+        };
+        let mut fault = Fault::client(StatusCode::FORBIDDEN, "QuotaExceeded", message);
+        // Its word for both policies.
+        fault.source = "quota";
+        if let Some(wait) = verdict.wait {
+            let seconds = seconds(wait);
+            if let Some(name) = &self.outputs.retry_after_variable {
+                cx.state.set_variable(name, seconds.into());
+            }
+            let name = self.outputs.retry_after_header.clone().unwrap_or(RETRY_AFTER);
+            fault = fault.header(name, HeaderValue::from(seconds));
+        }
+        if verdict.overflowed { fault.cause("the quota holds as many keys as it may") } else { fault }
+    }
+}
+
+/// Whole seconds, rounded up and never zero, so that a client that waits so long is admitted.
+pub(in crate::policy) fn seconds(wait: Duration) -> u64 {
+    wait.as_secs().saturating_add(u64::from(wait.subsec_nanos() > 0)).max(1)
+}
+
+/// `00:06:46`; from a day on `2.23:59:59`, as .NET writes a time span.
+fn clock(seconds: u64) -> String {
+    let (days, rest) = (seconds / 86_400, seconds % 86_400);
+    let time = format!("{:02}:{:02}:{:02}", rest / 3_600, rest / 60 % 60, rest % 60);
+    if days > 0 { format!("{days}.{time}") } else { time }
+}
+
+/// How much of the request's body the client has sent.
+enum Received {
+    Bytes(u64),
+    SoFar(Arc<Progress>),
+}
+
+impl Received {
+    fn of(message: &Message<'_>) -> Self {
+        let body: &Body = message.body();
+        match body.progress() {
+            Some(progress) => Self::SoFar(progress),
+            None => Self::Bytes(body.bytes().map_or(0, |bytes| bytes.len() as u64)),
+        }
+    }
+
+    fn bytes(&self) -> u64 {
+        match self {
+            Self::Bytes(bytes) => *bytes,
+            Self::SoFar(progress) => progress.bytes(),
+        }
+    }
+}
+
+// === impl Follow ===
+
+/// A counted request on its way.
+struct Following {
+    key: Box<str>,
+    first: Option<Millis>,
+    counted: AllCounted,
+    /// How much it counts for, when that is yet to be seen.
+    counting: Option<Arc<Counting>>,
+    received: Received,
+}
+
+impl Follow for Following {
+    fn answered(&mut self, cx: &mut Context<'_>) {
+        let Some(counting) = &self.counting else { return };
+        let calls = counting.counted(cx).unwrap_or_else(|fault| {
+            let id = cx.exchange.request_id.to_str().unwrap_or_default();
+            tracing::warn!(
+                request_id = id,
+                "a request counts as it came, because its count could not be told: {fault}"
+            );
+            counting.reserved()
+        });
+        for one in &mut self.counted {
+            one.ledger.settle(&self.key, self.first, one.ticket, (one.calls, calls), (0, 0));
+            one.calls = calls;
+        }
+    }
+
+    fn ended(&mut self, _: &Exchange, _: &mut State, end: &End<'_>) {
+        let bytes = self.received.bytes().saturating_add(end.bytes);
+        for one in self.counted.iter().filter(|one| one.bytes) {
+            one.ledger.settle(&self.key, self.first, one.ticket, (0, 0), (0, bytes));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_are_written_as_dotnet_writes_them() {
+        for (seconds, want) in
+            [(1, "00:00:01"), (406, "00:06:46"), (86_399, "23:59:59"), (86_400, "1.00:00:00"), (183_168, "2.02:52:48")]
+        {
+            assert_eq!(clock(seconds), want);
+        }
+        assert_eq!(seconds(Duration::from_millis(1)), 1);
+        assert_eq!(seconds(Duration::ZERO), 1, "never zero");
+    }
+}

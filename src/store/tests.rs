@@ -1,0 +1,1 @@
+//! Tests of the store: restarts, failing disks, damaged files.
