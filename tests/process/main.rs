@@ -10,6 +10,7 @@ mod drain;
 mod keys;
 mod reload;
 mod secrets;
+mod store;
 mod support;
 mod tokens;
 mod vault;
