@@ -10,4 +10,5 @@ mod keys;
 mod reload;
 mod secrets;
 mod support;
+mod tokens;
 mod vault;
