@@ -58,11 +58,10 @@ fn the_commands_of_the_example_do_what_it_says() {
         .replace("http://127.0.0.1:8080", &format!("http://{}", gateway.address))
         .replace("/tmp/token", &folder.path().join("token").display().to_string());
     let own = Path::new(env!("CARGO_BIN_EXE_sluicegate")).parent().unwrap();
-    let path = format!("{}:{}", own.display(), std::env::var("PATH").unwrap());
     let output = Command::new("sh")
-        .args(["-c", &script])
+        .args(["-c", &format!("PATH=\"$1:$PATH\"\n{script}"), "sh"])
+        .arg(own)
         .current_dir(ROOT)
-        .env("PATH", path)
         .env("ENTRA_AUTHORITY", &issuer.url)
         .output()
         .unwrap();
