@@ -30,6 +30,7 @@ use crate::config::folder::{self, ApiDocument, Document, Entry, NamedText, Produ
 use crate::config::key_file::{self, KEYS_FILE};
 use crate::config::source::{FileId, Location, Sources};
 use crate::config::{At, Diagnostic, Diagnostics};
+use crate::credential::VaultSecret;
 use crate::gateway::{Api, Backend, Gateway, Operation, Product};
 use crate::identity::certificate::ClientTrust;
 use crate::limit;
@@ -83,6 +84,17 @@ pub struct Loaded {
     pub view: Vec<(String, String, String)>,
     /// The other files that it reads: secrets, keys, certificates.
     pub files: Vec<PathBuf>,
+    /// What the key vault did not give. While somebody holds them they are asked for again, and one that is given then is a
+    /// change to load for.
+    pub missing_secrets: Vec<Arc<VaultSecret>>,
+}
+
+impl Loaded {
+    /// Whether nothing is wrong but that the key vault does not give its secrets.
+    pub fn lacks_only_secrets(&self) -> bool {
+        let missing = self.missing_secrets.len();
+        missing > 0 && self.diagnostics.errors() == missing
+    }
 }
 
 /// Reads and compiles a configuration. Nothing is listened on, and nothing is fetched but secrets of a key vault that no
@@ -105,6 +117,7 @@ pub fn load(origin: &Origin, shared: &Arc<Shared>) -> Loaded {
                 process: settings::Process::default(),
                 view: Vec::new(),
                 files: Vec::new(),
+                missing_secrets: Vec::new(),
             }
         }
     }
@@ -157,10 +170,11 @@ pub fn compile(files: Vec<NamedText>, folder: Option<&Path>, shared: &Arc<Shared
     let view = settings::view(&document, &sources);
     let files = settings::files(&document, folder);
     let (mut gateway, limits) = built.filter(|_| diagnostics.errors() == 0).unzip();
+    let (fetched, missing_secrets) = vault.into_secrets();
     if let Some(gateway) = &mut gateway {
-        gateway.vault_secrets = vault.into_held();
+        gateway.vault_secrets = fetched;
     }
-    Loaded { diagnostics, gateway, limits, process, view, files, sources }
+    Loaded { diagnostics, gateway, limits, process, view, files, missing_secrets, sources }
 }
 
 /// The name and the text of the key file, unless it is among the files or is not there. One that cannot be read is a mistake:

@@ -12,7 +12,7 @@ use crate::config::credentials::{KeyVaultSpec, ManagedIdentitySpec};
 use crate::config::named::{self, Offline, Secret, SecretStore, Wanted};
 use crate::config::source::FileId;
 use crate::config::{At, Diagnostic, Diagnostics};
-use crate::credential::{Grant, Target, UrlProblem, VaultAccess, VaultSecret};
+use crate::credential::{Grant, Purpose, Target, UrlProblem, VaultAccess, VaultSecret};
 
 /// Azure API Management's own.
 const REFRESH: Duration = Duration::from_secs(4 * 3600);
@@ -31,39 +31,38 @@ const CLOUDS: [(&str, &str); 3] = [
 pub(super) struct Vault<'a> {
     shared: &'a Shared,
     folder: Option<&'a Path>,
-    /// What the configuration holds from now on.
-    held: Mutex<Vec<Arc<VaultSecret>>>,
+    /// What was asked for.
+    secrets: Mutex<Vec<Arc<VaultSecret>>>,
 }
 
 impl<'a> Vault<'a> {
     pub(super) fn new(shared: &'a Shared, folder: Option<&'a Path>) -> Self {
-        Self { shared, folder, held: Mutex::default() }
+        Self { shared, folder, secrets: Mutex::default() }
     }
 
-    /// The secrets that were asked for.
-    pub(super) fn into_held(self) -> Vec<Arc<VaultSecret>> {
-        self.held.into_inner()
+    /// The secrets that were asked for: those that were given, and the others.
+    pub(super) fn into_secrets(self) -> (Vec<Arc<VaultSecret>>, Vec<Arc<VaultSecret>>) {
+        self.secrets.into_inner().into_iter().partition(|secret| secret.value().is_some())
     }
 
+    /// As whom the vault at a host is asked: the way in use, or a new one.
     fn access(
         &self,
         spec: &KeyVaultSpec,
         identity: &ManagedIdentity,
-        resource: &str,
+        host: &str,
         client_id: Option<&str>,
     ) -> Result<(Arc<VaultAccess>, Vec<u8>), CompileError> {
-        let resource = spec.resource.as_ref().map_or(resource, |resource| resource.as_str());
-        let (asking, http) = match (&spec.credentials, client_id) {
+        let usual = || {
+            let known = CLOUDS.iter().find(|(end, _)| host.ends_with(end));
+            Purpose::Usual(known.map_or(CLOUDS[0].1, |(_, resource)| resource).into())
+        };
+        let (asking, purpose, http) = match (&spec.credentials, client_id) {
             (Some(own), None) => {
-                let mut asking = credentials::asking(own, identity, self.folder)?;
-                match asking.settings.grant {
-                    Grant::ClientCredentials if asking.target.scope.is_none() && asking.target.resource.is_none() => {
-                        asking.target.scope = Some(format!("{resource}/.default").into());
-                    }
-                    Grant::ManagedIdentity(_) if asking.target.resource.is_none() => {
-                        asking.target.resource = Some(resource.into());
-                    }
-                    Grant::OnBehalfOf | Grant::TokenExchange { .. } => {
+                let asking = credentials::asking(own, identity, self.folder)?;
+                let Target { scope, resource, .. } = &asking.target;
+                let purpose = match (&asking.settings.grant, &spec.resource) {
+                    (Grant::OnBehalfOf | Grant::TokenExchange { .. }, _) => {
                         let message = "no caller stands behind the secrets of a key vault";
                         let place = own.token_url.as_ref();
                         return Err(place
@@ -71,23 +70,30 @@ impl<'a> Vault<'a> {
                             .code("bad-token-source")
                             .hint("`grant = \"client-credentials\"` or `\"managed-identity\"`"));
                     }
-                    _ => {}
-                }
+                    _ if scope.is_some() || resource.is_some() => Purpose::Said(asking.target.clone()),
+                    (Grant::ManagedIdentity(_), Some(said)) => Purpose::Said(of_resource(said)),
+                    (Grant::ClientCredentials, Some(said)) => {
+                        let scope = Some(format!("{}/.default", said.value).into());
+                        Purpose::Said(Target { scope, ..asking.target.clone() })
+                    }
+                    (_, None) => usual(),
+                };
                 let http = credentials::client(&asking.settings, asking.authorities.as_deref())
                     .map_err(|error| credentials::refused(&error, own))?;
-                (asking, http)
+                (asking, purpose, http)
             }
             _ => {
                 let settings = identity.settings(client_id);
                 let http = credentials::client(&settings, None).map_err(|error| identity.refused(&error))?;
-                let target = Target { resource: Some(resource.into()), ..Target::default() };
-                (Asking { settings, target, authorities: None, secrets: Vec::new() }, http)
+                let purpose = spec.resource.as_ref().map_or_else(usual, |said| Purpose::Said(of_resource(said)));
+                (Asking { settings, target: Target::default(), authorities: None, secrets: Vec::new() }, purpose, http)
             }
         };
-        let Asking { settings, target, authorities, secrets } = asking;
+        let Asking { settings, authorities, secrets, .. } = asking;
         let mut fingerprint = credentials::fingerprint("key-vault", &settings, authorities.as_deref(), &secrets);
-        fingerprint.extend_from_slice(format!("{target:?}").as_bytes());
-        Ok((Arc::new(VaultAccess::new(settings, target, http)), fingerprint))
+        fingerprint.extend_from_slice(format!("{purpose:?} {host}").as_bytes());
+        let access = self.shared.vault.access(&fingerprint, || VaultAccess::new(settings, purpose, http));
+        Ok((access, fingerprint))
     }
 
     /// The secret in use, or a new one.
@@ -123,10 +129,13 @@ impl<'a> Vault<'a> {
         wanted: &Wanted<'_>,
     ) -> Result<Arc<VaultSecret>, CompileError> {
         let host = host_of_secret(wanted.url)?;
-        let resource = CLOUDS.iter().find(|(end, _)| host.ends_with(end)).map_or(CLOUDS[0].1, |(_, resource)| resource);
-        let access = self.access(spec, identity, resource, wanted.identity)?;
+        let access = self.access(spec, identity, &host, wanted.identity)?;
         self.secret(spec, wanted, &access)
     }
+}
+
+fn of_resource(said: &At<String>) -> Target {
+    Target { resource: Some(said.as_str().into()), ..Target::default() }
 }
 
 /// The host of a secret's URL, which is checked as far as it can be without a connection.
@@ -167,7 +176,7 @@ impl SecretStore for Vault<'_> {
         }
         let secrets: Vec<Arc<VaultSecret>> = found.iter().flatten().cloned().collect();
         self.shared.vault.fetch_now(&secrets, &self.shared.clock);
-        self.held.lock().extend(secrets);
+        self.secrets.lock().extend(secrets);
         let value = |(wanted, secret): (&Wanted<'_>, Option<Arc<VaultSecret>>)| {
             let secret = secret?;
             let value = secret.value();

@@ -109,7 +109,8 @@ pub struct KeyVaultSpec {
     /// Who asks: a client's id and secret with the keys of a token source. Default: the machine's identity, see
     /// `[managed-identity]`.
     pub credentials: Option<TokenSourceSpec>,
-    /// What the token for the vault is for. Default: `https://vault.azure.net`, or that of the cloud the vault is in.
+    /// What the token for the vault is for. Default: `https://vault.azure.net`, or that of the cloud the vault is in, or what the
+    /// vault asks for of its own domain.
     pub resource: Option<At<String>>,
     /// PEM file with the authorities to trust in place of the system's, relative to the configuration folder.
     pub ca_file: Option<At<String>>,

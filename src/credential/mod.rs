@@ -31,4 +31,4 @@ pub use fetch::{Http, UrlProblem};
 pub use settings::{ClientAuthentication, Grant, IdentityEndpoint, Settings, Target};
 pub use slot::{Credential, Fetching, Obtained};
 pub use source::{SourceStatus, TokenSource, TokenSources};
-pub use vault::{SecretStatus, Vault, VaultAccess, VaultSecret};
+pub use vault::{Purpose, SecretStatus, Vault, VaultAccess, VaultSecret};

@@ -1,5 +1,7 @@
 //! Secrets of a key vault: fetched when a configuration first needs them, and again now and then, while the last value serves.
 
+mod access;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
@@ -11,15 +13,15 @@ use serde::Deserialize;
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::answer::{self, plain};
+use super::answer::plain;
 use super::error::CredentialError;
-use super::fetch::{Http, UrlProblem};
-use super::request::token_request;
-use super::settings::{Settings, Target};
+use super::fetch::{Http, Reply, UrlProblem};
 use crate::clock::{Clock, Nanos};
 use crate::compile::Kept;
 use crate::identity::KeyDigest;
 use crate::telemetry::metrics::VaultMetrics;
+
+pub use access::{Purpose, VaultAccess};
 
 /// The version of the protocol: <https://learn.microsoft.com/rest/api/keyvault/secrets/get-secret/get-secret>.
 const API_VERSION: &str = "api-version=7.4";
@@ -32,27 +34,6 @@ const FIRST_PAUSE: Duration = Duration::from_secs(15);
 const LONGEST_PAUSE: Duration = Duration::from_secs(600);
 /// Requests at the same time.
 const MOST_AT_ONCE: usize = 8;
-
-/// As whom the vault is asked.
-pub struct VaultAccess {
-    http: Http,
-    settings: Settings,
-    target: Target,
-}
-
-impl VaultAccess {
-    /// As the client or the machine's identity of these settings.
-    pub fn new(settings: Settings, target: Target, http: Http) -> Self {
-        Self { http, settings, target }
-    }
-
-    async fn token(&self, clock: &Clock) -> Result<HeaderValue, CredentialError> {
-        let request = token_request(&self.http, &self.settings, &self.target, None, clock.wall())?;
-        let (status, body) = self.http.ask(request).await?;
-        let secrets = [self.settings.secret().unwrap_or_default()];
-        answer::token(self.http.shown(), status, &body, clock.wall(), &secrets).map(|issued| issued.header)
-    }
-}
 
 /// One secret of a vault.
 pub struct VaultSecret {
@@ -139,25 +120,40 @@ impl VaultSecret {
         }
     }
 
-    async fn fetch(&self, token: &HeaderValue) -> Result<Arc<str>, CredentialError> {
-        let request = self.http.get(API_VERSION).header(AUTHORIZATION, token);
-        let (status, body) = self.http.ask(request).await?;
+    async fn ask(&self, token: &HeaderValue) -> Result<Reply, CredentialError> {
+        self.http.ask(self.http.get(API_VERSION).header(AUTHORIZATION, token)).await
+    }
+
+    async fn fetch(&self, token: &HeaderValue, clock: &Clock) -> Result<Arc<str>, CredentialError> {
+        let mut reply = self.ask(token).await?;
+        if reply.status == 401 {
+            let challenge = reply.challenge.as_deref();
+            if let Some(newer) = self.access.renew(token, challenge, self.http.host(), clock).await? {
+                reply = self.ask(&newer).await?;
+            }
+        }
+        let Reply { status, body, challenge } = reply;
         let url = || self.http.shown().to_owned();
-        let unusable = |problem: &str| CredentialError::Answer { url: url(), problem: problem.to_owned() };
         // The message of a parser would quote the answer, and the answer holds a secret.
         let bundle: Option<Bundle> = serde_json::from_slice(&body).ok();
         if status != 200 {
             let Problem { code, message } = bundle.unwrap_or_default().error.unwrap_or_default();
             let code = if code.is_empty() { "no reason given" } else { &code };
+            let mut description = plain(message.lines().next().unwrap_or_default(), 300);
+            if let Some(wanted) = self.access.mismatch(challenge.as_deref()).await {
+                let separator = if description.is_empty() { "" } else { " " };
+                description.push_str(&format!("{separator}It wants a token for `{}`.", plain(wanted, 200)));
+            }
             return Err(CredentialError::Refused {
                 url: url(),
                 status,
                 error: plain(code, 60),
-                description: plain(message.lines().next().unwrap_or_default(), 300),
+                description,
                 consent: false,
                 claims: None,
             });
         }
+        let unusable = |problem: &str| CredentialError::Answer { url: url(), problem: problem.to_owned() };
         let value = bundle.ok_or_else(|| unusable("it is not a secret in JSON"))?.value;
         match value {
             None => Err(unusable("it has no `value`")),
@@ -176,7 +172,8 @@ impl VaultSecret {
                 if state.failures > 0 {
                     tracing::info!(named_value = &*self.name, "the key vault gives the secret again");
                 }
-                let changed = state.value.as_ref().is_some_and(|old| *old != value);
+                // One that comes late is what a configuration has been refused for.
+                let changed = state.value.as_ref().map_or(state.failures > 0, |old| *old != value);
                 // Replicas that started together do not ask together for ever.
                 let next = now + self.refresh.mul_f64(1.0 - fastrand::f64() / 10.0);
                 *state = State { value: Some(value), fetched: Some(clock.wall()), next, failures: 0, error: None };
@@ -197,6 +194,7 @@ impl VaultSecret {
 
 /// The secrets in use, which outlive a reload that does not change where they are.
 pub struct Vault {
+    access: Kept<VaultAccess>,
     secrets: Kept<VaultSecret>,
     /// How often a value has changed.
     changes: AtomicU64,
@@ -206,7 +204,12 @@ pub struct Vault {
 impl Vault {
     /// None yet.
     pub fn new(metrics: VaultMetrics) -> Self {
-        Self { secrets: Kept::default(), changes: AtomicU64::new(0), metrics }
+        Self { access: Kept::default(), secrets: Kept::default(), changes: AtomicU64::new(0), metrics }
+    }
+
+    /// The way to ask with this fingerprint: the one in use, with its token, else a new one.
+    pub fn access(&self, fingerprint: &[u8], make: impl FnOnce() -> VaultAccess) -> Arc<VaultAccess> {
+        self.access.get(KeyDigest::of(fingerprint).to_string(), make)
     }
 
     /// The secret with this fingerprint: the one in use, else a new one. Everything that makes a difference belongs into it.
@@ -246,8 +249,8 @@ impl Vault {
         let mut due = self.all();
         due.retain(|secret| {
             let state = secret.state.lock();
-            // What was never fetched belongs to a configuration that is being read.
-            state.value.is_some() && now >= state.next
+            // What was never asked for belongs to a configuration that is being read.
+            (state.value.is_some() || state.failures > 0) && now >= state.next
         });
         if due.is_empty() {
             return false;
@@ -307,8 +310,8 @@ async fn fetch_all(secrets: &[Arc<VaultSecret>], clock: &Clock) -> Vec<Fetched> 
                 {
                     results[place] = Some(fetched);
                 }
-                let secret = secret.clone();
-                under_way.spawn(async move { (place, secret.fetch(&token).await.map_err(Arc::new)) });
+                let (secret, clock) = (secret.clone(), clock.clone());
+                under_way.spawn(async move { (place, secret.fetch(&token, &clock).await.map_err(Arc::new)) });
             }
         }
     }

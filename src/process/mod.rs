@@ -180,6 +180,7 @@ impl Process {
             started,
             seen: Some(stamp),
             retired: Vec::new(),
+            missing_secrets: Vec::new(),
         };
         // What changed between the load and the first watch is found by looking once more.
         signals.changed.notify_one();
