@@ -6,6 +6,7 @@ mod admin;
 mod backends;
 mod behalf;
 mod command;
+mod connector;
 mod drain;
 mod keys;
 mod reload;
