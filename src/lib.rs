@@ -36,6 +36,7 @@ pub mod gateway;
 pub mod identity;
 pub mod layer;
 pub mod limit;
+pub mod loadtest;
 pub mod pipeline;
 pub mod policy;
 pub mod process;
