@@ -81,6 +81,24 @@ fn sources(state: &State) -> Vec<(KeySource, Option<String>)> {
     sources
 }
 
+/// Where tokens for backends come from. The names are the configuration's, and the errors hold no secret.
+fn token_sources(state: &State) -> Json {
+    let mut sources: Vec<_> = state.0.shared.token_sources.all().iter().map(|source| source.status()).collect();
+    sources.sort_by(|a, b| a.name.cmp(&b.name));
+    sources
+        .iter()
+        .map(|source| {
+            json!({
+                "source": &*source.name,
+                "url": source.url,
+                "cached_for_callers": source.cached,
+                "failures": source.failures,
+                "last_error": source.error,
+            })
+        })
+        .collect()
+}
+
 fn ready(state: &State) -> Response<Bytes> {
     let mut detail = state.0.status.detail();
     detail["key_sources"] = sources(state)
@@ -95,6 +113,7 @@ fn ready(state: &State) -> Response<Bytes> {
             })
         })
         .collect();
+    detail["token_sources"] = token_sources(state);
     let status = if detail["ready"] == true { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     page(status, JSON, format!("{detail:#}\n"))
 }

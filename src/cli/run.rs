@@ -68,7 +68,7 @@ pub(super) struct Listeners {
 }
 
 /// What the parser of addresses says by itself does not help who wrote a port or a name.
-fn address<T: FromStr>(text: &str) -> Result<T, String> {
+pub(super) fn address<T: FromStr>(text: &str) -> Result<T, String> {
     text.parse().map_err(|_| "expected an IP address and a port, as in `127.0.0.1:8080` or `[::1]:8080`".to_owned())
 }
 
@@ -162,7 +162,7 @@ pub(super) fn start(prepared: Prepared, overrides: &Overrides) -> Result<Process
     Process::start(source, loaded, stamp, overrides).map_err(|error| {
         complain(&format!("error: {error}\n"));
         match error {
-            StartError::Configuration | StartError::Tls(_) => exit::CONFIGURATION,
+            StartError::Configuration => exit::CONFIGURATION,
             _ => exit::FAILED,
         }
     })

@@ -7,13 +7,15 @@ use serde::de::DeserializeOwned;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use super::credentials::{ManagedIdentitySpec, TokenSourceSpec};
 use super::diagnostic::{Diagnostic, Diagnostics, one_of, suggest};
+use super::key_file::KEYS_FILE;
 use super::named::NamedValues;
 use super::read::{Table, Value, as_text, read_what_is_right as read, take};
 use super::source::{FileId, Location, SourceFile, Sources};
 use super::spec::{
-    ApiSpec, BackendSpec, ErrorsSpec, IssuerSpec, OperationSpec, ProductSpec, ServerSpec, StoreSpec, SubscriptionSpec,
-    TelemetrySpec,
+    ApiSpec, BackendSpec, ConsumerSpec, ErrorsSpec, IssuerSpec, KeysSpec, OperationSpec, ProductSpec, ServerSpec,
+    ShownLimitsSpec, StoreSpec, SubscriptionSpec, TelemetrySpec,
 };
 use super::value::NESTED_MARK;
 
@@ -99,6 +101,8 @@ pub struct Document<'i> {
     pub server: ServerSpec,
     /// `[store]`
     pub store: StoreSpec,
+    /// `[limits]`
+    pub limits: ShownLimitsSpec,
     /// `[errors]`
     pub errors: ErrorsSpec,
     /// `[telemetry]`
@@ -109,8 +113,18 @@ pub struct Document<'i> {
     pub backends: Vec<Entry<BackendSpec>>,
     /// `[issuers]`
     pub issuers: Vec<Entry<IssuerSpec>>,
+    /// `[token-sources]`
+    pub token_sources: Vec<Entry<TokenSourceSpec>>,
+    /// `[managed-identity]`
+    pub managed_identity: ManagedIdentitySpec,
     /// `[products]`
     pub products: Vec<Entry<ProductDocument<'i>>>,
+    /// `[keys]`
+    pub keys: KeysSpec,
+    /// The key file.
+    pub key_file: Option<FileId>,
+    /// `[consumers]`
+    pub consumers: Vec<Entry<ConsumerSpec>>,
     /// `[subscriptions]`
     pub subscriptions: Vec<Entry<SubscriptionSpec>>,
     /// `[fragments]`
@@ -130,13 +144,14 @@ pub struct Document<'i> {
 /// A file before it is parsed: its name in the folder and its text.
 pub type NamedText = (String, String);
 
-/// Reads the TOML files of a folder, sorted by name. Hidden files are left out: editors and Kubernetes keep theirs there.
+/// Reads the TOML files of a folder, sorted by name. Hidden files are left out: editors and Kubernetes keep theirs there. So is
+/// the key file, which may be large.
 pub fn read_folder(folder: &Path) -> std::io::Result<Vec<NamedText>> {
     let mut files = Vec::new();
     for entry in std::fs::read_dir(folder)? {
         let path = entry?.path();
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default().to_owned();
-        if name.ends_with(".toml") && !name.starts_with('.') && path.is_file() {
+        if name.ends_with(".toml") && !name.starts_with('.') && name != KEYS_FILE && path.is_file() {
             let bytes = std::fs::read(&path)?;
             // What is not UTF-8 becomes U+FFFD, which `parse` refuses and shows.
             let text = String::from_utf8_lossy(&bytes).into_owned();
@@ -150,9 +165,9 @@ pub fn read_folder(folder: &Path) -> std::io::Result<Vec<NamedText>> {
 
 /// Parses the files of a folder. `folder` is where relative paths start.
 pub fn parse<'i>(sources: &'i Sources, folder: Option<&Path>, diagnostics: &mut Diagnostics) -> Document<'i> {
-    let mut document = Document::default();
+    let mut document = Document { key_file: sources.keys(), ..Document::default() };
     let mut tables = Vec::new();
-    for (file, source) in sources.iter() {
+    for (file, source) in sources.iter().filter(|(file, _)| Some(*file) != sources.keys()) {
         let text: &'i str = &source.text;
         if let Some(at) = text.find('\u{fffd}') {
             diagnostics.push(
@@ -243,15 +258,20 @@ fn list_settings(out: &mut Vec<(String, String, Location)>, prefix: &str, table:
 }
 
 fn read_gateway<'i>(document: &mut Document<'i>, file: FileId, mut table: Table<'i>, diagnostics: &mut Diagnostics) {
-    const KEYS: [&str; 13] = [
+    const KEYS: [&str; 18] = [
         "server",
         "store",
+        "limits",
         "errors",
         "telemetry",
         "named-values",
         "backends",
         "issuers",
+        "token-sources",
+        "managed-identity",
         "products",
+        "consumers",
+        "keys",
         "subscriptions",
         "fragments",
         "inbound",
@@ -262,6 +282,7 @@ fn read_gateway<'i>(document: &mut Document<'i>, file: FileId, mut table: Table<
     document.scope = read_scope(&mut table, "", file, diagnostics);
     document.server = one(&mut table, "server", file, diagnostics).unwrap_or_default();
     document.store = one(&mut table, "store", file, diagnostics).unwrap_or_default();
+    document.limits = one(&mut table, "limits", file, diagnostics).unwrap_or_default();
     document.errors = one(&mut table, "errors", file, diagnostics).unwrap_or_default();
     document.telemetry = one(&mut table, "telemetry", file, diagnostics).unwrap_or_default();
     document.backends = named(&mut table, "backends", file, diagnostics, |table, file, place, diagnostics| {
@@ -270,6 +291,15 @@ fn read_gateway<'i>(document: &mut Document<'i>, file: FileId, mut table: Table<
     document.issuers = named(&mut table, "issuers", file, diagnostics, |table, file, place, diagnostics| {
         read(&table, file, place, diagnostics)
     });
+    document.keys = one(&mut table, "keys", file, diagnostics).unwrap_or_default();
+    document.consumers = named(&mut table, "consumers", file, diagnostics, |table, file, place, diagnostics| {
+        read(&table, file, place, diagnostics)
+    });
+    document.token_sources =
+        named(&mut table, "token-sources", file, diagnostics, |table, file, place, diagnostics| {
+            read(&table, file, place, diagnostics)
+        });
+    document.managed_identity = one(&mut table, "managed-identity", file, diagnostics).unwrap_or_default();
     document.subscriptions =
         named(&mut table, "subscriptions", file, diagnostics, |table, file, place, diagnostics| {
             read(&table, file, place, diagnostics)

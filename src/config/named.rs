@@ -209,3 +209,9 @@ fn resolve(spec: &NamedValueSpec, folder: Option<&Path>) -> Result<String, (Stri
 pub fn has_use(value: &Spanned<DeValue<'_>>) -> bool {
     matches!(value.get_ref(), DeValue::String(text) if text.contains("{{"))
 }
+
+/// The identity endpoint that App Service, Functions and Container Apps set in the environment, and its secret.
+#[expect(clippy::disallowed_methods, reason = "the configuration is the one place that reads the environment")]
+pub fn identity_environment() -> Option<(String, String)> {
+    Some((std::env::var("IDENTITY_ENDPOINT").ok()?, std::env::var("IDENTITY_HEADER").ok()?))
+}

@@ -5,6 +5,7 @@ pub mod exchange;
 mod facts;
 pub mod fault;
 pub mod forward;
+pub mod limits;
 pub mod next;
 mod redirect;
 pub mod rescue;
@@ -63,7 +64,8 @@ impl Pipeline {
         let outline = [&inbound, &backend, &outbound, &on_error]
             .map(|steps| steps.iter().map(|placed| placed.origin.clone()).collect());
         let preflight = inbound.iter().filter(|placed| placed.origin.policy == "cors").cloned().collect();
-        let keep_head = outbound.iter().chain(&on_error).any(|placed| placed.needs.contains(Needs::REQUEST_HEAD));
+        let keep_head = outbound.iter().chain(&on_error).any(|placed| placed.needs.contains(Needs::REQUEST_HEAD))
+            || inbound.iter().any(|placed| placed.needs.contains(Needs::HEAD_LATER));
         let reads_body = outbound.iter().any(|placed| placed.needs.reads_body());
         let said = backend.iter().rfind(|placed| placed.origin.policy == forward::POLICY);
         let origin = said.map_or_else(forward::unwritten, |placed| placed.origin.clone());
@@ -85,6 +87,7 @@ impl Pipeline {
             Ok(response) => response,
             Err(fault) => rescue::rescue(fault, exchange, &self.on_error).await,
         };
+        settle(exchange, &mut response);
         finish(exchange, &mut response);
         response
     }
@@ -114,9 +117,23 @@ impl Pipeline {
     }
 }
 
+/// Counts what limits left to be counted when the answer is known.
+fn settle(exchange: &Exchange, response: &mut Response<Body>) {
+    let mut state = exchange.state.lock();
+    if !state.limits.iter().any(|limited| limited.pending) {
+        return;
+    }
+    let mut limits = std::mem::take(&mut state.limits);
+    limits::settle(&mut limits, &Context { exchange, state: &mut state, message: Message::Response(response) });
+    state.limits = limits;
+}
+
 /// Adds what steps left for the answer, whatever it became.
 fn finish(exchange: &Exchange, response: &mut Response<Body>) {
     let mut state = exchange.state.lock();
+    if !state.limits.is_empty() {
+        limits::write(&state.limits, response.headers_mut());
+    }
     for (name, value) in state.response_headers.drain(..) {
         // `Vary` adds up; everything else is the gateway's own word.
         if name == http::header::VARY {

@@ -98,6 +98,10 @@ pub struct Placed {
     pub origin: Arc<Origin>,
     /// What its expressions read.
     pub needs: Needs,
+    /// Whether it may verify the caller's token.
+    pub gives_token: bool,
+    /// Whether it, or a step inside it, asks for a verified token that none inside it gives.
+    pub needs_token: bool,
 }
 
 impl std::fmt::Debug for Placed {

@@ -17,11 +17,12 @@ use crate::admin::{self, Admin};
 use crate::compile::Loaded;
 use crate::gateway::Gateway;
 use crate::gateway::handle::Entry;
-use crate::server::tls::{ServerTls, TlsError};
+use crate::server::tls::ServerTls;
 use crate::server::{Server, Summary};
 use crate::telemetry::access_log::SinkError;
 use logging::OpenLog;
-use reload::{Reloader, Signals, chain};
+pub(crate) use reload::chain;
+use reload::{Reloader, Signals};
 use source::{Source, Stamp};
 use status::{Current, Status};
 
@@ -78,9 +79,6 @@ pub enum StartError {
         /// What the system says.
         source: io::Error,
     },
-    /// The certificate or its key cannot be used.
-    #[error("{}", chain(.0))]
-    Tls(TlsError),
     /// The access log cannot be opened.
     #[error("{}", chain(.0))]
     AccessLog(SinkError),
@@ -89,7 +87,7 @@ pub enum StartError {
     Thread(io::Error),
 }
 
-fn listen_error(error: &io::Error) -> String {
+pub(crate) fn listen_error(error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::AddrInUse => "the address is in use by another process".to_owned(),
         io::ErrorKind::AddrNotAvailable => "this machine does not have the address".to_owned(),
@@ -120,10 +118,7 @@ impl Process {
         let shared = source.shared().clone();
         let mut started = loaded.process;
         let mut gateway = loaded.gateway.ok_or(StartError::Configuration)?;
-        if let Some((certificate, key)) = &started.tls {
-            let tls = ServerTls::from_pem(certificate.clone(), key.clone()).map_err(StartError::Tls)?;
-            started.server.tls = Some(Arc::new(tls));
-        }
+        started.server.tls = started.tls.take().map(|config| Arc::new(ServerTls::new(config)));
         let mut log = OpenLog::new(shared.metrics.access_log_dropped.clone(), overrides.keep_stdout_free);
         gateway.access_log = log.follow(&started, &gateway).map_err(StartError::AccessLog)?;
         let mut settings = started.server.clone();
@@ -162,7 +157,7 @@ impl Process {
         let current = Current { generation, loaded_at: now, digest: stamp.text(), view: loaded.view };
         status.loaded(current, Vec::new());
         status.serving();
-        let encrypted = started.tls.is_some();
+        let encrypted = started.server.tls.is_some();
         let signals = Signals::default();
         let reloader = Reloader {
             source,

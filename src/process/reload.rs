@@ -130,16 +130,14 @@ impl Reloader {
             let (short, all) = summary(&loaded);
             return self.refuse(&short, &report, all);
         };
-        if let Some(tls) = &self.started.server.tls
-            && let Err(error) = tls.reload()
-        {
-            return self.refuse(&format!("TLS: {}", chain(&error)), "", Json::Null);
-        }
         gateway.access_log = match self.log.follow(&loaded.process, &gateway) {
             Ok(log) => log,
             Err(error) => return self.refuse(&chain(&error), "", Json::Null),
         };
         let restart = needs_restart(&self.started, &loaded.process);
+        if let (Some(tls), Some(config)) = (&self.started.server.tls, loaded.process.tls.take()) {
+            tls.replace(config);
+        }
         if !report.is_empty() {
             tracing::warn!("the configuration has warnings\n{report}");
         }
@@ -181,7 +179,7 @@ async fn settle(changed: &Notify) {
 }
 
 /// An error with all its causes, in one line.
-pub(super) fn chain(error: &dyn std::error::Error) -> String {
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {
@@ -199,7 +197,8 @@ fn needs_restart(started: &Settings, loaded: &Settings) -> Vec<&'static str> {
         ("server.listen", old.listen != new.listen),
         ("server.admin", started.admin != loaded.admin),
         ("server.workers", old.workers != new.workers),
-        ("server.tls", started.tls != loaded.tls),
+        // The files, and what is asked of clients, are followed; TLS itself is not switched.
+        ("server.tls", started.server.tls.is_some() != loaded.tls.is_some()),
         ("server.limits.head-size", old.head_size != new.head_size),
         ("server.limits.header-count", old.head_fields != new.head_fields),
         ("server.limits.uri-length", old.limits.target != new.limits.target),

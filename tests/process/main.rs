@@ -6,6 +6,7 @@ mod admin;
 mod backends;
 mod command;
 mod drain;
+mod keys;
 mod reload;
 mod secrets;
 mod support;
