@@ -159,7 +159,8 @@ impl Progress {
                 loop {
                     let stretch = stretches.get(self.stretch)?;
                     let all = (stretch.from + stretch.to) / 2.0 * stretch.length as f64 / SECOND;
-                    let first = !*random && self.stretch == 0 && self.done == 0.0 && self.offset == 0 && self.given == 0;
+                    let first =
+                        !*random && self.stretch == 0 && self.done == 0.0 && self.offset == 0 && self.given == 0;
                     if first && stretch.from > 0.0 {
                         // Evenly spaced requests begin at once.
                         self.given = 1;
@@ -199,7 +200,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn all(arrivals: &Arrivals) -> Vec<u64> {
-        let (mut progress, mut rng) = (arrivals.begin(), Rng::with_seed(7));
+        let (mut progress, mut rng) = (arrivals.begin(), fastrand::Rng::with_seed(7));
         std::iter::from_fn(|| progress.next(arrivals, &mut rng)).collect()
     }
 
@@ -212,7 +213,12 @@ mod tests {
             ("burst", 2.0, 3, vec![0, 0, 1000, 1000, 2000, 2000]),
             ("burst=500ms", 2.0, 1, vec![0, 500]),
             ("ramp", 4.0, 2, vec![1000, 1414, 1732]),
-            ("ladder", 2.0, 4, vec![0, 500, 1000, 1666, 2250, 2750, 3125, 3375, 3625, 3875]),
+            (
+                "ladder",
+                2.0,
+                4,
+                vec![0, 500, 1000, 1333, 1666, 2000, 2250, 2500, 2750, 3000, 3125, 3250, 3375, 3500, 3625, 3750, 3875],
+            ),
         ] {
             let shape: Shape = text.parse().unwrap();
             let found = all(&shape.arrivals(rate, seconds * S));

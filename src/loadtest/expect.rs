@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::config::Period;
 use crate::config::diagnostic::suggest;
-use crate::limit;
+use crate::limit::{self, MissingKey};
 
 /// What one limit promises about each of its keys. Times are nanoseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,6 +17,8 @@ pub enum Terms {
         calls: u64,
         /// The window.
         period: u64,
+        /// Into how many slots the window is divided, each of which counts until the whole of it is over; 0 when times are exact.
+        slots: u64,
     },
     /// At most `burst + calls × t / period` in any time t.
     TokenBucket {
@@ -64,17 +66,6 @@ pub enum Scope {
     Shared,
 }
 
-/// What a limit does with a request without a key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum MissingKey {
-    /// It is refused.
-    Refused,
-    /// All of them are one key.
-    OneKey,
-    /// It is not limited.
-    Unlimited,
-}
-
 /// One limit that is tested.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Expected {
@@ -90,9 +81,18 @@ pub struct Expected {
     pub missing_key: Option<MissingKey>,
     /// How many keys it holds, when that is known.
     pub max_keys: Option<u64>,
+    /// Whether it only counts and refuses nothing.
+    pub shadow: bool,
+    /// Whether its answers are to carry `RateLimit`.
+    pub told: bool,
 }
 
 const SECOND: u64 = 1_000_000_000;
+
+/// How much longer than its window a request may count in a sliding window of slots.
+pub fn slack(period: u64, slots: u64) -> u64 {
+    if slots == 0 { 0 } else { period.div_ceil(slots) }
+}
 
 /// A duration in nanoseconds, at most five centuries.
 pub fn nanos(duration: Duration) -> u64 {
@@ -104,9 +104,22 @@ impl Terms {
     pub fn of(settings: &limit::Settings) -> Self {
         let (calls, period) = (u64::from(settings.calls.get()), nanos(settings.period).max(1));
         match settings.algorithm {
-            limit::Algorithm::SlidingWindow => Self::SlidingWindow { calls, period },
+            limit::Algorithm::SlidingWindow { precision } => {
+                let slots = match precision {
+                    limit::Precision::Exact => 0,
+                    limit::Precision::Slots(slots) => slots.get().into(),
+                };
+                Self::SlidingWindow { calls, period, slots }
+            }
             limit::Algorithm::TokenBucket { burst } => {
                 Self::TokenBucket { calls, period, burst: u64::from(burst.get()) }
+            }
+            limit::Algorithm::FixedWindow { start } => {
+                let start = match start {
+                    limit::WindowStart::Clock => WindowStart::Aligned,
+                    limit::WindowStart::FirstCall => WindowStart::FirstCall,
+                };
+                Self::FixedWindow { calls, period, start }
             }
         }
     }
@@ -133,7 +146,7 @@ impl Terms {
     /// Requests each second that one key can have admitted for ever.
     pub fn rate(&self) -> f64 {
         match *self {
-            Self::SlidingWindow { calls, period }
+            Self::SlidingWindow { calls, period, .. }
             | Self::TokenBucket { calls, period, .. }
             | Self::FixedWindow { calls, period, .. } => calls as f64 * SECOND as f64 / period as f64,
             Self::Concurrency { max, hold } => max as f64 * SECOND as f64 / hold.max(SECOND / 100) as f64,
@@ -143,7 +156,8 @@ impl Terms {
     /// How long a drained key takes to be rested.
     pub fn refill(&self) -> u64 {
         match *self {
-            Self::SlidingWindow { period, .. } | Self::FixedWindow { period, .. } => period,
+            Self::FixedWindow { period, .. } => period,
+            Self::SlidingWindow { period, slots, .. } => period.saturating_add(slack(period, slots)),
             Self::TokenBucket { calls, period, burst } => {
                 u64::try_from(u128::from(burst) * u128::from(period) / u128::from(calls.max(1))).unwrap_or(u64::MAX)
             }
@@ -160,7 +174,10 @@ impl Terms {
 impl fmt::Display for Terms {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
-            Self::SlidingWindow { calls, period } => write!(f, "{calls}/{} sliding", short(period)),
+            Self::SlidingWindow { calls, period, slots: 0 } => write!(f, "{calls}/{} sliding", short(period)),
+            Self::SlidingWindow { calls, period, slots } => {
+                write!(f, "{calls}/{} sliding slots={slots}", short(period))
+            }
             Self::TokenBucket { calls, period, burst } => {
                 write!(f, "{calls}/{} token-bucket burst={burst}", short(period))
             }
@@ -209,6 +226,7 @@ fn period(text: &str) -> Result<u64, String> {
 #[derive(Default)]
 struct Options {
     burst: Option<u64>,
+    slots: Option<u64>,
     hold: Option<u64>,
     start: Option<WindowStart>,
     scope: Scope,
@@ -221,6 +239,7 @@ impl Options {
         for word in words {
             match word.split_once('=').unwrap_or((word, "")) {
                 ("burst", value) => options.burst = Some(number(value, "a burst")?),
+                ("slots", value) => options.slots = Some(number(value, "a number of slots")?),
                 ("hold", value) => options.hold = Some(period(value)?),
                 ("aligned", "") => options.start = Some(WindowStart::Aligned),
                 ("first-call", "") => options.start = Some(WindowStart::FirstCall),
@@ -231,7 +250,7 @@ impl Options {
                     options.status = Some(status.ok_or_else(|| format!("`{value}` is no status of a refusal"))?);
                 }
                 _ => {
-                    let known = ["burst=", "hold=", "aligned", "first-call", "per=key", "per=all", "status="];
+                    let known = ["burst=", "slots=", "hold=", "aligned", "first-call", "per=key", "per=all", "status="];
                     let hint = suggest(word, known).map(|hint| format!("; {hint}")).unwrap_or_default();
                     return Err(format!("`{word}` is not known in an expectation{hint}"));
                 }
@@ -257,7 +276,9 @@ impl FromStr for Expected {
                 let (calls, period) = (number(calls, "a number of calls")?, period(length)?);
                 let options = Options::read(rest)?;
                 let terms = match *algorithm {
-                    "sliding" | "sliding-window" => Terms::SlidingWindow { calls, period },
+                    "sliding" | "sliding-window" => {
+                        Terms::SlidingWindow { calls, period, slots: options.slots.unwrap_or(0) }
+                    }
                     "token-bucket" | "bucket" => {
                         Terms::TokenBucket { calls, period, burst: options.burst.unwrap_or(calls) }
                     }
@@ -277,6 +298,7 @@ impl FromStr for Expected {
         };
         for (given, fits, name) in [
             (options.burst.is_some(), matches!(terms, Terms::TokenBucket { .. }), "burst"),
+            (options.slots.is_some(), matches!(terms, Terms::SlidingWindow { .. }), "a number of slots"),
             (options.hold.is_some(), matches!(terms, Terms::Concurrency { .. }), "hold"),
             (options.start.is_some(), matches!(terms, Terms::FixedWindow { .. }), "a window's start"),
         ] {
@@ -291,6 +313,8 @@ impl FromStr for Expected {
             status: options.status.unwrap_or(429),
             missing_key: None,
             max_keys: None,
+            shadow: false,
+            told: false,
         })
     }
 }
@@ -305,6 +329,8 @@ mod tests {
             ("100/1m sliding", Ok("100/1m sliding")),
             ("100/1h30m sliding-window", Ok("100/1h30m sliding")),
             ("5/250ms token-bucket", Ok("5/250ms token-bucket burst=5")),
+            ("100/1m sliding slots=30", Ok("100/1m sliding slots=30")),
+            ("5/1s bucket slots=3", Err("a number of slots does not belong to `5/1s token-bucket burst=5`")),
             ("5/1s bucket burst=20", Ok("5/1s token-bucket burst=20")),
             ("5/1s fixed aligned", Ok("5/1s fixed aligned")),
             ("5/1s fixed first-call per=all status=503", Ok("5/1s fixed first-call")),

@@ -197,7 +197,11 @@ impl FromStr for Assertion {
         };
         let prefix = |known: &str| ["completion", "goodput", "attempts", "successes"].contains(&known);
         let fits = |known: &str| {
-            if prefix(known) { name.strip_prefix(known).is_some_and(|rest| rest.starts_with('.')) } else { known == name }
+            if prefix(known) {
+                name.strip_prefix(known).is_some_and(|rest| rest.starts_with('.'))
+            } else {
+                known == name
+            }
         };
         let Some((_, unit, _)) = METRICS.iter().find(|(known, _, _)| fits(known)) else {
             let names = METRICS.map(|(name, _, _)| name);
@@ -207,7 +211,11 @@ impl FromStr for Assertion {
         let digits = value.find(|c: char| !(c.is_ascii_digit() || c == '.')).unwrap_or(value.len());
         let (number, suffix) = value.split_at(digits);
         let scale = match (unit, suffix) {
-            (_, "") | (Unit::Percent, "%") | (Unit::Milliseconds, "ms") | (Unit::Seconds, "s") | (Unit::Number, "x") => 1.0,
+            (_, "")
+            | (Unit::Percent, "%")
+            | (Unit::Milliseconds, "ms")
+            | (Unit::Seconds, "s")
+            | (Unit::Number, "x") => 1.0,
             (Unit::Milliseconds, "s") => 1_000.0,
             (Unit::Seconds, "ms") => 0.001,
             _ => {

@@ -34,6 +34,10 @@ pub enum Role {
     Preflight,
     /// A drained key over a reload.
     Reload,
+    /// The first requests that the target ever sees.
+    ColdStart,
+    /// Overload while the shared store is cut off, and after.
+    Outage,
     /// Clients that wait exactly as long as `Retry-After` says.
     RetryAfter,
     /// Clients that wait exactly as long as `RateLimit` says.
@@ -44,6 +48,18 @@ pub enum Role {
     Neighbour,
     /// Clients of one strategy.
     Strategy,
+}
+
+/// Something that happens around the target while requests come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Act {
+    /// The configuration is loaded anew, unchanged.
+    Reload,
+    /// The store that gateways share is cut off.
+    StoreDown,
+    /// The store can be reached again.
+    StoreUp,
 }
 
 /// Traffic with one purpose.
@@ -68,14 +84,7 @@ impl Phase {
     pub fn script(role: Role, keys: Keys, moments: Vec<(u64, u64)>) -> Self {
         let count = |count| u32::try_from(count).unwrap_or(u32::MAX);
         let moments = moments.into_iter().map(|(at, many)| (at, count(many))).collect();
-        Self {
-            role,
-            start: 0,
-            arrivals: Arrivals::Moments(moments),
-            keys,
-            strategy: Strategy::Once,
-            kind: Kind::Plain,
-        }
+        Self { role, start: 0, arrivals: Arrivals::Moments(moments), keys, strategy: Strategy::Once, kind: Kind::Plain }
     }
 }
 
@@ -103,8 +112,8 @@ pub struct Plan {
     pub aim: Option<usize>,
     /// What is done.
     pub phases: Vec<Phase>,
-    /// When the configuration is loaded anew, in the order of time.
-    pub reloads: Vec<u64>,
+    /// What happens around the target, and when.
+    pub acts: Vec<(u64, Act)>,
     /// When the last request may be sent.
     pub end: u64,
     /// The bounds.
@@ -164,4 +173,3 @@ pub fn rest(limits: &[Expected]) -> u64 {
 pub fn keys_are_apart(limits: &[Expected]) -> bool {
     limits.iter().all(|limit| limit.scope == Scope::PerKey)
 }
-

@@ -5,9 +5,9 @@ use std::fmt;
 use std::str::FromStr;
 
 use super::arrivals::{Arrivals, LADDER, Shape, Stretch};
-use super::expect::{Expected, Terms, short};
+use super::expect::{Expected, Scope, Terms, short};
 use super::keys::{Distribution, Keys};
-use super::plan::{self, Bounds, Phase, Plan, Role};
+use super::plan::{self, Act, Bounds, Phase, Plan, Role};
 use super::record::Kind;
 use super::strategy::{STRATEGIES, Strategy};
 use crate::config::diagnostic::suggest;
@@ -35,6 +35,10 @@ pub enum Probe {
     Preflight,
     /// Whether a reload refills.
     Reload,
+    /// The first burst that a target ever sees, before anything is warm.
+    ColdStart,
+    /// What happens while the store that gateways share is cut off.
+    StoreOutage,
     /// Whether waiting as long as `Retry-After` says is enough.
     RetryAfter,
     /// Whether `RateLimit` tells the truth.
@@ -46,7 +50,8 @@ pub enum Probe {
 }
 
 /// The probes with their names.
-pub const PROBES: [(&str, Probe); 13] = [
+pub const PROBES: [(&str, Probe); 15] = [
+    ("cold-start", Probe::ColdStart),
     ("simultaneous", Probe::Simultaneous),
     ("refill", Probe::Refill),
     ("boundary", Probe::Boundary),
@@ -56,6 +61,7 @@ pub const PROBES: [(&str, Probe); 13] = [
     ("forged-address", Probe::Forged),
     ("preflight", Probe::Preflight),
     ("reload", Probe::Reload),
+    ("store-outage", Probe::StoreOutage),
     ("retry-after", Probe::RetryAfter),
     ("rate-limit-fields", Probe::Reset),
     ("fairness", Probe::Fairness),
@@ -115,10 +121,21 @@ pub struct Order {
     pub bounds: Bounds,
 }
 
+impl Order {
+    /// Requests without keys of their own are one caller's, so that each limit counts them together.
+    fn as_they_count(&self) -> Self {
+        let mut order = self.clone();
+        if !order.keyed {
+            order.limits.iter_mut().for_each(|limit| limit.scope = Scope::Shared);
+        }
+        order
+    }
+}
+
 struct Planner<'o> {
     order: &'o Order,
     phases: Vec<Phase>,
-    reloads: Vec<u64>,
+    acts: Vec<(u64, Act)>,
     notes: Vec<String>,
     next_key: u32,
     /// Whether keys keep phases apart.
@@ -134,11 +151,12 @@ struct Planner<'o> {
 
 /// Makes the plan. Probes that do not fit the bounds are left out, and the plan says so.
 pub fn plan(order: &Order) -> Plan {
+    let order = &order.as_they_count();
     let rest = plan::rest(&order.limits);
     let mut planner = Planner {
         order,
         phases: Vec::new(),
-        reloads: Vec::new(),
+        acts: Vec::new(),
         notes: Vec::new(),
         next_key: 0,
         apart: order.keyed && plan::keys_are_apart(&order.limits),
@@ -148,8 +166,11 @@ pub fn plan(order: &Order) -> Plan {
         requests: 0,
         rest,
     };
-    planner.traffic();
     let aim = plan::aim(&order.limits);
+    if let Some(aim) = aim.filter(|_| order.probes.contains(&Probe::ColdStart)) {
+        planner.cold_start(&order.limits[aim].terms);
+    }
+    planner.traffic();
     if let Some(terms) = aim.map(|aim| order.limits[aim].terms) {
         for probe in &order.probes {
             planner.probe(*probe, &terms, &order.limits);
@@ -161,13 +182,13 @@ pub fn plan(order: &Order) -> Plan {
     } else if !order.probes.is_empty() {
         planner.notes.push("no probes: they need a limit to aim at".to_owned());
     }
-    let Planner { phases, reloads, notes, next_key, end, .. } = planner;
+    let Planner { phases, acts, notes, next_key, end, .. } = planner;
     Plan {
         seed: order.seed,
         limits: order.limits.clone(),
         aim,
         phases,
-        reloads,
+        acts,
         end: end.min(order.bounds.duration),
         bounds: order.bounds,
         keys: next_key,
@@ -259,19 +280,19 @@ impl Planner<'_> {
             }
             Probe::Refill => {
                 let keys = self.new_key();
-                let moments =
-                    vec![(0, over), (after(1.02, rest) + 50 * MILLISECOND, over), (after(3.2, rest), over)];
+                let moments = vec![(0, over), (after(1.02, rest) + 50 * MILLISECOND, over), (after(3.2, rest), over)];
                 let length = moments[2].0.max(moments[1].0 + 1);
                 self.place(vec![Phase::script(Role::Refill, keys, moments)], length, &name);
             }
             Probe::Boundary => {
                 let (every, late) = (self.new_key(), self.new_key());
                 let bursts = (0..=20).map(|step| (after(0.1 * f64::from(step), period), capacity)).collect();
-                let late_moments =
-                    vec![(0, 1), (after(0.93, period), capacity), (after(1.04, period), capacity)];
+                let late_moments = vec![(0, 1), (after(0.93, period), capacity), (after(1.04, period), capacity)];
                 if self.apart {
-                    let both =
-                        [Phase::script(Role::Boundary, every, bursts), Phase::script(Role::Boundary, late, late_moments)];
+                    let both = [
+                        Phase::script(Role::Boundary, every, bursts),
+                        Phase::script(Role::Boundary, late, late_moments),
+                    ];
                     self.place(both.into(), 2 * period, &name);
                 } else {
                     self.place(vec![Phase::script(Role::Boundary, every, bursts)], 2 * period, &name);
@@ -318,14 +339,40 @@ impl Planner<'_> {
                 let again = after(0.3, period).clamp(at + 300 * MILLISECOND, at + 5_000 * MILLISECOND);
                 let phase = Phase::script(Role::Reload, keys, vec![(0, capacity + 1), (again, capacity)]);
                 if let Some(start) = self.place(vec![phase], again + 1, &name) {
-                    self.reloads.push(start + at);
-                    self.reloads.sort_unstable();
+                    self.acts.push((start + at, Act::Reload));
                 }
             }
             Probe::RetryAfter | Probe::Reset => self.cohort(probe, capacity, terms),
             Probe::Fairness => self.fairness(limits, period, &name),
             Probe::Strategies => self.strategies(capacity, period, &name),
-            Probe::Churn => {}
+            Probe::StoreOutage => self.outage(limits, period, &name),
+            Probe::Churn | Probe::ColdStart => {}
+        }
+    }
+
+    /// Before everything else, which begins when it is over.
+    fn cold_start(&mut self, terms: &Terms) {
+        let capacity = plan::capacity(&self.order.limits).unwrap_or(1);
+        let keys = self.new_key();
+        let over = capacity + capacity.clamp(1, 1_000);
+        let script = Phase::script(Role::ColdStart, keys, vec![(0, over)]);
+        if self.place(vec![script], MILLISECOND, "cold-start").is_some() && terms.is_rate() {
+            self.stagger = self.stagger.max(250 * MILLISECOND);
+        }
+    }
+
+    /// Twice the limit on one key: for a time with the store, as long without it, and as long again with it.
+    fn outage(&mut self, limits: &[Expected], period: u64, name: &str) {
+        let Some(rate) = plan::rate(limits) else { return };
+        let each = period.clamp(1_000 * MILLISECOND, 10_000 * MILLISECOND);
+        let keys = self.new_key();
+        let phase = Phase {
+            arrivals: Shape::Constant.arrivals(2.0 * rate.max(2.0), 3 * each),
+            ..Phase::script(Role::Outage, keys, Vec::new())
+        };
+        if let Some(start) = self.place(vec![phase], 3 * each, name) {
+            self.acts.push((start + each, Act::StoreDown));
+            self.acts.push((start + 2 * each, Act::StoreUp));
         }
     }
 
@@ -430,11 +477,12 @@ impl Planner<'_> {
 }
 
 /// The probes that make sense when nothing was chosen: `controlled` is whether the test runs the gateway itself, `preflights`
-/// whether something answers preflights.
-pub fn default_probes(controlled: bool, preflights: bool) -> Vec<Probe> {
+/// whether something answers preflights, `stores` whether the store can be cut off.
+pub fn default_probes(controlled: bool, preflights: bool, stores: bool) -> Vec<Probe> {
     let fits = |probe: &Probe| match probe {
         Probe::Reload => controlled,
         Probe::Preflight => preflights,
+        Probe::StoreOutage => stores,
         _ => true,
     };
     PROBES.iter().map(|(_, probe)| *probe).filter(fits).collect()

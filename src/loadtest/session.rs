@@ -7,7 +7,7 @@ use fastrand::Rng;
 
 use super::arrivals::Progress;
 use super::keys::Keys;
-use super::plan::Plan;
+use super::plan::{Act, Plan};
 use super::record::{Answer, Attempt, Fate, Record, fate};
 use super::strategy::Seen;
 
@@ -16,8 +16,8 @@ use super::strategy::Seen;
 pub enum Due {
     /// A request is to be sent.
     Send(Attempt),
-    /// The configuration is to be loaded anew.
-    Reload,
+    /// Something is to happen around the target.
+    Act(Act),
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -34,7 +34,7 @@ enum What {
     Arrival(u16),
     /// A call is tried again.
     Again(Attempt),
-    Reload,
+    Act(Act),
 }
 
 impl Ord for Event {
@@ -81,6 +81,8 @@ pub struct Session<'p> {
     pub records: Vec<Record>,
     /// The calls that ended.
     pub calls: Vec<Call>,
+    /// How many requests were admitted, refused and of unknown fate so far.
+    pub tally: [u64; 3],
     /// Calls that were still waiting to try again when the test ended.
     pub unfinished: u64,
     /// Whether requests were left out because the bound was reached.
@@ -102,6 +104,7 @@ impl<'p> Session<'p> {
             pending: 0,
             records: Vec::with_capacity(usize::try_from(plan.count().min(plan.bounds.requests)).unwrap_or(0)),
             calls: Vec::new(),
+            tally: [0; 3],
             unfinished: 0,
             bounded: false,
         };
@@ -111,7 +114,7 @@ impl<'p> Session<'p> {
             session.phases.push((phase.arrivals.begin(), phase.keys.clone(), rng));
             session.plan_arrival(number);
         }
-        plan.reloads.iter().for_each(|at| session.push(*at, What::Reload));
+        plan.acts.iter().for_each(|(at, act)| session.push(*at, What::Act(*act)));
         session
     }
 
@@ -141,7 +144,7 @@ impl<'p> Session<'p> {
         while self.events.peek().is_some_and(|event| event.at <= now) {
             let event = self.events.pop()?;
             let attempt = match event.what {
-                What::Reload => return Some(Due::Reload),
+                What::Act(act) => return Some(Due::Act(act)),
                 What::Again(attempt) => attempt,
                 What::Arrival(number) => {
                     self.plan_arrival(number);
@@ -190,12 +193,13 @@ impl<'p> Session<'p> {
         let record = Record::new(attempt, times, answer);
         self.records.push(record);
         self.pending -= 1;
+        let fate = self.fate(answer.status);
+        self.tally[fate as usize] += 1;
         let strategy = self.plan.phases[usize::from(attempt.phase)].strategy;
         if !strategy.repeats() {
             return;
         }
         let seconds = |seconds: Option<u32>| seconds.map(|seconds| u64::from(seconds) * 1_000_000_000);
-        let fate = self.fate(answer.status);
         let seen = Seen {
             status: answer.status,
             refused: fate == Fate::Refused,

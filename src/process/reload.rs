@@ -44,6 +44,7 @@ pub(super) struct Reloader {
 enum Cause {
     Change,
     Hangup,
+    Again,
 }
 
 /// What came of looking.
@@ -61,6 +62,8 @@ pub(super) struct Signals {
     pub(super) changed: Arc<Notify>,
     /// Somebody asks for a reload.
     pub(super) hangup: Arc<Notify>,
+    /// Somebody asks for a reload of what has not changed.
+    pub(super) again: Arc<Notify>,
 }
 
 impl Reloader {
@@ -82,6 +85,7 @@ impl Reloader {
             }
             let cause = tokio::select! {
                 () = signals.hangup.notified() => Cause::Hangup,
+                () = signals.again.notified() => Cause::Again,
                 () = signals.changed.notified() => {
                     settle(&signals.changed).await;
                     Cause::Change
@@ -110,7 +114,7 @@ impl Reloader {
         if cause == Cause::Hangup {
             self.log.reopen();
         }
-        let again = cause == Cause::Hangup && self.status.has_failed();
+        let again = cause == Cause::Again || (cause == Cause::Hangup && self.status.has_failed());
         if !again && Some(self.source.stamp()) == self.seen {
             if cause == Cause::Hangup {
                 tracing::info!("the configuration has not changed");

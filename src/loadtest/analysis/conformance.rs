@@ -5,7 +5,8 @@ use std::collections::HashSet;
 use serde::Serialize;
 
 use super::Evidence;
-use crate::loadtest::expect::{Expected, MissingKey, Scope};
+use crate::limit::MissingKey;
+use crate::loadtest::expect::{Expected, Scope};
 use crate::loadtest::plan::Role;
 use crate::loadtest::record::{Fate, KeyId};
 use crate::loadtest::replay::{self, Excess, History};
@@ -114,30 +115,34 @@ pub(super) fn judge(evidence: &Evidence<'_>) -> Vec<Conformance> {
         }
     }
     let crowded = crowded(evidence);
-    limits.iter().zip(&kept).map(|(limit, kept)| {
-        let found = replay::excess(&limit.terms, &kept.histories);
-        let refusals = kept.refusals.iter().flatten();
-        let wrong = |place: &&u32| {
-            usize::from(room[**place as usize]) == limits.len()
-                && !crowded.contains(&evidence.records[**place as usize].attempt.key.0)
-        };
-        let wrong = refusals.filter(wrong).count() as u64;
-        let window_ratio = limit.terms.is_rate().then(|| {
-            let period = limit.terms.period();
-            let busiest = kept.histories.iter().map(|history| replay::busiest_window(history, period)).max();
-            busiest.unwrap_or(0) as f64 / (limit.terms.rate() * period as f64 / 1e9)
-        });
-        Conformance {
-            limit: limit.name.clone(),
-            terms: limit.terms.to_string(),
-            keys_in_excess: found.iter().flatten().count() as u64,
-            keys: kept.histories.len() as u64,
-            worst: worst(&found, &kept.keys),
-            window_ratio,
-            false_refusals: (!evidence.plan.others).then_some(wrong),
-            judged: kept.histories.iter().map(|it| it.admitted.len() + it.refused.len()).sum::<usize>() as u64,
-        }
-    }).collect()
+    limits
+        .iter()
+        .zip(&kept)
+        .map(|(limit, kept)| {
+            let found = replay::excess(&limit.terms, &kept.histories);
+            let refusals = kept.refusals.iter().flatten();
+            let wrong = |place: &&u32| {
+                usize::from(room[**place as usize]) == limits.len()
+                    && !crowded.contains(&evidence.records[**place as usize].attempt.key.0)
+            };
+            let wrong = refusals.filter(wrong).count() as u64;
+            let window_ratio = limit.terms.is_rate().then(|| {
+                let period = limit.terms.period();
+                let busiest = kept.histories.iter().map(|history| replay::busiest_window(history, period)).max();
+                busiest.unwrap_or(0) as f64 / (limit.terms.rate() * period as f64 / 1e9)
+            });
+            Conformance {
+                limit: limit.name.clone(),
+                terms: limit.terms.to_string(),
+                keys_in_excess: found.iter().flatten().count() as u64,
+                keys: kept.histories.len() as u64,
+                worst: worst(&found, &kept.keys),
+                window_ratio,
+                false_refusals: (!evidence.plan.others).then_some(wrong),
+                judged: kept.histories.iter().map(|it| it.admitted.len() + it.refused.len()).sum::<usize>() as u64,
+            }
+        })
+        .collect()
 }
 
 fn worst(found: &[Option<Excess>], keys: &[Option<u32>]) -> Option<WorstExcess> {

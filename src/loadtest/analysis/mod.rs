@@ -185,9 +185,7 @@ pub fn analyse(
         honesty: honesty::judge(&evidence),
         fairness: fairness::judge(&evidence),
         strategies: strategies::compare(&evidence, &session.calls),
-        amplification: measured
-            .upstream
-            .map(|upstream| upstream.requests as f64 / totals.admitted.max(1) as f64),
+        amplification: measured.upstream.map(|upstream| upstream.requests as f64 / totals.admitted.max(1) as f64),
         upstream: measured.upstream,
         generator: latency::generator(&evidence, measured, setting.virtual_time),
         timeline: timeline::draw(&evidence, &conformance),
@@ -203,6 +201,6 @@ pub fn analyse(
         report.setting.notes.push(format!("the bound of {} requests was reached", plan.bounds.requests));
     }
     report.metrics = metric::collect(&report);
-    report.verdicts = assertions.iter().map(|assertion| assertion.judge(&report.metrics)).flatten().collect();
+    report.verdicts = assertions.iter().filter_map(|assertion| assertion.judge(&report.metrics)).collect();
     report
 }

@@ -4,8 +4,9 @@ use serde::Serialize;
 
 use super::conformance::excess_of;
 use super::{Evidence, Quantiles};
+use crate::limit::MissingKey;
 use crate::loadtest::arrivals::LADDER;
-use crate::loadtest::expect::{MissingKey, Scope};
+use crate::loadtest::expect::Scope;
 use crate::loadtest::plan::{self, Phase, Role};
 use crate::loadtest::record::{Fate, Kind, Record};
 
@@ -86,8 +87,15 @@ fn simultaneous(evidence: &Evidence<'_>) -> Option<Finding> {
     let keys = phase(evidence, Role::Simultaneous)?.keys.range();
     let counts = count(evidence.of(Role::Simultaneous));
     let records = evidence.of(Role::Simultaneous).map(|(record, _)| record.latency()).collect();
-    let slowest = Quantiles::of(records).filter(|it| it.max > 0.0).map(|it| format!("; the slowest answer took {:.1} ms", it.max));
-    let text = format!("{} at one instant; the limit is {}{}", of_sent(counts), capacity(evidence), slowest.unwrap_or_default());
+    let slowest = Quantiles::of(records)
+        .filter(|it| it.max > 0.0)
+        .map(|it| format!("; the slowest answer took {:.1} ms", it.max));
+    let text = format!(
+        "{} at one instant; the limit is {}{}",
+        of_sent(counts),
+        capacity(evidence),
+        slowest.unwrap_or_default()
+    );
     Some(judged("simultaneous", "simultaneous.excess", excess_of(evidence, &keys), text))
 }
 
@@ -102,7 +110,11 @@ fn bursts(evidence: &Evidence<'_>, role: Role) -> Vec<Counts> {
 fn refill(evidence: &Evidence<'_>) -> Option<Finding> {
     let keys = phase(evidence, Role::Refill)?.keys.range();
     let admitted: Vec<String> = bursts(evidence, Role::Refill).iter().map(|burst| burst.admitted.to_string()).collect();
-    let text = format!("{} admitted in bursts from rest, after rest and after long rest; the limit is {}", admitted.join(", "), capacity(evidence));
+    let text = format!(
+        "{} admitted in bursts from rest, after rest and after long rest; the limit is {}",
+        admitted.join(", "),
+        capacity(evidence)
+    );
     Some(judged("refill", "refill.excess", excess_of(evidence, &keys), text))
 }
 
@@ -113,7 +125,9 @@ fn boundary(evidence: &Evidence<'_>) -> Option<Finding> {
     let counts = count(evidence.of(Role::Boundary));
     let text = match excess {
         0 => format!("{} in bursts over two periods, no more in any window than the limit allows", of_sent(counts)),
-        excess => format!("{} in bursts over two periods; {excess} too many around the end of a window", of_sent(counts)),
+        excess => {
+            format!("{} in bursts over two periods; {excess} too many around the end of a window", of_sent(counts))
+        }
     };
     Some(judged("boundary", "boundary.excess", excess, text))
 }
@@ -164,7 +178,7 @@ fn missing_key(evidence: &Evidence<'_>) -> Option<Finding> {
     let words = match behaviour {
         MissingKey::Unlimited => "not limited at all",
         MissingKey::Refused => "refused",
-        MissingKey::OneKey => "limited together",
+        MissingKey::OneKey | MissingKey::Otherwise => "limited together",
     };
     let wanted = evidence.plan.aimed().and_then(|limit| limit.missing_key);
     let text = format!("requests without a key are {words} ({})", of_sent(counts));
@@ -196,12 +210,8 @@ fn preflight(evidence: &Evidence<'_>) -> Option<Finding> {
     let of = |kind: Kind| count(evidence.of(Role::Preflight).filter(|(record, _)| record.attempt.kind == kind));
     let (preflights, plain) = (of(Kind::Preflight), of(Kind::Plain));
     let counted = capacity(evidence).min(plain.sent).saturating_sub(plain.admitted + plain.unknown);
-    let text = format!(
-        "after {} preflights ({} refused), {} requests",
-        preflights.sent,
-        preflights.refused,
-        of_sent(plain)
-    );
+    let text =
+        format!("after {} preflights ({} refused), {} requests", preflights.sent, preflights.refused, of_sent(plain));
     Some(judged("preflight", "preflights.counted", counted + preflights.refused, text))
 }
 

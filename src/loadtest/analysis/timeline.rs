@@ -65,7 +65,8 @@ const CHARTED_KEYS: usize = 6;
 pub(super) fn draw(evidence: &Evidence<'_>, _: &[Conformance]) -> Timeline {
     let length = |role: Role| evidence.of(role).map(|(record, _)| record.attempt.intended).max().unwrap_or(0);
     // A stretch that divides seconds, minutes or hours evenly.
-    const STEPS: [u64; 14] = [100, 200, 500, 1_000, 2_000, 5_000, 10_000, 15_000, 30_000, 60_000, 120_000, 300_000, 600_000, 3_600_000];
+    const STEPS: [u64; 14] =
+        [100, 200, 500, 1_000, 2_000, 5_000, 10_000, 15_000, 30_000, 60_000, 120_000, 300_000, 600_000, 3_600_000];
     let wanted = length(Role::Traffic).max(length(Role::Ladder)) / 1_000_000 / STRETCHES;
     let step = STEPS.into_iter().find(|step| *step >= wanted).unwrap_or(wanted.max(1)) * 1_000_000;
     let points = |role: Role, key: Option<u32>| {
@@ -99,9 +100,10 @@ pub(super) fn draw(evidence: &Evidence<'_>, _: &[Conformance]) -> Timeline {
     let limits = &evidence.plan.limits;
     let traffic = evidence.plan.phases.iter().find(|phase| phase.role == Role::Traffic);
     let count = traffic.map_or(1, |phase| phase.keys.range().len());
-    let rates = limits.iter().filter(|limit| limit.terms.is_rate()).map(|limit| {
-        limit.terms.rate() * if limit.scope == Scope::Shared { 1.0 } else { count as f64 }
-    });
+    let rates = limits
+        .iter()
+        .filter(|limit| limit.terms.is_rate())
+        .map(|limit| limit.terms.rate() * if limit.scope == Scope::Shared { 1.0 } else { count as f64 });
     Timeline {
         step: step as f64 / 1e9,
         allowed: rates.min_by(f64::total_cmp).map(|rate| rate * step as f64 / 1e9),

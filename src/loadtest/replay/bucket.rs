@@ -20,7 +20,8 @@ pub(super) fn excess(admitted: &[Span], calls: u64, period: u64, burst: u64) -> 
     let mut lengths: Vec<u64> = admitted.iter().map(|span| span.received - span.sent).collect();
     let middle = lengths.len() / 2;
     let median = *lengths.select_nth_unstable(middle).1;
-    let mut longest = [u64::MAX, median.saturating_mul(10).saturating_add(1), median.saturating_mul(2).saturating_add(1)];
+    let mut longest =
+        [u64::MAX, median.saturating_mul(10).saturating_add(1), median.saturating_mul(2).saturating_add(1)];
     longest.sort_unstable();
     let found = longest.iter().filter_map(|longest| worst(&Ends::of(admitted.iter(), *longest), calls, period, burst));
     found.max_by_key(Excess::requests)

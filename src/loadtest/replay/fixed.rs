@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::{Ends, Excess, History, sliding};
+use super::{Ends, Excess, History, Span, sliding};
+use crate::loadtest::expect::WindowStart;
 
 /// Windows that begin with the first request after the window before: by how many the smallest limit that explains the
 /// admissions is above `calls`.
@@ -38,7 +39,8 @@ fn first_that_fits_nowhere(ends: &Ends, calls: u64, period: u64) -> Option<usize
     let mut closed: BTreeMap<usize, u64> = BTreeMap::from([(0, 0)]);
     let mut furthest = 0;
     while let Some((first, free_at)) = closed.pop_first() {
-        let (Some(earliest), Some(latest)) = (sent.get(first).map(|sent| free_at.max(*sent)), received.get(first)) else {
+        let (Some(earliest), Some(latest)) = (sent.get(first).map(|sent| free_at.max(*sent)), received.get(first))
+        else {
             continue;
         };
         let full = first.saturating_add(most).min(sent.len());
@@ -54,8 +56,8 @@ fn first_that_fits_nowhere(ends: &Ends, calls: u64, period: u64) -> Option<usize
         let end = sent.partition_point(|sent| *sent < latest.saturating_add(period)).min(full);
         for next in begin..=end {
             let start = earliest.max(sent[next - 1].saturating_add(1).saturating_sub(period));
-            let fits = start <= *latest
-                && received.get(next).is_none_or(|received| start.saturating_add(period) <= *received);
+            let fits =
+                start <= *latest && received.get(next).is_none_or(|received| start.saturating_add(period) <= *received);
             if fits {
                 let free_at = start.saturating_add(period);
                 closed.entry(next).and_modify(|known| *known = free_at.min(*known)).or_insert(free_at);
@@ -127,4 +129,13 @@ fn covered(mut arcs: Vec<(u64, u64)>, period: u64) -> bool {
         reached = reached.max(to);
     }
     reached >= period
+}
+
+/// When the window that the last admission is in has surely ended.
+pub(super) fn admits_at(admitted: &[Span], period: u64, start: WindowStart) -> u64 {
+    let (Some(first), Some(last)) = (admitted.first(), admitted.last()) else { return 0 };
+    // While all lie within a period of the first one, they lie in its window.
+    let one_window = start == WindowStart::FirstCall && last.received < first.sent.saturating_add(period);
+    let begun = if one_window { first.received } else { last.received };
+    begun.saturating_add(period)
 }

@@ -19,7 +19,7 @@ mod sliding;
 #[cfg(test)]
 mod tests;
 
-use super::expect::{Terms, WindowStart};
+use super::expect::{Terms, WindowStart, slack};
 
 /// The time in which something happened, in nanoseconds: not before one, not after the other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,10 +84,8 @@ struct Ends {
 impl Ends {
     /// The ends of all spans that are shorter than `longest`.
     fn of<'a>(spans: impl Iterator<Item = &'a Span>, longest: u64) -> Self {
-        let (mut sent, mut received): (Vec<u64>, Vec<u64>) = spans
-            .filter(|span| span.received - span.sent < longest)
-            .map(|span| (span.sent, span.received))
-            .unzip();
+        let (mut sent, mut received): (Vec<u64>, Vec<u64>) =
+            spans.filter(|span| span.received - span.sent < longest).map(|span| (span.sent, span.received)).unzip();
         sent.sort_unstable();
         received.sort_unstable();
         Self { sent, received }
@@ -102,7 +100,7 @@ pub fn excess(terms: &Terms, histories: &[History]) -> Vec<Option<Excess>> {
         histories.iter().map(|history| find(&history.admitted)).collect::<Vec<_>>()
     };
     match *terms {
-        Terms::SlidingWindow { calls, period } => each(&|spans| sliding::excess(spans, calls, period)),
+        Terms::SlidingWindow { calls, period, .. } => each(&|spans| sliding::excess(spans, calls, period)),
         Terms::TokenBucket { calls, period, burst } => each(&|spans| bucket::excess(spans, calls, period, burst)),
         Terms::FixedWindow { calls, period, start: WindowStart::FirstCall } => {
             histories.iter().map(|history| fixed::excess_from_first_call(history, calls, period)).collect()
@@ -120,9 +118,10 @@ pub fn false_refusals(terms: &Terms, history: &History) -> Vec<bool> {
     let counted: Vec<Span> = history.admitted.iter().chain(&history.unknown).copied().collect();
     let refused = &history.refused;
     match *terms {
-        Terms::SlidingWindow { calls, period } | Terms::FixedWindow { calls, period, .. } => {
-            sliding::false_refusals(&counted, refused, calls, period)
+        Terms::SlidingWindow { calls, period, slots } => {
+            sliding::false_refusals(&counted, refused, calls, period.saturating_add(slack(period, slots)))
         }
+        Terms::FixedWindow { calls, period, .. } => sliding::false_refusals(&counted, refused, calls, period),
         Terms::TokenBucket { calls, period, burst } => bucket::false_refusals(&counted, refused, calls, period, burst),
         Terms::Concurrency { max, .. } => concurrency::false_refusals(&counted, refused, max),
     }
@@ -137,7 +136,9 @@ pub fn busiest_window(history: &History, period: u64) -> u64 {
 /// after the other as `admitted` says.
 pub fn remaining(terms: &Terms, admitted: &[Span], span: Span) -> Option<(u64, u64)> {
     match *terms {
-        Terms::SlidingWindow { calls, period } => Some(sliding::remaining(admitted, span, calls, period)),
+        Terms::SlidingWindow { calls, period, slots } => {
+            Some(sliding::remaining(admitted, span, calls, period, slack(period, slots)))
+        }
         Terms::TokenBucket { calls, period, burst } => Some(bucket::remaining(admitted, span, calls, period, burst)),
         Terms::FixedWindow { .. } | Terms::Concurrency { .. } => None,
     }
@@ -146,8 +147,11 @@ pub fn remaining(terms: &Terms, admitted: &[Span], span: Span) -> Option<(u64, u
 /// The earliest time at which a key with these admissions would surely admit one more.
 pub fn admits_at(terms: &Terms, admitted: &[Span]) -> Option<u64> {
     match *terms {
-        Terms::SlidingWindow { calls, period } => Some(sliding::admits_at(admitted, calls, period)),
+        Terms::SlidingWindow { calls, period, slots } => {
+            Some(sliding::admits_at(admitted, calls, period.saturating_add(slack(period, slots))))
+        }
         Terms::TokenBucket { calls, period, burst } => Some(bucket::admits_at(admitted, calls, period, burst)),
-        Terms::FixedWindow { .. } | Terms::Concurrency { .. } => None,
+        Terms::FixedWindow { period, start, .. } => Some(fixed::admits_at(admitted, period, start)),
+        Terms::Concurrency { .. } => None,
     }
 }

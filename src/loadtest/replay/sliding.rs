@@ -26,9 +26,7 @@ pub(super) fn excess(admitted: &[Span], calls: u64, period: u64) -> Option<Exces
     if admitted.len() as u64 <= calls {
         return None;
     }
-    busiest(admitted, period)
-        .filter(|window| window.admitted > calls)
-        .map(|window| Excess { allowed: calls, ..window })
+    busiest(admitted, period).filter(|window| window.admitted > calls).map(|window| Excess { allowed: calls, ..window })
 }
 
 /// Refusals at a time when the window surely had room. Windows of any kind that end at the refusal lie within the period
@@ -43,8 +41,9 @@ pub(super) fn false_refusals(counted: &[Span], refused: &[Span], calls: u64, per
     refused.iter().map(wrong).collect()
 }
 
-pub(super) fn remaining(admitted: &[Span], span: Span, calls: u64, period: u64) -> (u64, u64) {
-    let maybe = |one: &&Span| one.sent <= span.received && one.received.saturating_add(period) > span.sent;
+pub(super) fn remaining(admitted: &[Span], span: Span, calls: u64, period: u64, slack: u64) -> (u64, u64) {
+    let longest = period.saturating_add(slack);
+    let maybe = |one: &&Span| one.sent <= span.received && one.received.saturating_add(longest) > span.sent;
     let surely = |one: &&Span| one.received <= span.received && one.sent.saturating_add(period) > span.received;
     let count = |inside: &dyn Fn(&&Span) -> bool| admitted.iter().filter(inside).count() as u64;
     (calls.saturating_sub(count(&maybe)), calls.saturating_sub(count(&surely)))

@@ -31,7 +31,14 @@ pub fn render(report: &Report, coloured: bool) -> String {
     let mut out = String::new();
     let setting = &report.setting;
     let time = if setting.virtual_time { "virtual time" } else { "live" };
-    let _ = writeln!(out, "{} {} ({time}, {:.1} s, seed {})", marks.title("Load test of"), setting.target, setting.seconds, setting.seed);
+    let _ = writeln!(
+        out,
+        "{} {} ({time}, {:.1} s, seed {})",
+        marks.title("Load test of"),
+        setting.target,
+        setting.seconds,
+        setting.seed
+    );
     if let Some(policy) = &setting.policy {
         let _ = writeln!(out, "  policy   {policy}");
     }
@@ -49,7 +56,12 @@ pub fn render(report: &Report, coloured: bool) -> String {
         thousands(totals.unknown),
         if totals.errors > 0 { format!(" ({} without an answer)", thousands(totals.errors)) } else { String::new() }
     );
-    let statuses: Vec<String> = totals.statuses.iter().filter(|(status, _)| **status != 0).map(|(status, count)| format!("{status} {}×", thousands(*count))).collect();
+    let statuses: Vec<String> = totals
+        .statuses
+        .iter()
+        .filter(|(status, _)| **status != 0)
+        .map(|(status, count)| format!("{status} {}×", thousands(*count)))
+        .collect();
     let _ = writeln!(out, "  statuses {}", if statuses.is_empty() { "none".to_owned() } else { statuses.join(", ") });
     conformance(&mut out, report, marks);
     honesty(&mut out, report, marks);
@@ -85,7 +97,8 @@ fn conformance(out: &mut String, report: &Report, marks: Marks) {
     for limit in &report.conformance {
         let Conformance { keys, worst, .. } = limit;
         let name = if limit.limit == limit.terms { String::new() } else { format!("{}: ", limit.limit) };
-        let _ = writeln!(out, "  {name}{} ({} key{})", limit.terms, thousands(*keys), if *keys == 1 { "" } else { "s" });
+        let _ =
+            writeln!(out, "  {name}{} ({} key{})", limit.terms, thousands(*keys), if *keys == 1 { "" } else { "s" });
         match worst {
             None => {
                 let _ = writeln!(out, "    {} no excess can be proven", marks.verdict(true));
@@ -113,11 +126,22 @@ fn conformance(out: &mut String, report: &Report, marks: Marks) {
         }
         match limit.false_refusals {
             Some(0) => {
-                let _ = writeln!(out, "    {} no refusal is proven wrong, of {} decisions", marks.verdict(true), thousands(limit.judged));
+                let _ = writeln!(
+                    out,
+                    "    {} no refusal is proven wrong, of {} decisions",
+                    marks.verdict(true),
+                    thousands(limit.judged)
+                );
             }
             Some(wrong) => {
                 let share = 100.0 * wrong as f64 / limit.judged.max(1) as f64;
-                let _ = writeln!(out, "    {} {} wrong refusals ({share:.3} %) of {} decisions", marks.verdict(share <= 0.1), thousands(wrong), thousands(limit.judged));
+                let _ = writeln!(
+                    out,
+                    "    {} {} wrong refusals ({share:.3} %) of {} decisions",
+                    marks.verdict(share <= 0.1),
+                    thousands(wrong),
+                    thousands(limit.judged)
+                );
             }
             None => {
                 let _ = writeln!(out, "    there are other limits on the way, so refusals are not judged");
@@ -154,7 +178,11 @@ fn honesty(out: &mut String, report: &Report, marks: Marks) {
         out.push('\n');
     }
     if let Some(late) = honesty.late_by {
-        let _ = writeln!(out, "  {} the longest wait was {late:.2} s too long (up to 1 s is rounding)", marks.verdict(late <= 1.5));
+        let _ = writeln!(
+            out,
+            "  {} the longest wait was {late:.2} s too long (up to 1 s is rounding)",
+            marks.verdict(late <= 1.5)
+        );
     }
     let _ = writeln!(
         out,
@@ -194,7 +222,8 @@ fn fairness(out: &mut String, report: &Report, marks: Marks) {
         let _ = writeln!(out, "       Jain's index {jain:.4} over {} keys (1 is even)", thousands(fairness.keys));
     }
     if fairness.victims > 0 {
-        let neighbour = fairness.neighbour_admitted.map_or(String::new(), |it| format!("; the noisy one had {it:.0} % admitted"));
+        let neighbour =
+            fairness.neighbour_admitted.map_or(String::new(), |it| format!("; the noisy one had {it:.0} % admitted"));
         let _ = writeln!(
             out,
             "  {} beside a noisy neighbour, {} of {} requests of others were refused{neighbour}",
@@ -210,7 +239,11 @@ fn strategies(out: &mut String, report: &Report, marks: Marks) {
         return;
     }
     let _ = writeln!(out, "\n{}", marks.title("Client strategies"));
-    let _ = writeln!(out, "  {:20} {:>9} {:>10} {:>11} {:>11} {:>10} {:>16}", "", "succeeded", "median", "99 %", "all done", "goodput", "requests/success");
+    let _ = writeln!(
+        out,
+        "  {:20} {:>9} {:>10} {:>11} {:>11} {:>10} {:>16}",
+        "", "succeeded", "median", "99 %", "all done", "goodput", "requests/success"
+    );
     for one in &report.strategies {
         let seconds = |ms: Option<f64>| ms.map_or("-".to_owned(), |ms| format!("{:.1} s", ms / 1e3));
         let _ = writeln!(
@@ -220,7 +253,11 @@ fn strategies(out: &mut String, report: &Report, marks: Marks) {
             format!("{}/{}", one.succeeded, one.calls),
             seconds(one.took.map(|took| took.p50)),
             seconds(one.took.map(|took| took.p99)),
-            if one.unfinished > 0 { format!("{} waiting", one.unfinished) } else { seconds(one.completed.map(|it| it * 1e3)) },
+            if one.unfinished > 0 {
+                format!("{} waiting", one.unfinished)
+            } else {
+                seconds(one.completed.map(|it| it * 1e3))
+            },
             one.goodput.map_or("-".to_owned(), |goodput| format!("{goodput:.2}/s")),
             one.attempts_per_success.map_or("-".to_owned(), |attempts| format!("{attempts:.2}")),
         );
@@ -229,7 +266,16 @@ fn strategies(out: &mut String, report: &Report, marks: Marks) {
 
 fn quantiles(out: &mut String, name: &str, quantiles: Option<Quantiles>) {
     if let Some(it) = quantiles {
-        let _ = writeln!(out, "  {name:16} {:>9.3} {:>9.3} {:>9.3} {:>9.3} {:>9.3}  ({})", it.p50, it.p90, it.p99, it.p999, it.max, thousands(it.count));
+        let _ = writeln!(
+            out,
+            "  {name:16} {:>9.3} {:>9.3} {:>9.3} {:>9.3} {:>9.3}  ({})",
+            it.p50,
+            it.p90,
+            it.p99,
+            it.p999,
+            it.max,
+            thousands(it.count)
+        );
     }
 }
 
@@ -237,8 +283,17 @@ fn cost(out: &mut String, report: &Report, marks: Marks) {
     if let Some(upstream) = report.upstream {
         let _ = writeln!(out, "\n{}", marks.title("Amplification"));
         let times = report.amplification.unwrap_or(0.0);
-        let _ = writeln!(out, "       {} requests to the backend, {times:.3} for each one admitted", thousands(upstream.requests));
-        let _ = writeln!(out, "  {} {} changing requests came more than once", marks.verdict(upstream.duplicates == 0), thousands(upstream.duplicates));
+        let _ = writeln!(
+            out,
+            "       {} requests to the backend, {times:.3} for each one admitted",
+            thousands(upstream.requests)
+        );
+        let _ = writeln!(
+            out,
+            "  {} {} changing requests came more than once",
+            marks.verdict(upstream.duplicates == 0),
+            thousands(upstream.duplicates)
+        );
     }
     if report.setting.virtual_time {
         return;
@@ -249,7 +304,10 @@ fn cost(out: &mut String, report: &Report, marks: Marks) {
     quantiles(out, "refused", report.refused_latency);
     quantiles(out, "generator's lag", report.generator.lag);
     quantiles(out, "for a connection", report.generator.waiting);
-    let busy = report.generator.busy.map_or(String::new(), |busy| format!(", the generator's thread {:.0} % at work", busy * 100.0));
+    let busy = report
+        .generator
+        .busy
+        .map_or(String::new(), |busy| format!(", the generator's thread {:.0} % at work", busy * 100.0));
     let _ = writeln!(out, "  {} requests in the busiest second{busy}", thousands(report.generator.peak));
     if let Some(bottleneck) = &report.generator.bottleneck {
         let _ = writeln!(out, "  {} {bottleneck}", marks.paint("1;33", "bottleneck:"));
