@@ -12,6 +12,7 @@ pub mod subscriptions;
 #[cfg(test)]
 mod tests;
 pub mod tls;
+mod vault;
 mod world;
 
 use std::collections::HashMap;
@@ -29,6 +30,7 @@ use crate::config::folder::{self, ApiDocument, Document, Entry, NamedText, Produ
 use crate::config::key_file::{self, KEYS_FILE};
 use crate::config::source::{FileId, Location, Sources};
 use crate::config::{At, Diagnostic, Diagnostics};
+use crate::credential::VaultSecret;
 use crate::gateway::{Api, Backend, Gateway, Operation, Product};
 use crate::identity::certificate::ClientTrust;
 use crate::limit;
@@ -87,9 +89,21 @@ pub struct Loaded {
     pub files: Vec<PathBuf>,
     /// What its policies say about their limits, each with the place of its policy.
     pub stated: StatedLimits,
+    /// What the key vault did not give. While somebody holds them they are asked for again, and one that is given then is a
+    /// change to load for.
+    pub missing_secrets: Vec<Arc<VaultSecret>>,
 }
 
-/// Reads and compiles a configuration. Nothing is listened on and nothing is fetched.
+impl Loaded {
+    /// Whether nothing is wrong but that the key vault does not give its secrets.
+    pub fn lacks_only_secrets(&self) -> bool {
+        let missing = self.missing_secrets.len();
+        missing > 0 && self.diagnostics.errors() == missing
+    }
+}
+
+/// Reads and compiles a configuration. Nothing is listened on, and nothing is fetched but secrets of a key vault that no
+/// configuration in force has: what is compiled depends on them.
 pub fn load(origin: &Origin, shared: &Arc<Shared>) -> Loaded {
     match origin.read() {
         Ok(files) => compile(files, origin.folder(), shared),
@@ -109,6 +123,7 @@ pub fn load(origin: &Origin, shared: &Arc<Shared>) -> Loaded {
                 view: Vec::new(),
                 files: Vec::new(),
                 stated: Vec::new(),
+                missing_secrets: Vec::new(),
             }
         }
     }
@@ -131,7 +146,8 @@ pub fn compile(files: Vec<NamedText>, folder: Option<&Path>, shared: &Arc<Shared
         Ok(None) => {}
         Err(unreadable) => diagnostics.push(*unreadable),
     }
-    let document = folder::parse(&sources, folder, &mut diagnostics);
+    let vault = vault::Vault::new(shared, folder);
+    let document = folder::parse(&sources, folder, &vault, &mut diagnostics);
     if !sources.iter().any(|(_, source)| source.name == folder::GATEWAY_FILE) {
         diagnostics.push(
             Diagnostic::global("missing-file", format!("there is no {} in the folder", folder::GATEWAY_FILE))
@@ -160,11 +176,15 @@ pub fn compile(files: Vec<NamedText>, folder: Option<&Path>, shared: &Arc<Shared
     let view = settings::view(&document, &sources);
     let files = settings::files(&document, folder);
     let built = built.filter(|_| diagnostics.errors() == 0);
-    let (gateway, limits, stated) = match built {
+    let (mut gateway, limits, stated) = match built {
         Some((gateway, limits, stated)) => (Some(gateway), Some(limits), stated),
         None => (None, None, Vec::new()),
     };
-    Loaded { diagnostics, gateway, limits, process, view, files, sources, stated }
+    let (fetched, missing_secrets) = vault.into_secrets();
+    if let Some(gateway) = &mut gateway {
+        gateway.vault_secrets = fetched;
+    }
+    Loaded { diagnostics, gateway, limits, process, view, files, stated, missing_secrets, sources }
 }
 
 /// The name and the text of the key file, unless it is among the files or is not there. One that cannot be read is a mistake:
@@ -254,6 +274,7 @@ fn build(
         clock: shared.clock.clone(),
         metrics: shared.metrics.clone(),
         access_log: None,
+        vault_secrets: Vec::new(),
         secret_parameters: world.secret_parameters.into_inner().into_iter().map(Into::into).collect(),
     };
     Some((gateway, world.limits, world.stated.into_inner()))

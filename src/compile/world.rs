@@ -18,7 +18,7 @@ use crate::config::folder::{ApiDocument, Document, Entry};
 use crate::config::source::{FileId, Location, Sources};
 use crate::config::spec::{ConsumerSpec, IssuerSpec, LimitHeaders};
 use crate::config::{At, Diagnostic, Diagnostics, Period, named};
-use crate::credential::TokenSources;
+use crate::credential::{TokenSources, Vault};
 use crate::gateway::Backend;
 use crate::gateway::Consumers;
 use crate::identity::basic::Hashing;
@@ -59,6 +59,8 @@ pub struct Shared {
     pub key_file: Mutex<Option<Arc<KeyFile>>>,
     /// Sources of tokens for backends, with the tokens they gave.
     pub token_sources: TokenSources,
+    /// The secrets of the key vault.
+    pub vault: Vault,
     /// The endpoints of backends, with their pools and breakers.
     pub endpoints: crate::gateway::backend::Registry,
     /// The stores that gateways share.
@@ -82,6 +84,7 @@ impl Shared {
         let metrics = Arc::new(Metrics::new(&clock));
         let limits = limit::Registry::new(clock.clone());
         let hashing = Arc::new(Hashing::new(control.clone()));
+        let vault = Vault::new(metrics.vault());
         Self {
             clock,
             control,
@@ -95,6 +98,7 @@ impl Shared {
             tokens: Arc::default(),
             key_file: Mutex::default(),
             token_sources: TokenSources::default(),
+            vault,
             endpoints: crate::gateway::backend::Registry::default(),
             stores: crate::shared_store::Registry::default(),
             rehearsal: None,
@@ -370,7 +374,12 @@ fn options(spec: &IssuerSpec) -> RemoteKeysOptions {
     }
 }
 
-fn report(error: CompileError, otherwise: std::ops::Range<usize>, file: FileId, diagnostics: &mut Diagnostics) {
+pub(super) fn report(
+    error: CompileError,
+    otherwise: std::ops::Range<usize>,
+    file: FileId,
+    diagnostics: &mut Diagnostics,
+) {
     if !error.is_reported() {
         let span = error.span.unwrap_or(otherwise);
         diagnostics.push(Diagnostic::error(error.code, file, span, error.message).maybe_hint(error.hint));

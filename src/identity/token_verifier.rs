@@ -12,6 +12,7 @@
 //! [`TokenVerifier::verify`] never waits, so a token is looked at twice at most. The algorithm must be configured *and* be
 //! one of the key's own: a key never verifies by an algorithm that only the token names (RFC 8725 §3.1).
 
+mod explain;
 mod parts;
 mod search;
 
@@ -31,6 +32,7 @@ use super::token_cache::{Cached, KeyOrigin, TokenCache, VerifierId};
 use super::token_error::TokenError;
 use super::token_rules::{TokenRules, VerifierError};
 use crate::clock::Clock;
+pub use explain::{Check, Explanation, Standing};
 use parts::{Header, Parts, decode};
 use search::{Signed, Trial};
 
@@ -214,6 +216,11 @@ impl TokenVerifier {
     /// Whether keys are fetched, so that a caller may have to wait.
     pub fn fetches_keys(&self) -> bool {
         !self.remotes.is_empty()
+    }
+
+    /// Asks for all published keys now, whatever is at hand: for a command, never for a caller.
+    pub fn fetch_keys(&self) -> KeyRefresh {
+        KeyRefresh(self.remotes.iter().map(|remote| remote.keys.refresh()).collect())
     }
 
     /// What can be said at once: all about a token seen before, one that is wrong in form, one signed with a shared secret, and

@@ -60,6 +60,20 @@ fn claims_with(changes: &Value) -> Value {
     claims
 }
 
+/// Verifies, and sees that the explanation says the same.
+#[track_caller]
+fn judged(verifier: &TokenVerifier, token: &str, now: SystemTime) -> Result<Arc<Verified>, TokenError> {
+    let result = verifier.verify(token, now);
+    let Explanation { result: explained, checks } = verifier.explain(token, now);
+    assert_eq!(explained.as_ref().err().map(TokenError::to_string), result.as_ref().err().map(TokenError::to_string));
+    let passed = checks.iter().all(|check| check.standing == Standing::Passed);
+    assert_eq!(passed, result.is_ok(), "{result:?}: {checks:#?}");
+    let failed = checks.iter().any(|check| check.standing == Standing::Failed);
+    let no_keys = matches!(result, Err(TokenError::KeysUnavailable { .. }));
+    assert!(failed || no_keys || passed, "what is refused failed a check: {checks:#?}");
+    result
+}
+
 #[test]
 fn every_algorithm_verifies_with_its_key_and_with_no_other() {
     let signers = [
@@ -266,7 +280,7 @@ fn a_token_that_cheats_is_refused() {
         let (rules, cache) = (TokenRules { algorithms, ..rules() }, Arc::<TokenCache>::default());
         let verifier = TokenVerifier::new(rules, keys, Vec::new(), cache.clone()).unwrap();
         assert!(verifier.verify(&good, at(NOW)).is_ok());
-        let error = verifier.verify(&token, at(NOW)).unwrap_err();
+        let error = judged(&verifier, &token, at(NOW)).unwrap_err();
         assert_eq!(error.to_string(), want, "{name}");
         assert_eq!(error.reason(), reason, "{name}");
         assert_eq!(cache.len(), 1, "{name}: a refusal is not remembered");
@@ -361,7 +375,7 @@ fn a_key_speaks_for_its_own_issuer_only() {
         (&ec, "five", &["four"], "issuer `five` is not allowed, expected one of `four`, `two`"),
     ] {
         let token = signer.token(None, &claims_with(&json!({ "iss": iss })));
-        let result = verifier(rules(listed)).verify(&token, at(NOW));
+        let result = judged(&verifier(rules(listed)), &token, at(NOW));
         assert_eq!(result.map_or_else(|error| error.to_string(), |_| "ok".to_owned()), want, "{iss}, {listed:?}");
     }
     let mixed = keys().into_iter().chain([pem(fixture!("p384.pub.pem"))]).collect();
@@ -389,8 +403,8 @@ proptest::proptest! {
     #[test]
     fn nothing_made_up_is_accepted_or_panics(token in "[A-Za-z0-9_.=-]{0,200}", header in "\\PC{0,80}", payload in "\\PC{0,80}") {
         let verifier = verifier(rules());
-        proptest::prop_assert!(verifier.verify(&token, at(NOW)).is_err());
+        proptest::prop_assert!(judged(&verifier, &token, at(NOW)).is_err());
         let signed = Signer::secret(SECRET, Signing::HS256).sign(&header, &payload);
-        proptest::prop_assert!(verifier.verify(&signed, at(NOW)).is_err());
+        proptest::prop_assert!(judged(&verifier, &signed, at(NOW)).is_err());
     }
 }
