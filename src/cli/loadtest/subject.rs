@@ -10,7 +10,7 @@ use crate::cli::output::{complain, load_offline};
 use crate::cli::{exit, routes};
 use crate::compile::Loaded;
 use crate::config::spec::VersionScheme;
-use crate::config::{Diagnostics, folder, render};
+use crate::config::{Diagnostics, folder, named, render};
 use crate::gateway::{Gateway, Operation, Product};
 use crate::loadtest::live::KeyPlace;
 use crate::loadtest::stated::{self, Found};
@@ -107,7 +107,7 @@ fn known(arguments: &Loadtest, folder: &Path) -> Result<Known, u8> {
         }
         None => product(gateway, operation),
     };
-    let document = folder::parse(&loaded.sources, None, &mut Diagnostics::default());
+    let document = folder::parse(&loaded.sources, None, &named::Offline, &mut Diagnostics::default());
     let spec = document.apis.iter().find(|one| *one.spec.name.value == *api.name);
     let mut headers = Vec::new();
     if let Some(host) = spec.and_then(|api| api.spec.hosts.first()) {
