@@ -74,7 +74,7 @@ pub(super) fn address<T: FromStr>(text: &str) -> Result<T, String> {
 
 impl Listeners {
     pub(super) fn overrides(self, keep_stdout_free: bool) -> Overrides {
-        Overrides { listen: self.listen, admin: self.admin, keep_stdout_free }
+        Overrides { listen: self.listen, admin: self.admin, keep_stdout_free, no_access_log: false }
     }
 }
 
