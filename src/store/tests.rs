@@ -19,8 +19,14 @@ struct Disk {
 }
 
 impl Disk {
-    fn cut_power(&self) {
-        self.content.lock().clone_from(&self.synced.lock());
+    /// What is left of it after a power cut.
+    fn after_a_power_cut(&self) -> Self {
+        let synced = self.synced.lock().clone();
+        Self {
+            content: Arc::new(Mutex::new(synced.clone())),
+            synced: Arc::new(Mutex::new(synced)),
+            full: Arc::default(),
+        }
     }
 
     fn check(&self) -> io::Result<()> {
@@ -77,7 +83,7 @@ const TEN: Allowance = Allowance { calls: Some(10), units: None };
 impl Running {
     fn start(open: Open, clock: &Clock) -> Self {
         let registry = Registry::new(clock.clone());
-        let metrics = Metrics::new(clock).store.clone();
+        let metrics = Metrics::new(clock).store;
         let writer = Arc::new(Writer::new("counts.redb".into(), open, registry.clone(), clock.clone(), metrics));
         writer.first_open().unwrap();
         registry.attach(writer.clone());
@@ -117,9 +123,7 @@ fn a_power_cut_loses_what_was_not_synced_and_no_more() {
     running.call(3);
     running.writer.sync();
     running.call(2);
-    disk.cut_power();
-    // Nothing of the process is left to write anything.
-    std::mem::forget(running);
+    let disk = disk.after_a_power_cut();
     let running = Running::on(&disk, &clock);
     assert_eq!(running.left(), 7);
     running.call(1);
@@ -190,7 +194,7 @@ fn a_damaged_file_is_set_aside_and_kept() {
         std::fs::write(&path, damaged).unwrap();
         let clock = Clock::manual();
         let settings = Settings { path: path.clone(), sync_interval: Duration::from_secs(3_600) };
-        let store = Store::start(settings, &Registry::new(clock.clone()), &clock, Metrics::new(&clock).store.clone());
+        let store = Store::start(settings, &Registry::new(clock.clone()), &clock, Metrics::new(&clock).store);
         let store = store.unwrap();
         let detail = store.health().detail();
         let place = detail["set_aside"]["file"].as_str().unwrap();
@@ -210,7 +214,7 @@ fn a_file_is_refused_where_somebody_has_to_look() {
     let clock = Clock::manual();
     let start = |path: &Path| {
         let settings = Settings { path: path.to_owned(), sync_interval: Duration::from_secs(3_600) };
-        Store::start(settings, &Registry::new(clock.clone()), &clock, Metrics::new(&clock).store.clone())
+        Store::start(settings, &Registry::new(clock.clone()), &clock, Metrics::new(&clock).store)
     };
     let path = folder.path().join("counts.redb");
     let first = start(&path).unwrap();

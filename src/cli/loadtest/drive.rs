@@ -226,6 +226,7 @@ fn serve(
             scope: scope.clone(),
             state: State::Active,
             expires: None,
+            start: None,
             metadata: None,
         };
         (subscription, KeyDigest::of(key.as_bytes()))

@@ -271,7 +271,7 @@ proptest! {
             }
         }
         write(&before);
-        let after = Ledger::new("test", settings(schedule), clock.clone());
+        let after = Ledger::new("test", settings(schedule), clock);
         after.restore(file.into_iter().map(|(digest, bytes)| (digest, Usage::decode(&bytes).unwrap())).collect());
         for key in keys {
             let left = |ledger: &Ledger| {
