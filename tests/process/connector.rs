@@ -1,38 +1,13 @@
 //! The worked example of `policies/contacts.toml`: a custom connector's two app registrations, and the commands of its comments as
 //! they stand there.
 
-use std::io::{BufRead as _, BufReader};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 
+use super::issuer::Issuer;
 use super::support::{Gateway, eventually, program};
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
-
-/// The running issuer.
-struct Issuer {
-    child: Child,
-    url: String,
-}
-
-impl Issuer {
-    fn spawn(command: &mut Command) -> Self {
-        let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
-        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
-        let url =
-            lines.find_map(|line| line.unwrap().trim_start().strip_prefix("issuer ").map(|url| url.trim().to_owned()));
-        // What it logs later goes nowhere, and must not stop it.
-        std::thread::spawn(move || lines.count());
-        Self { child, url: url.expect("the URL that the issuer tells as it starts") }
-    }
-}
-
-impl Drop for Issuer {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
 
 #[test]
 fn the_commands_of_the_example_do_what_it_says() {
