@@ -31,6 +31,7 @@ pub mod cli;
 pub mod clock;
 pub mod compile;
 pub mod config;
+pub mod connector;
 pub mod credential;
 pub mod expression;
 pub mod forwarded;
