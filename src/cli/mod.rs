@@ -6,6 +6,7 @@ mod docs;
 mod import;
 mod issuer;
 mod key;
+mod loadtest;
 mod oneshot;
 mod output;
 mod routes;
@@ -36,6 +37,7 @@ const HELP: &str = "Examples:
   sluicegate run policies             serve a folder
   sluicegate check policies           report its mistakes
   sluicegate routes policies          list its operations and their policies
+  sluicegate loadtest policies        put its limits to the test
   sluicegate COMMAND --help           more about a command
 
 Exit codes:
@@ -68,6 +70,7 @@ enum Command {
     #[command(subcommand)]
     Import(import::Command),
     Issuer(Box<issuer::IssuerCommand>),
+    Loadtest(Box<loadtest::Loadtest>),
     /// Make and read tokens, and find out why one is refused.
     #[command(subcommand)]
     Token(token::Command),
@@ -88,6 +91,7 @@ pub fn main() -> ExitCode {
         Some(Command::Docs(docs)) => docs.run(),
         Some(Command::Import(command)) => command.run(),
         Some(Command::Issuer(issuer)) => issuer.run(),
+        Some(Command::Loadtest(loadtest)) => loadtest.run(),
         Some(Command::Token(command)) => command.run(),
         Some(Command::Completions(completions)) => completions.run(),
     };

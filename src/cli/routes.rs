@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use super::{exit, output};
 use crate::compile::Loaded;
 use crate::config::folder::{self, ApiDocument};
+use crate::config::named::Offline;
 use crate::config::spec::VersionScheme;
 use crate::config::{Diagnostics, render};
 use crate::gateway::{Gateway, Operation};
@@ -75,7 +76,7 @@ struct Row<'g> {
 /// The operations, sorted by URL.
 fn rows<'g>(loaded: &Loaded, gateway: &'g Gateway) -> Vec<Row<'g>> {
     // Hosts and versions stand in the document; of what runs, only the router knows them.
-    let document = folder::parse(&loaded.sources, None, &mut Diagnostics::default());
+    let document = folder::parse(&loaded.sources, None, &Offline, &mut Diagnostics::default());
     let scheme = if loaded.process.tls.is_some() { "https" } else { "http" };
     let listen = loaded.process.server.listen.first();
     let port = listen.map_or(0, std::net::SocketAddr::port);
@@ -101,7 +102,7 @@ fn rows<'g>(loaded: &Loaded, gateway: &'g Gateway) -> Vec<Row<'g>> {
 }
 
 /// Base path, version and template.
-fn path(operation: &Operation, api: Option<&ApiDocument<'_>>) -> String {
+pub(super) fn path(operation: &Operation, api: Option<&ApiDocument<'_>>) -> String {
     let base = operation.api.path.trim_end_matches('/');
     let template = operation.template.as_str();
     let template = if template == "/" && !base.is_empty() { "" } else { template };

@@ -74,7 +74,7 @@ pub(super) fn address<T: FromStr>(text: &str) -> Result<T, String> {
 
 impl Listeners {
     pub(super) fn overrides(self, keep_stdout_free: bool) -> Overrides {
-        Overrides { listen: self.listen, admin: self.admin, keep_stdout_free }
+        Overrides { listen: self.listen, admin: self.admin, keep_stdout_free, no_access_log: false }
     }
 }
 
@@ -142,6 +142,11 @@ pub(super) fn prepare(origin: Origin, runtime: &Runtime) -> Result<Prepared, u8>
         return Err(exit::FAILED);
     };
     complain(&render::styled(&loaded.diagnostics, &loaded.sources, style));
+    if loaded.lacks_only_secrets() {
+        // Not a mistake: whoever supervises the process may start it again.
+        complain("error: the configuration is valid, but the key vault does not give its secrets\n");
+        return Err(exit::FAILED);
+    }
     if loaded.gateway.is_none() {
         let errors = loaded.diagnostics.errors();
         complain(&format!("{errors} error{} in the configuration\n", if errors == 1 { "" } else { "s" }));
@@ -285,6 +290,7 @@ fn calls(gateway: &Gateway) -> Vec<&Operation> {
         operation.method.as_ref().is_none_or(|method| *method == Method::GET)
             && operation.template.names().is_empty()
             && !operation.template.as_str().contains(['?', '*'])
+            && operation.open_pipeline().token_checks.is_empty()
     };
     let mut per_api: Vec<_> = gateway
         .apis

@@ -9,6 +9,7 @@ use crate::config::folder::Document;
 use crate::config::spec::{StoreKind, StoreOnError, StoreSpec, StoreTopology};
 use crate::config::{At, Diagnostic, Diagnostics, Period};
 use crate::limit::{Lease, OnStoreError, SharedCounters};
+use crate::shared_store::Redis;
 use crate::shared_store::redis::{Settings, Topology};
 
 /// The longest that a request may wait for the store.
@@ -115,7 +116,7 @@ pub(super) fn build(
     }
     match shared.stores.get(settings, &shared.clock, shared.metrics.shared_store()) {
         Ok(store) => Some(SharedCounters {
-            store: Arc::clone(&store),
+            store: at_hand(store, shared),
             on_error: match spec.on_error.as_ref().map(|on_error| on_error.value) {
                 None | Some(StoreOnError::Local) => OnStoreError::Local,
                 Some(StoreOnError::Allow) => OnStoreError::Allow,
@@ -133,6 +134,18 @@ pub(super) fn build(
             None
         }
     }
+}
+
+/// Asks whether the store is there, so that the log says at once when it is not, and not only at the first request.
+fn at_hand(store: Arc<Redis>, shared: &Shared) -> Arc<Redis> {
+    if !shared.offline {
+        let asked = Arc::clone(&store);
+        shared.control.spawn(async move {
+            // The store logs how it failed.
+            let _ = asked.ping().await;
+        });
+    }
+    store
 }
 
 /// The keys that are there and belong to a shared store.

@@ -18,13 +18,13 @@ use crate::config::folder::{ApiDocument, Document, Entry};
 use crate::config::source::{FileId, Location, Sources};
 use crate::config::spec::{ConsumerSpec, IssuerSpec, LimitHeaders};
 use crate::config::{At, Diagnostic, Diagnostics, Period, named};
-use crate::credential::TokenSources;
+use crate::credential::{TokenSources, Vault};
 use crate::gateway::Backend;
 use crate::gateway::Consumers;
 use crate::identity::basic::Hashing;
 use crate::identity::certificate::ClientTrust;
 use crate::identity::{
-    KeyLocation, Keys, RemoteKeyRegistry, RemoteKeys, RemoteKeysOptions, RemoteSource, VerificationKey,
+    KeyLocation, Keys, RemoteKeyRegistry, RemoteKeys, RemoteKeysOptions, RemoteSource, TokenCache, VerificationKey,
     VerificationPool,
 };
 use crate::layer::retry::Budget;
@@ -53,14 +53,29 @@ pub struct Shared {
     pub hashing: Arc<Hashing>,
     /// The threads that verify tokens.
     pub verification: Arc<VerificationPool>,
+    /// The tokens that passed.
+    pub tokens: Arc<TokenCache>,
     /// The key file as last read, so that a change of anything else does not read it again.
     pub key_file: Mutex<Option<Arc<KeyFile>>>,
     /// Sources of tokens for backends, with the tokens they gave.
     pub token_sources: TokenSources,
+    /// The secrets of the key vault.
+    pub vault: Vault,
     /// The endpoints of backends, with their pools and breakers.
     pub endpoints: crate::gateway::backend::Registry,
     /// The stores that gateways share.
     pub stores: crate::shared_store::Registry,
+    /// What stands in for the world outside while a load test runs.
+    pub rehearsal: Option<Rehearsal>,
+}
+
+/// What stands in for the world outside: a load test sends nothing to real backends, and needs callers that nobody else is.
+#[derive(Clone, Debug, Default)]
+pub struct Rehearsal {
+    /// Where the requests to all backends go; to the real ones when there is none.
+    pub backend: Option<std::net::SocketAddr>,
+    /// Subscriptions besides those of the configuration, with the digests of their keys.
+    pub guests: Vec<(crate::identity::Subscription, crate::identity::subscription::KeyDigest)>,
 }
 
 impl Shared {
@@ -69,6 +84,7 @@ impl Shared {
         let metrics = Arc::new(Metrics::new(&clock));
         let limits = limit::Registry::new(clock.clone());
         let hashing = Arc::new(Hashing::new(control.clone()));
+        let vault = Vault::new(metrics.vault());
         Self {
             clock,
             control,
@@ -79,11 +95,21 @@ impl Shared {
             remote_keys: RemoteKeyRegistry::default(),
             hashing,
             verification: Arc::new(VerificationPool::for_cores(cores())),
+            tokens: Arc::default(),
             key_file: Mutex::default(),
             token_sources: TokenSources::default(),
+            vault,
             endpoints: crate::gateway::backend::Registry::default(),
             stores: crate::shared_store::Registry::default(),
+            rehearsal: None,
         }
+    }
+}
+
+impl Shared {
+    /// Where the requests to all backends go, while a load test runs.
+    pub fn stand_in(&self) -> Option<std::net::SocketAddr> {
+        self.rehearsal.as_ref()?.backend
     }
 }
 
@@ -136,6 +162,8 @@ pub struct World {
     pub secret_parameters: Mutex<BTreeSet<String>>,
     /// The policies that ask for a verified token, and where they stand.
     pub token_needs: Mutex<Vec<(Arc<Origin>, Location)>>,
+    /// What policies say about their limits.
+    pub stated: Mutex<Vec<(Arc<Origin>, limit::Stated)>>,
 }
 
 impl World {
@@ -163,6 +191,7 @@ impl World {
             limits_shown: shown(document.limits.headers.as_deref().unwrap_or(&[LimitHeaders::Ratelimit])),
             secret_parameters: Mutex::default(),
             token_needs: Mutex::default(),
+            stated: Mutex::default(),
         };
         let Some(file) = document.gateway else { return world };
         for entry in &document.token_sources {
@@ -210,6 +239,9 @@ impl World {
             world.issuers.insert(entry.name.get_ref().clone(), issuer);
         }
         world.keys = subscriptions::keys(document, file, sources, &shared.key_file, diagnostics);
+        if let Some(guests) = shared.rehearsal.as_ref().map(|rehearsal| &rehearsal.guests) {
+            world.keys.written = subscriptions::with_guests(&world.keys.written, guests);
+        }
         for entry in &document.consumers {
             world.consumers.insert(entry.name.get_ref().as_str().into(), consumer(entry, file, diagnostics));
         }
@@ -342,7 +374,12 @@ fn options(spec: &IssuerSpec) -> RemoteKeysOptions {
     }
 }
 
-fn report(error: CompileError, otherwise: std::ops::Range<usize>, file: FileId, diagnostics: &mut Diagnostics) {
+pub(super) fn report(
+    error: CompileError,
+    otherwise: std::ops::Range<usize>,
+    file: FileId,
+    diagnostics: &mut Diagnostics,
+) {
     if !error.is_reported() {
         let span = error.span.unwrap_or(otherwise);
         diagnostics.push(Diagnostic::error(error.code, file, span, error.message).maybe_hint(error.hint));

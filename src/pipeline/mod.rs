@@ -22,7 +22,7 @@ pub use fault::{Blame, Fault};
 pub use forward::Forward;
 pub use next::Next;
 pub use segment::Segment;
-pub use step::{Apply, ApplyAsync, BoxFuture, Call, Flow, Placed, Step};
+pub use step::{Apply, ApplyAsync, BoxFuture, Call, Flow, Grants, Placed, Step, TokenCheck, TokenDemand};
 
 use crate::body::Body;
 use crate::expression::Needs;
@@ -56,6 +56,8 @@ pub struct Pipeline {
     preflight: Box<[Placed]>,
     /// Where each step was written, section by section in the order of [`Section`](crate::policy::Section).
     pub outline: [Box<[Arc<Origin>]>; 4],
+    /// What inbound asks of the caller's token.
+    pub token_checks: Box<[TokenCheck]>,
 }
 
 impl Pipeline {
@@ -63,6 +65,7 @@ impl Pipeline {
     pub fn new(inbound: Vec<Placed>, backend: Vec<Placed>, outbound: Vec<Placed>, on_error: Vec<Placed>) -> Self {
         let outline = [&inbound, &backend, &outbound, &on_error]
             .map(|steps| steps.iter().map(|placed| placed.origin.clone()).collect());
+        let token_checks = inbound.iter().flat_map(|placed| placed.token_checks.iter().cloned()).collect();
         let preflight = inbound.iter().filter(|placed| placed.origin.policy == "cors").cloned().collect();
         let keep_head = outbound.iter().chain(&on_error).any(|placed| placed.needs.contains(Needs::REQUEST_HEAD))
             || inbound.iter().any(|placed| placed.needs.contains(Needs::HEAD_LATER));
@@ -78,6 +81,7 @@ impl Pipeline {
             keep_head,
             preflight,
             outline,
+            token_checks,
         }
     }
 

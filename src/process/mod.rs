@@ -38,6 +38,8 @@ pub struct Overrides {
     pub admin: Option<AdminAddress>,
     /// Whether standard output belongs to somebody else, so that the access log goes to standard error.
     pub keep_stdout_free: bool,
+    /// Whether nobody would read the access log.
+    pub no_access_log: bool,
 }
 
 /// Where the admin listener is.
@@ -105,6 +107,7 @@ pub struct Process {
     encrypted: bool,
     signals: Signals,
     reloading: tokio::task::JoinHandle<()>,
+    fresh: tokio::task::JoinHandle<()>,
     stop: channel::Sender<Option<Duration>>,
     served: oneshot::Receiver<io::Result<Summary>>,
 }
@@ -119,7 +122,7 @@ impl Process {
         let mut started = loaded.process;
         let mut gateway = loaded.gateway.ok_or(StartError::Configuration)?;
         started.server.tls = started.tls.take().map(|config| Arc::new(ServerTls::new(config)));
-        let mut log = OpenLog::new(shared.metrics.access_log_dropped.clone(), overrides.keep_stdout_free);
+        let mut log = OpenLog::new(shared.metrics.access_log_dropped.clone(), overrides);
         gateway.access_log = log.follow(&started, &gateway).map_err(StartError::AccessLog)?;
         let mut settings = started.server.clone();
         if let Some(address) = overrides.listen {
@@ -167,11 +170,14 @@ impl Process {
             started,
             seen: Some(stamp),
             retired: Vec::new(),
+            missing_secrets: Vec::new(),
         };
         // What changed between the load and the first watch is found by looking once more.
         signals.changed.notify_one();
+        let changed = signals.changed.clone();
+        let fresh = tokio::spawn(async move { shared.vault.keep_fresh(&shared.clock, || changed.notify_one()).await });
         let reloading = tokio::spawn(reloader.run(signals.clone()));
-        Ok(Self { entry, status, address, admin, encrypted, signals, reloading, stop, served })
+        Ok(Self { entry, status, address, admin, encrypted, signals, reloading, fresh, stop, served })
     }
 
     /// The configuration in force.
@@ -199,6 +205,11 @@ impl Process {
         self.signals.hangup.notify_one();
     }
 
+    /// Loads the files again although nothing changed, as a load test wants it.
+    pub fn reload_unchanged(&self) {
+        self.signals.again.notify_one();
+    }
+
     /// Waits until the server ends, which it does by itself only when it fails.
     pub async fn ended(&mut self) -> io::Error {
         match (&mut self.served).await {
@@ -214,6 +225,7 @@ impl Process {
     /// When the server failed instead.
     pub async fn drain(self, delay: bool) -> io::Result<Summary> {
         self.reloading.abort();
+        self.fresh.abort();
         let gateway = self.gateway();
         let settings = &gateway.settings;
         self.status.draining();

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::schema;
 use crate::config::codes::CODES;
-use crate::config::credentials::{ManagedIdentitySpec, TokenSourceSpec};
+use crate::config::credentials::{KeyVaultSpec, ManagedIdentitySpec, TokenSourceSpec};
 use crate::config::named::NamedValueSpec;
 use crate::config::spec::{
     ApiSpec, BackendSpec, ConsumerSpec, ErrorsSpec, IssuerSpec, KeysSpec, OperationSpec, ProductSpec, ServerSpec,
@@ -50,6 +50,7 @@ fn generated(name: &str, generator: &mut SchemaGenerator) -> String {
         "consumer" => schema::describe::<ConsumerSpec>(generator),
         "keys" => schema::describe::<KeysSpec>(generator),
         "token-source" => schema::describe::<TokenSourceSpec>(generator),
+        "key-vault" => schema::describe::<KeyVaultSpec>(generator),
         "managed-identity" => schema::describe::<ManagedIdentitySpec>(generator),
         "product" => schema::describe::<ProductSpec>(generator),
         "subscription" => schema::describe::<SubscriptionSpec>(generator),

@@ -9,7 +9,7 @@ use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::{Map, Value, json};
 
-use crate::config::credentials::{ManagedIdentitySpec, TokenSourceSpec};
+use crate::config::credentials::{KeyVaultSpec, ManagedIdentitySpec, TokenSourceSpec};
 use crate::config::named::NamedValueSpec;
 use crate::config::spec::{
     ApiSpec, BackendSpec, ConsumerSpec, ErrorsSpec, IssuerSpec, KeysSpec, OperationSpec, ProductSpec, ServerSpec,
@@ -236,6 +236,7 @@ fn gateway_file(generator: &mut SchemaGenerator) -> Value {
     let sources = describe::<TokenSourceSpec>(generator);
     add("token-sources", named("Where access tokens for backends come from.", &sources));
     add("managed-identity", describe::<ManagedIdentitySpec>(generator));
+    add("key-vault", describe::<KeyVaultSpec>(generator));
     let product = with_sections(describe::<ProductSpec>(generator), "");
     add("products", named("APIs that are granted together.", &product));
     add("consumers", named("Who calls.", &describe::<ConsumerSpec>(generator)));

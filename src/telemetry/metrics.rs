@@ -152,6 +152,7 @@ pub struct Metrics {
     auth_failures: Literals<1>,
     token_fetches: IntCounterVec,
     token_sources: Names,
+    vault_fetches: IntCounterVec,
     reloads: IntCounterVec,
     reload_success: IntGauge,
     reload_timestamp: Gauge,
@@ -168,6 +169,14 @@ pub struct TokenSourceMetrics {
     /// Requests that the endpoint refused.
     pub refused: IntCounter,
     /// Requests without a usable answer.
+    pub failed: IntCounter,
+}
+
+/// The series of the key vault.
+pub struct VaultMetrics {
+    /// Secrets that were fetched.
+    pub fetched: IntCounter,
+    /// Fetches that failed.
     pub failed: IntCounter,
 }
 
@@ -324,6 +333,11 @@ impl Metrics {
                 &["source", "result"],
             ),
             token_sources: Names::new(bounds.backends),
+            vault_fetches: families.counters(
+                "key_vault_fetches_total",
+                "Fetches of secrets from the key vault, by result: fetched or failed.",
+                &["result"],
+            ),
             reloads: families.counters(
                 "config_reload_total",
                 "Loads of the configuration, the first included, by result: success or failure.",
@@ -404,6 +418,12 @@ impl Metrics {
         let source = self.token_sources.label(name);
         let result = |result| self.token_fetches.with_label_values(&[source, result]);
         TokenSourceMetrics { issued: result("issued"), refused: result("refused"), failed: result("failed") }
+    }
+
+    /// The handle of the key vault.
+    pub fn vault(&self) -> VaultMetrics {
+        let result = |result| self.vault_fetches.with_label_values(&[result]);
+        VaultMetrics { fetched: result("fetched"), failed: result("failed") }
     }
 
     /// Counts an error of a policy. Both names are literals in the program, which bounds the labels.

@@ -4,9 +4,14 @@
 
 mod admin;
 mod backends;
+mod behalf;
 mod command;
+mod connector;
 mod drain;
 mod keys;
 mod reload;
 mod secrets;
+mod store;
 mod support;
+mod tokens;
+mod vault;

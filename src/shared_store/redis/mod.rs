@@ -181,6 +181,14 @@ impl Redis {
         answer
     }
 
+    /// Asks whether it is there.
+    ///
+    /// # Errors
+    /// When it does not answer in time.
+    pub async fn ping(&self) -> Result<(), StoreError> {
+        self.ask::<redis::Value>(&redis::cmd("PING")).await.map(|_| ())
+    }
+
     async fn exchange<T: FromRedisValue>(&self, command: &Cmd, probe: bool) -> Result<T, StoreError> {
         let slot = slot(self.id);
         let mut connection = match slot.get() {
