@@ -119,7 +119,8 @@ impl Connector {
             [one] => output::print(&one.text()),
             several => several.iter().for_each(|report| output::print(&format!("{}\n", report.summary()))),
         }
-        let [exact, near, not] = [Grade::Exact, Grade::Approximated, Grade::Unsupported].map(|grade| folder::total(reports, grade));
+        let [exact, near, not] =
+            [Grade::Exact, Grade::Approximated, Grade::Unsupported].map(|grade| folder::total(reports, grade));
         let folder = self.out.display();
         let failed = if failed > 0 { format!(", {failed} could not be read") } else { String::new() };
         let packages = if reports.len() == 1 { "package" } else { "packages" };

@@ -160,7 +160,9 @@ fn base(root: &Node, generation: Generation) -> Base {
             let slash = if path.is_empty() { "" } else { "/" };
             format!("{}://{host}{slash}{path}", scheme.unwrap_or("https"))
         }
-        Generation::Three => root.get("servers").and_then(|servers| servers.items().first()).map(server).unwrap_or_default(),
+        Generation::Three => {
+            root.get("servers").and_then(|servers| servers.items().first()).map(server).unwrap_or_default()
+        }
     };
     let url = url.trim_end_matches('/').to_owned();
     let (scheme, rest) = url.split_once("://").unwrap_or(("https", url.as_str()));
@@ -204,7 +206,11 @@ fn schemes(root: &Node, generation: Generation) -> Vec<Scheme<'_>> {
         Generation::Two => root.get("securityDefinitions"),
         Generation::Three => root.get("components").and_then(|components| components.get("securitySchemes")),
     };
-    list.map(Node::members).unwrap_or_default().iter().map(|member| scheme(&member.name, follow(root, &member.value))).collect()
+    list.map(Node::members)
+        .unwrap_or_default()
+        .iter()
+        .map(|member| scheme(&member.name, follow(root, &member.value)))
+        .collect()
 }
 
 fn scheme<'n>(name: &'n str, node: &'n Node) -> Scheme<'n> {
@@ -235,7 +241,9 @@ fn operations(root: &Node) -> Vec<Operation<'_>> {
         let item = follow(root, item);
         let shared = item.get("parameters").map(Node::items).unwrap_or_default();
         for member in item.members() {
-            if !METHODS.iter().any(|method| member.name.eq_ignore_ascii_case(method)) || member.value.members().is_empty() {
+            if !METHODS.iter().any(|method| member.name.eq_ignore_ascii_case(method))
+                || member.value.members().is_empty()
+            {
                 continue;
             }
             let node = &member.value;
@@ -293,8 +301,18 @@ impl Operation<'_> {
     /// The path as the gateway's template has it: escapes where the text of a path needs them.
     pub fn template(&self) -> String {
         let path = self.path.trim();
-        let slash = if path.starts_with('/') { "" } else { "/" };
-        format!("{slash}{}", path.replace(' ', "%20").replace('#', "%23").replace('*', "%2A"))
+        let mut out = if path.starts_with('/') { String::new() } else { "/".to_owned() };
+        let mut in_braces = false;
+        for character in path.chars() {
+            in_braces = character == '{' || in_braces && character != '}';
+            match character {
+                ' ' if !in_braces => out.push_str("%20"),
+                '#' if !in_braces => out.push_str("%23"),
+                '*' if !in_braces => out.push_str("%2A"),
+                other => out.push(other),
+            }
+        }
+        out
     }
 }
 
@@ -331,7 +349,8 @@ mod tests {
             let want = Base { url: url.to_owned(), placeholder: placeholder.map(str::to_owned) };
             assert_eq!(base(&root, Generation::Two), want, "{text}");
         }
-        let servers = r#"{"servers":[{"url":"https://{region}.contoso.com/v2","variables":{"region":{"default":"eu"}}}]}"#;
+        let servers =
+            r#"{"servers":[{"url":"https://{region}.contoso.com/v2","variables":{"region":{"default":"eu"}}}]}"#;
         let (root, _) = json::parse(servers).unwrap();
         assert_eq!(base(&root, Generation::Three).url, "https://eu.contoso.com/v2");
     }

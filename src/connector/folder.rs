@@ -90,12 +90,8 @@ impl Folder {
         let generated = package::read(place, &mut sources, &mut diagnostics)
             .and_then(|package| Some((self.generate(&name, place, &package, &mut diagnostics)?, package)));
         diagnostics.sort();
-        let mut outcome = Outcome {
-            report: Report { api: name.clone(), ..Report::default() },
-            written: false,
-            diagnostics,
-            sources,
-        };
+        let mut outcome =
+            Outcome { report: Report { api: name.clone(), ..Report::default() }, written: false, diagnostics, sources };
         if let Some((generated, package)) = generated {
             outcome.report = generated.report.clone();
             outcome.report.source = place.definition.display().to_string();
@@ -106,7 +102,13 @@ impl Folder {
         Ok(outcome)
     }
 
-    fn generate(&self, name: &str, place: &Place, package: &Package, diagnostics: &mut Diagnostics) -> Option<Generated> {
+    fn generate(
+        &self,
+        name: &str,
+        place: &Place,
+        package: &Package,
+        diagnostics: &mut Diagnostics,
+    ) -> Option<Generated> {
         let definition = match Definition::read(&package.definition.root) {
             Ok(definition) => definition,
             Err((span, why)) => {

@@ -11,7 +11,7 @@ use super::properties::{ConnectionParameter, Properties};
 use super::report::Report;
 use super::template::{Converted, Grade, Instance, Section};
 use super::tree::Value;
-use super::written::{Block, one_line, text};
+use super::written::{Block, holds_named_value, one_line, text};
 use crate::routing::{BasePath, Build, Conflict, Router, Template};
 
 /// What is written for a package.
@@ -68,7 +68,10 @@ impl Writer<'_, '_> {
     fn head(&mut self, name: &str, definition_path: &str) {
         let title = if self.definition.title.is_empty() { name } else { self.definition.title };
         let _ = writeln!(self.out, "#:schema schema.json\n# {}", one_line(title));
-        let _ = writeln!(self.out, "# Written by `sluicegate import connector`; edit it freely, a further import keeps what you change.");
+        let _ = writeln!(
+            self.out,
+            "# Written by `sluicegate import connector`; edit it freely, a further import keeps what you change."
+        );
         let mut block = Block::default()
             .text("name", name)
             .text("path", &format!("/{name}"))
@@ -80,7 +83,11 @@ impl Writer<'_, '_> {
         if let Some(written) = &self.definition.base.placeholder {
             let written = one_line(written);
             block = block.comment(format!("The definition's host is `{written}`, which cannot be called: a policy sets it, or set the URL in gateway.toml."));
-            self.report.add(Grade::Approximated, "host", format!("`{written}` is no host; the backend's URL is {}", self.definition.base.url));
+            self.report.add(
+                Grade::Approximated,
+                "host",
+                format!("`{written}` is no host; the backend's URL is {}", self.definition.base.url),
+            );
         }
         for line in self.connection_lines() {
             block = block.comment(line);
@@ -95,7 +102,7 @@ impl Writer<'_, '_> {
             let required = if parameter.required { ", required" } else { "" };
             let label = one_line(parameter.label);
             let colon = if label.is_empty() { "" } else { ": " };
-            format!("  {} ({}{required}){colon}{label}", parameter.name, parameter.kind)
+            format!("* {} ({}{required}){colon}{label}", parameter.name, parameter.kind)
         };
         if !self.properties.parameters.is_empty() {
             lines.push("A connection has these parameters:".to_owned());
@@ -143,13 +150,15 @@ impl Writer<'_, '_> {
             self.report.add(Grade::Approximated, subject, text);
             return;
         };
-        block = block.comment(format!("Authentication of the connection (`{}`), before the policies.", one_line(scheme.name)));
+        block = block
+            .comment(format!("Authentication of the connection (`{}`), before the policies.", one_line(scheme.name)));
         if let SchemeKind::OAuth { token_url: Some(url) } = scheme.kind {
             block = block.comment(format!("Its tokens come from {}", one_line(url)));
         }
         for scheme in &schemes[1..] {
             let name = one_line(scheme.name);
-            block = block.comment(format!("The definition also has `{name}`; a connection uses one, and the first was taken."));
+            block = block
+                .comment(format!("The definition also has `{name}`; a connection uses one, and the first was taken."));
             self.report.add(Grade::Approximated, format!("security `{name}`"), "the first scheme was taken");
         }
         let grade = if note.is_empty() { Grade::Exact } else { Grade::Approximated };
@@ -180,11 +189,14 @@ impl Writer<'_, '_> {
                 converted.block = converted.block.comment(format!("{}: {note}", capital(converted.grade.as_str())));
             }
             let for_all = instance.operations.is_empty();
-            if for_all && !closed.contains(&converted.section) {
+            // What is written as a comment has no place in the order.
+            if for_all && (converted.block.off || !closed.contains(&converted.section)) {
                 shared.push(converted);
                 continue;
             }
-            closed.push(converted.section);
+            if !converted.block.off {
+                closed.push(converted.section);
+            }
             for (place, list) in lists.iter_mut().enumerate() {
                 if for_all || targets.contains(&place) {
                     list.push(scoped.len());
@@ -202,10 +214,16 @@ impl Writer<'_, '_> {
             let count = names.entry(operation.id.as_str()).or_insert(0_u32);
             *count += 1;
             let name = if *count == 1 { operation.id.clone() } else { format!("{}-{count}", operation.id) };
-            let mut block = Block::default().text("name", &name).text("match", &format!("{} {}", operation.method, operation.template()));
+            let mut block = Block::default()
+                .text("name", &name)
+                .text("match", &format!("{} {}", operation.method, operation.template()));
             if !operation.has_id {
                 block = block.comment("The definition gives it no `operationId`.");
-                self.report.add(Grade::Approximated, operation.title(), format!("it has no `operationId` and is called `{name}`"));
+                self.report.add(
+                    Grade::Approximated,
+                    operation.title(),
+                    format!("it has no `operationId` and is called `{name}`"),
+                );
             }
             let own = |key| operation.node.text_of(key).map(one_line).filter(|text| !text.is_empty());
             if let Some(summary) = own("summary") {
@@ -252,10 +270,10 @@ fn capital(word: &str) -> String {
 /// A parameter as an inline table.
 fn parameter(parameter: &Parameter<'_>) -> String {
     let place = if parameter.place == "formData" { "form" } else { parameter.place };
-    let mut out = format!("{{ name = {}, in = {}", text(parameter.name), text(place));
-    let kind = parameter.type_name().filter(|kind| {
-        matches!(*kind, "string" | "integer" | "number" | "boolean" | "array" | "object" | "file")
-    });
+    let mut out = format!("{{ name = {}, in = {}", text(&one_line(parameter.name)), text(place));
+    let kind = parameter
+        .type_name()
+        .filter(|kind| matches!(*kind, "string" | "integer" | "number" | "boolean" | "array" | "object" | "file"));
     if let Some(kind) = kind {
         let _ = write!(out, ", type = {}", text(kind));
     }
@@ -266,10 +284,14 @@ fn parameter(parameter: &Parameter<'_>) -> String {
         out.push_str(", required = true");
     }
     match parameter.schema.get("default").or_else(|| parameter.node.get("default")).map(|node| &node.value) {
+        // The definition keeps it; here it would be a named value.
+        Some(Value::Text(default)) if holds_named_value(default) => {}
         Some(Value::Text(default)) => out.push_str(&format!(", default = {}", text(default))),
         Some(Value::Bool(default)) => out.push_str(&format!(", default = {default}")),
         // TOML's whole numbers have 64 bits.
-        Some(Value::Number(default)) if default.parse::<i64>().is_ok() => out.push_str(&format!(", default = {default}")),
+        Some(Value::Number(default)) if default.parse::<i64>().is_ok() => {
+            out.push_str(&format!(", default = {default}"))
+        }
         Some(Value::Number(default)) => {
             if let Some(number) = default.parse::<f64>().ok().filter(|number| number.is_finite()) {
                 let _ = write!(out, ", default = {number:?}");
@@ -300,7 +322,8 @@ fn refused_operations(operations: &[Operation<'_>]) -> Vec<Option<String>> {
     let Build { conflicts, .. } = builder.build();
     for conflict in conflicts {
         if let Conflict::Duplicate { first, second, .. } | Conflict::Ambiguous { first, second, .. } = conflict {
-            why[first.max(second)] = Some(format!("its requests are also those of `{}`", operations[first.min(second)].id));
+            why[first.max(second)] =
+                Some(format!("its requests are also those of `{}`", operations[first.min(second)].id));
         }
     }
     why

@@ -212,7 +212,8 @@ impl Reader<'_> {
             return Some(character);
         }
         let rest = &self.text[self.at..];
-        let second = rest.strip_prefix("\\u").and_then(|rest| rest.get(..4)).and_then(|d| u16::from_str_radix(d, 16).ok());
+        let second =
+            rest.strip_prefix("\\u").and_then(|rest| rest.get(..4)).and_then(|d| u16::from_str_radix(d, 16).ok());
         let pair = [u16::try_from(first).ok()?, second?];
         let character = char::decode_utf16(pair).next()?.ok()?;
         self.at += 6;

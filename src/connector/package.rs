@@ -1,6 +1,7 @@
 //! Finds connector packages and bare OpenAPI files, and reads them.
 
 use std::ffi::OsStr;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -104,18 +105,33 @@ fn search(folder: &Path, depth: usize, found: &mut Vec<Place>) -> std::io::Resul
     let mut folders = Vec::new();
     for entry in std::fs::read_dir(folder)? {
         let path = entry?.path();
-        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let lower = name.to_ascii_lowercase();
-        // Some makers name their files after their connector.
-        if depth > 0 && lower.ends_with(".swagger.json") || lower == "swagger.json" || lower == "openapi.yaml" {
-            found.push(Place { name: slug(&folder_name(folder).unwrap_or_default()), ..at_file(&path) });
-            return Ok(());
+        let hidden = path.file_name().is_none_or(|name| name.to_string_lossy().starts_with('.'));
+        if hidden {
+            continue;
         }
-        if depth < MAX_FOLDERS && !name.starts_with('.') && path.is_dir() {
-            folders.push(path);
+        if path.is_dir() {
+            folders.extend((depth < MAX_FOLDERS).then_some(path));
+        } else if is_openapi(&path) {
+            found.push(at_file(&path));
         }
     }
     folders.iter().try_for_each(|path| search(path, depth + 1, found))
+}
+
+/// Whether a file begins as an OpenAPI definition does.
+fn is_openapi(path: &Path) -> bool {
+    let extension = path.extension().and_then(OsStr::to_str).unwrap_or_default().to_ascii_lowercase();
+    if !matches!(extension.as_str(), "json" | "yaml" | "yml") {
+        return false;
+    }
+    let mut head = Vec::new();
+    let read = std::fs::File::open(path).and_then(|file| file.take(4096).read_to_end(&mut head));
+    let text = String::from_utf8_lossy(&head);
+    let says = |word: &str| {
+        let quoted = text.contains(&format!("\"{word}\""));
+        quoted || text.lines().any(|line| line.strip_prefix(word).is_some_and(|rest| rest.starts_with(':')))
+    };
+    read.is_ok() && (says("openapi") || says("swagger"))
 }
 
 /// `Word-Press & Co.` as `word-press-co`: the name of an API, its file and its path.

@@ -47,20 +47,15 @@ impl Report {
     pub fn summary(&self) -> String {
         let [exact, near, not] = [Grade::Exact, Grade::Approximated, Grade::Unsupported].map(|grade| self.count(grade));
         let operations = if self.operations == 1 { "operation" } else { "operations" };
-        format!(
-            "{}: {} {operations}; {exact} exact, {near} approximated, {not} unsupported",
-            self.api, self.operations
-        )
+        format!("{}: {} {operations}; {exact} exact, {near} approximated, {not} unsupported", self.api, self.operations)
     }
 
     /// The report for people.
     pub fn text(&self) -> String {
         let mut out = format!("# {}\n\nFrom `{}`.\n", self.summary(), self.source);
-        for (grade, title) in [
-            (Grade::Unsupported, "Unsupported"),
-            (Grade::Approximated, "Approximated"),
-            (Grade::Exact, "Exact"),
-        ] {
+        for (grade, title) in
+            [(Grade::Unsupported, "Unsupported"), (Grade::Approximated, "Approximated"), (Grade::Exact, "Exact")]
+        {
             let mut entries = self.entries.iter().filter(|entry| entry.grade == grade).peekable();
             if entries.peek().is_some() {
                 let _ = writeln!(out, "\n## {title}\n");
@@ -81,7 +76,8 @@ impl Report {
 
     /// The report for scripts.
     pub fn json(&self) -> Value {
-        let entry = |entry: &Entry| json!({ "grade": entry.grade.as_str(), "subject": entry.subject, "note": entry.note });
+        let entry =
+            |entry: &Entry| json!({ "grade": entry.grade.as_str(), "subject": entry.subject, "note": entry.note });
         json!({
             "api": self.api,
             "source": self.source,

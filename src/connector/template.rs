@@ -7,7 +7,7 @@ use percent_encoding::percent_decode_str;
 use schemars::SchemaGenerator;
 
 use super::tree::Node;
-use super::written::{Block, text};
+use super::written::{Block, holds_named_value, text};
 use crate::expression::{Dialect, Expression};
 use crate::policy::{self, KINDS};
 
@@ -204,7 +204,11 @@ impl<'n> Instance<'n> {
             }
             other => {
                 notes.push(format!("the template `{other}` is not known"));
-                return self.unsupported(section, Block::policy(if other.is_empty() { "unknown" } else { other }), notes);
+                return self.unsupported(
+                    section,
+                    Block::policy(if other.is_empty() { "unknown" } else { other }),
+                    notes,
+                );
             }
         };
         if !self.title.is_empty() {
@@ -269,7 +273,7 @@ impl<'n> Instance<'n> {
             notes.push("`@connectionParameters` is evaluated here; the platform sends its text".to_owned());
         }
         // Two braces would begin a named value.
-        let value = if value.contains("{{") {
+        let value = if holds_named_value(value) {
             notes.push("a space stands between two opening braces".to_owned());
             value.replace("{{", "{ {").replace("{{", "{ {")
         } else {
@@ -340,6 +344,9 @@ fn refusal(block: &Block) -> Option<String> {
     if let Some((key, _)) = block.pairs.iter().skip(1).find(|(key, _)| !keys.contains(*key)) {
         return Some(format!("this version of Sluicegate has no `{key}` for `{name}`"));
     }
+    if block.pairs.iter().any(|(_, value)| holds_named_value(value)) {
+        return Some("two opening braces would begin a named value".to_owned());
+    }
     if name == "set-header" {
         let written = value("name").unwrap_or_default().trim_matches('"');
         match http::HeaderName::from_bytes(written.as_bytes()) {
@@ -356,7 +363,8 @@ fn refusal(block: &Block) -> Option<String> {
 /// A path into the body, with what makers leave out: `body()`, `@body.name`.
 fn body_path(path: &str) -> String {
     let path = path.trim();
-    let path = if path.starts_with("body") || path.starts_with("item()") { format!("@{path}") } else { path.to_owned() };
+    let path =
+        if path.starts_with("body") || path.starts_with("item()") { format!("@{path}") } else { path.to_owned() };
     match path.strip_prefix("@body") {
         Some(rest) if !rest.starts_with("()") => format!("@body(){rest}"),
         _ if path.is_empty() => "@body()".to_owned(),
@@ -387,7 +395,7 @@ pub fn expression(template: &str, notes: &mut Vec<String>) -> String {
         rest = &tail[1..];
     }
     out.push_str(rest);
-    if out.contains("{{") {
+    if holds_named_value(&out) {
         notes.push("two opening braces would begin a named value, and are written as an expression".to_owned());
         while let Some(at) = out.find("{{") {
             out.replace_range(at..at + 2, "{@{'{'}");

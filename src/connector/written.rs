@@ -82,9 +82,15 @@ pub fn text(value: &str) -> String {
     out
 }
 
-/// Text for a comment or a description: on one line, without control characters.
+/// Text for people: on one line, without control characters, and without what would be a named value.
 pub fn one_line(value: &str) -> String {
-    value.split(|c: char| c.is_whitespace() || c.is_control()).filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ")
+    let words = value.split(|c: char| c.is_whitespace() || c.is_control()).filter(|word| !word.is_empty());
+    words.collect::<Vec<_>>().join(" ").replace("{{", "{ {").replace("{{", "{ {")
+}
+
+/// Whether a text holds what would be a named value.
+pub fn holds_named_value(value: &str) -> bool {
+    value.split_once("{{").is_some_and(|(_, rest)| rest.contains("}}"))
 }
 
 #[cfg(test)]
@@ -93,7 +99,8 @@ mod tests {
 
     #[test]
     fn what_is_written_is_read_again() {
-        for value in ["plain", "it's", r#"say "x""#, r#"it's "x" \ y"#, "a\nb\tc\u{1}d", r"C:\x", "", "é😀", "\u{7f}"] {
+        for value in ["plain", "it's", r#"say "x""#, r#"it's "x" \ y"#, "a\nb\tc\u{1}d", r"C:\x", "", "é😀", "\u{7f}"]
+        {
             let table: toml::Table = format!("value = {}", text(value)).parse().unwrap();
             assert_eq!(table["value"].as_str(), Some(value), "{value}");
         }

@@ -150,7 +150,11 @@ mod tests {
     fn yaml_is_read_as_json() {
         for (name, text, want) in [
             ("blocks", "a: 1\nb:\n  - x\n  - {c: true}\n", r#"{"a":1,"b":["x",{"c":true}]}"#),
-            ("numbers as names", "responses:\n  200:\n    description: ok\n", r#"{"responses":{"200":{"description":"ok"}}}"#),
+            (
+                "numbers as names",
+                "responses:\n  200:\n    description: ok\n",
+                r#"{"responses":{"200":{"description":"ok"}}}"#,
+            ),
             ("quoted scalars are text", "a: '1'\nb: \"true\"\nc: ~\n", r#"{"a":"1","b":"true","c":null}"#),
             ("Norway", "country: no\n", r#"{"country":"no"}"#),
             ("versions", "version: 1.0.0\n", r#"{"version":"1.0.0"}"#),
