@@ -14,6 +14,7 @@
 //!
 //! Before that: [`config`] reads a folder with every mistake at its place, [`compile`] turns it into pipelines, one file for
 //! each policy in [`policy`]; values that vary are [`expression`]s. [`process`] starts, reloads and drains.
+//! [`connector`] writes such a folder from what makers of Power Platform connectors have.
 //!
 //! Invariants:
 //!
@@ -31,6 +32,7 @@ pub mod cli;
 pub mod clock;
 pub mod compile;
 pub mod config;
+pub mod connector;
 pub mod credential;
 pub mod expression;
 pub mod forwarded;

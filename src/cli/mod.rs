@@ -3,6 +3,7 @@
 mod check;
 mod completions;
 mod docs;
+mod import;
 mod issuer;
 mod key;
 mod loadtest;
@@ -65,6 +66,9 @@ enum Command {
     /// Make, list, replace and end subscription keys.
     #[command(subcommand)]
     Key(key::Command),
+    /// Turn connector packages and OpenAPI files into a configuration.
+    #[command(subcommand)]
+    Import(import::Command),
     Issuer(Box<issuer::IssuerCommand>),
     Loadtest(Box<loadtest::Loadtest>),
     /// Make and read tokens, and find out why one is refused.
@@ -85,6 +89,7 @@ pub fn main() -> ExitCode {
         Some(Command::Routes(routes)) => routes.run(),
         Some(Command::Schema(schema)) => schema.run(),
         Some(Command::Docs(docs)) => docs.run(),
+        Some(Command::Import(command)) => command.run(),
         Some(Command::Issuer(issuer)) => issuer.run(),
         Some(Command::Loadtest(loadtest)) => loadtest.run(),
         Some(Command::Token(command)) => command.run(),

@@ -604,6 +604,9 @@ pub struct ApiSpec {
     pub backend: Option<At<String>>,
     /// What the API is for.
     pub description: Option<String>,
+    /// The OpenAPI 2.0 or 3 file that describes it, JSON or YAML, relative to the configuration folder. `sluicegate import connector`
+    /// writes it and `sluicegate export connector` begins with it. Default: none.
+    pub definition: Option<At<String>>,
     /// The version that this file describes.
     pub version: Option<VersionSpec>,
     /// Whether a subscription key is needed, checked before any policy. With `false`, none is needed, and one that is sent must be
@@ -651,8 +654,89 @@ pub struct OperationSpec {
     /// Method and path template (`GET /{id}`, `POST /People('{id}')`, `GET /search?q={text}`); `*` as the method means GET, HEAD, POST, PUT, PATCH, DELETE and OPTIONS.
     #[serde(rename = "match")]
     pub matches: At<String>,
+    /// Its name for people, as makers of flows see it. Default: what the API's `definition` says, else its name.
+    pub summary: Option<String>,
     /// What it does.
     pub description: Option<String>,
+    /// What callers send. The gateway passes on everything that comes; this is what `sluicegate export connector` tells.
+    #[serde(default)]
+    pub parameters: Vec<ParameterSpec>,
     /// Whether broader scopes' policies run too. Default `true`.
     pub inherit: Option<bool>,
+}
+
+/// A parameter of an operation, as callers know it.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct ParameterSpec {
+    /// Its name.
+    pub name: String,
+    /// Where it goes.
+    #[serde(rename = "in")]
+    pub place: ParameterPlace,
+    /// What it is. Default `string`, and `object` for the body.
+    #[serde(rename = "type")]
+    pub kind: Option<ParameterType>,
+    /// What kind of text or number it is: `date-time`, `int32`, `uuid`.
+    pub format: Option<String>,
+    /// Whether it must be there. Default `false`; a variable of the path always must.
+    pub required: Option<bool>,
+    /// What is meant when it is not there.
+    pub default: Option<Scalar>,
+    /// Its name for people.
+    pub summary: Option<String>,
+    /// What it is for.
+    pub description: Option<String>,
+    /// How it is shown to makers of flows (`x-ms-visibility`). Default: like any other.
+    pub visibility: Option<ParameterVisibility>,
+}
+
+/// Places of a parameter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum ParameterPlace {
+    /// A variable of the path.
+    Path,
+    /// A query parameter.
+    Query,
+    /// A header.
+    Header,
+    /// A cookie. Connectors have none.
+    Cookie,
+    /// The body.
+    Body,
+    /// A field of a form.
+    Form,
+}
+
+/// Types of a parameter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum ParameterType {
+    /// Text.
+    String,
+    /// A whole number.
+    Integer,
+    /// A number.
+    Number,
+    /// `true` or `false`.
+    Boolean,
+    /// A list.
+    Array,
+    /// A JSON object.
+    Object,
+    /// A file.
+    File,
+}
+
+/// How a parameter is shown to makers of flows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum ParameterVisibility {
+    /// Always.
+    Important,
+    /// When asked for more.
+    Advanced,
+    /// Never; its default is sent.
+    Internal,
 }

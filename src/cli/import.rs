@@ -1,0 +1,133 @@
+//! `import`: turns what others have written into a configuration folder.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand, ValueEnum};
+
+use super::{exit, output};
+use crate::connector::folder::{self, Folder};
+use crate::connector::package::{self, Place};
+use crate::connector::report::Report;
+use crate::connector::template::Grade;
+
+/// What is imported.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    Connector(Connector),
+}
+
+impl Command {
+    /// Runs the command.
+    pub fn run(&self) -> u8 {
+        match self {
+            Self::Connector(connector) => connector.run(),
+        }
+    }
+}
+
+/// Forms of the report.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// For people.
+    #[default]
+    Text,
+    /// For scripts: one object with a list.
+    Json,
+}
+
+/// Turn Power Platform connectors and OpenAPI files into APIs of a folder.
+///
+/// Takes packages (apiDefinition.swagger.json with apiProperties.json), folders of packages, and OpenAPI 2.0 and 3 files in JSON or
+/// YAML. Each becomes an API with its operations, parameters, security and policies, in a file of its own; what could not be carried
+/// over exactly is in the report, which is kept as imported/NAME/report.md. Exits with 3 when a package cannot be read.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  sluicegate import connector ./MyConnector --out gateway
+  sluicegate import connector PowerPlatformConnectors/certified-connectors --out gateway
+  sluicegate import connector openapi.yaml --out gateway --name orders")]
+pub struct Connector {
+    /// A package, a folder of packages, or an OpenAPI file.
+    #[arg(required = true, value_name = "PATH")]
+    paths: Vec<PathBuf>,
+    /// The configuration folder; made when it is not there.
+    #[arg(long, value_name = "FOLDER")]
+    out: PathBuf,
+    /// The name of the API, when there is one package. Default: the name of its folder or file.
+    #[arg(long)]
+    name: Option<String>,
+    /// The form of the report.
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
+}
+
+impl Connector {
+    fn run(&self) -> u8 {
+        let places = match self.places() {
+            Ok(places) => places,
+            Err(error) => {
+                output::complain(&format!("error: {error}\n"));
+                return exit::FAILED;
+            }
+        };
+        match self.import(&places) {
+            Ok(code) => code,
+            Err(error) => {
+                output::complain(&format!("error: {error}\n"));
+                exit::FAILED
+            }
+        }
+    }
+
+    fn places(&self) -> Result<Vec<Place>, String> {
+        let found = self.paths.iter().map(|path| package::find(path)).collect::<Result<Vec<_>, _>>()?;
+        let mut found: Vec<Place> = found.into_iter().flatten().collect();
+        match (&self.name, found.as_mut_slice()) {
+            (Some(name), [place]) => place.name = package::slug(name),
+            (Some(_), _) => return Err(format!("`--name` is for one package, and there are {}", found.len())),
+            (None, _) => {}
+        }
+        Ok(found)
+    }
+
+    fn import(&self, places: &[Place]) -> Result<u8, String> {
+        let mut folder = Folder::open(&self.out)?;
+        let mut reports = Vec::new();
+        let mut failed = 0;
+        for place in places {
+            let outcome = folder.import(place).map_err(|error| format!("{}: {error}", self.out.display()))?;
+            for diagnostic in &outcome.diagnostics.0 {
+                output::complain(&format!("{}\n", folder::line(diagnostic, &outcome.sources)));
+            }
+            if outcome.written {
+                reports.push(outcome.report);
+            } else {
+                failed += 1;
+            }
+        }
+        folder.finish().map_err(|error| format!("{}: {error}", self.out.display()))?;
+        self.tell(&reports, failed);
+        Ok(if failed > 0 { exit::CONFIGURATION } else { exit::OK })
+    }
+
+    fn tell(&self, reports: &[Report], failed: usize) {
+        if self.format == Format::Json {
+            let list: Vec<_> = reports.iter().map(Report::json).collect();
+            output::print(&format!("{}\n", serde_json::json!({ "packages": list, "failed": failed })));
+            return;
+        }
+        match reports {
+            [one] => output::print(&one.text()),
+            several => several.iter().for_each(|report| output::print(&format!("{}\n", report.summary()))),
+        }
+        let [exact, near, not] =
+            [Grade::Exact, Grade::Approximated, Grade::Unsupported].map(|grade| folder::total(reports, grade));
+        let folder = self.out.display();
+        let failed = if failed > 0 { format!(", {failed} could not be read") } else { String::new() };
+        let packages = if reports.len() == 1 { "package" } else { "packages" };
+        output::print(&format!(
+            "\n{} {packages} imported{failed}: {exact} exact, {near} approximated, {not} unsupported (imported/NAME/report.md says what)\n\
+             next: sluicegate check {folder}\n",
+            reports.len()
+        ));
+    }
+}

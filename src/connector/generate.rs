@@ -1,0 +1,341 @@
+//! A package into the TOML of one API, and what the process must know of it.
+
+use std::collections::{HashMap, HashSet};
+use std::fmt::Write as _;
+
+use http::Method;
+
+use super::definition::{Definition, Operation, Parameter, SchemeKind};
+use super::package::Package;
+use super::properties::{ConnectionParameter, Properties};
+use super::report::Report;
+use super::template::{Converted, Grade, Instance, Section};
+use super::tree::Value;
+use super::written::{Block, holds_named_value, one_line, text};
+use crate::routing::{BasePath, Build, Conflict, Router, Template};
+
+/// What is written for a package.
+pub struct Generated {
+    /// The API's file.
+    pub api: String,
+    /// The URL of its backend.
+    pub url: String,
+    /// Why the URL is not the maker's.
+    pub placeholder: Option<String>,
+    /// What became of it.
+    pub report: Report,
+}
+
+/// How many characters of a description are written; the whole of it is in the definition.
+const MAX_DESCRIPTION: usize = 300;
+
+/// Writes the API `name` of a package. `definition` is the path of its OpenAPI file in the folder.
+pub fn generate(
+    name: &str,
+    definition_path: &str,
+    definition: &Definition<'_>,
+    properties: &Properties<'_>,
+    package: &Package,
+) -> Generated {
+    let mut writer = Writer {
+        definition,
+        properties,
+        report: Report { api: name.to_owned(), operations: definition.operations.len(), ..Report::default() },
+        out: String::new(),
+    };
+    writer.head(name, definition_path);
+    let (shared, lists, scoped) = writer.policies();
+    writer.security();
+    for policy in &shared {
+        policy.block.write(&format!("[[{}]]", policy.section.as_str()), &mut writer.out);
+    }
+    writer.operations(&lists, &scoped);
+    if package.has_script {
+        writer.script();
+    }
+    let base = &definition.base;
+    Generated { api: writer.out, url: base.url.clone(), placeholder: base.placeholder.clone(), report: writer.report }
+}
+
+struct Writer<'a, 'n> {
+    definition: &'a Definition<'n>,
+    properties: &'a Properties<'n>,
+    report: Report,
+    out: String,
+}
+
+impl Writer<'_, '_> {
+    fn head(&mut self, name: &str, definition_path: &str) {
+        let title = if self.definition.title.is_empty() { name } else { self.definition.title };
+        let _ = writeln!(self.out, "#:schema schema.json\n# {}", one_line(title));
+        let _ = writeln!(
+            self.out,
+            "# Written by `sluicegate import connector`; edit it freely, a further import keeps what you change."
+        );
+        let mut block = Block::default()
+            .text("name", name)
+            .text("path", &format!("/{name}"))
+            .text("backend", name)
+            .text("definition", definition_path);
+        if !self.definition.description.is_empty() {
+            block = block.text("description", &shorten(self.definition.description));
+        }
+        if let Some(written) = &self.definition.base.placeholder {
+            let written = one_line(written);
+            block = block.comment(format!("The definition's host is `{written}`, which cannot be called: a policy sets it, or set the URL in gateway.toml."));
+            self.report.add(
+                Grade::Approximated,
+                "host",
+                format!("`{written}` is no host; the backend's URL is {}", self.definition.base.url),
+            );
+        }
+        for line in self.connection_lines() {
+            block = block.comment(line);
+        }
+        block.write("[api]", &mut self.out);
+    }
+
+    /// What a connection holds, for people.
+    fn connection_lines(&self) -> Vec<String> {
+        let mut lines = Vec::new();
+        let line = |parameter: &ConnectionParameter<'_>| {
+            let required = if parameter.required { ", required" } else { "" };
+            let label = one_line(parameter.label);
+            let colon = if label.is_empty() { "" } else { ": " };
+            format!("* {} ({}{required}){colon}{label}", parameter.name, parameter.kind)
+        };
+        if !self.properties.parameters.is_empty() {
+            lines.push("A connection has these parameters:".to_owned());
+            lines.extend(self.properties.parameters.iter().map(line));
+        }
+        for (name, parameters) in &self.properties.sets {
+            lines.push(format!("or, as `{}`, these:", one_line(name)));
+            lines.extend(parameters.iter().map(line));
+        }
+        lines
+    }
+
+    /// The authentication of the connection, which comes before every policy.
+    fn security(&mut self) {
+        let schemes = &self.definition.schemes;
+        let Some(scheme) = schemes.first() else { return };
+        let subject = format!("security `{}`", scheme.name);
+        let has = |name: &str| self.properties.parameter(name);
+        let mut note = String::new();
+        let block = match &scheme.kind {
+            SchemeKind::Header(header) => has("api_key").map(|parameter| {
+                Block::policy("set-header").text("name", header.trim()).text("value", &parameter.expression())
+            }),
+            SchemeKind::Query(query) => has("api_key").map(|parameter| {
+                Block::policy("set-query-parameter").text("name", query).text("value", &parameter.expression())
+            }),
+            SchemeKind::Basic => has("username").zip(has("password")).map(|(username, password)| {
+                Block::policy("authentication-basic")
+                    .text("username", &username.expression())
+                    .text("password", &password.expression())
+            }),
+            SchemeKind::Bearer | SchemeKind::OAuth { .. } => self.properties.token().map(|parameter| {
+                note = "the gateway does not sign users in: the connection holds a token".to_owned();
+                Block::policy("set-header")
+                    .text("name", "authorization")
+                    .text("value", &format!("Bearer {}", parameter.expression()))
+            }),
+            SchemeKind::Other(kind) => {
+                self.report.add(Grade::Unsupported, subject, format!("the type `{kind}` is not known"));
+                return;
+            }
+        };
+        let Some(mut block) = block else {
+            let text = "no connection parameter holds it, so nothing is added to requests";
+            self.report.add(Grade::Approximated, subject, text);
+            return;
+        };
+        block = block
+            .comment(format!("Authentication of the connection (`{}`), before the policies.", one_line(scheme.name)));
+        if let SchemeKind::OAuth { token_url: Some(url) } = scheme.kind {
+            block = block.comment(format!("Its tokens come from {}", one_line(url)));
+        }
+        for scheme in &schemes[1..] {
+            let name = one_line(scheme.name);
+            block = block
+                .comment(format!("The definition also has `{name}`; a connection uses one, and the first was taken."));
+            self.report.add(Grade::Approximated, format!("security `{name}`"), "the first scheme was taken");
+        }
+        let grade = if note.is_empty() { Grade::Exact } else { Grade::Approximated };
+        self.report.add(grade, subject, note);
+        block.write("[[inbound]]", &mut self.out);
+    }
+
+    /// The policies of the API, and those of its operations by their place. What is for all operations goes to the API as long as
+    /// nothing for some of them came before it in its section; behind that it goes to each operation, so that for each one
+    /// the order is the package's.
+    fn policies(&mut self) -> (Vec<Converted>, Vec<Vec<usize>>, Vec<Converted>) {
+        let operations = &self.definition.operations;
+        let (mut shared, mut scoped) = (Vec::new(), Vec::new());
+        let mut lists = vec![Vec::new(); operations.len()];
+        let mut closed: Vec<Section> = Vec::new();
+        for (number, instance) in self.properties.policies.iter().enumerate() {
+            let mut converted = instance.convert();
+            let subject = subject(number, instance);
+            let mut targets = HashSet::new();
+            for name in instance.operations.iter().filter_map(|node| node.text()) {
+                match operations.iter().position(|operation| operation.id == name) {
+                    Some(place) => drop(targets.insert(place)),
+                    None => self.report.add(Grade::Approximated, &subject, format!("no operation is called `{name}`")),
+                }
+            }
+            self.report.add(converted.grade, &subject, converted.notes.join("; "));
+            for note in &converted.notes {
+                converted.block = converted.block.comment(format!("{}: {note}", capital(converted.grade.as_str())));
+            }
+            let for_all = instance.operations.is_empty();
+            // What is written as a comment has no place in the order.
+            if for_all && (converted.block.off || !closed.contains(&converted.section)) {
+                shared.push(converted);
+                continue;
+            }
+            if !converted.block.off {
+                closed.push(converted.section);
+            }
+            for (place, list) in lists.iter_mut().enumerate() {
+                if for_all || targets.contains(&place) {
+                    list.push(scoped.len());
+                }
+            }
+            scoped.push(converted);
+        }
+        (shared, lists, scoped)
+    }
+
+    fn operations(&mut self, lists: &[Vec<usize>], scoped: &[Converted]) {
+        let refused = refused_operations(&self.definition.operations);
+        let mut names = HashMap::new();
+        for (place, operation) in self.definition.operations.iter().enumerate() {
+            let count = names.entry(operation.id.as_str()).or_insert(0_u32);
+            *count += 1;
+            let name = if *count == 1 { operation.id.clone() } else { format!("{}-{count}", operation.id) };
+            let mut block = Block::default()
+                .text("name", &name)
+                .text("match", &format!("{} {}", operation.method, operation.template()));
+            if !operation.has_id {
+                block = block.comment("The definition gives it no `operationId`.");
+                self.report.add(
+                    Grade::Approximated,
+                    operation.title(),
+                    format!("it has no `operationId` and is called `{name}`"),
+                );
+            }
+            let own = |key| operation.node.text_of(key).map(one_line).filter(|text| !text.is_empty());
+            if let Some(summary) = own("summary") {
+                block = block.text("summary", &summary);
+            } else if let Some(description) = own("description") {
+                block = block.text("description", &shorten(&description));
+            }
+            let parameters: Vec<String> = operation.parameters.iter().map(parameter).collect();
+            if !parameters.is_empty() {
+                block = block.raw("parameters", format!("[\n  {},\n]", parameters.join(",\n  ")));
+            }
+            if let Some(why) = &refused[place] {
+                self.report.add(Grade::Unsupported, format!("operation `{name}`"), why);
+                block = Block { off: true, ..block.comment(format!("Never called: {why}.")) };
+            }
+            block.write("[[operation]]", &mut self.out);
+            for policy in lists[place].iter().filter_map(|number| scoped.get(*number)) {
+                let off = policy.block.off || block.off;
+                let table = Block { off, ..policy.block.clone() };
+                table.write(&format!("[[operation.{}]]", policy.section.as_str()), &mut self.out);
+            }
+        }
+    }
+
+    fn script(&mut self) {
+        let listed: Vec<&str> = self.properties.script_operations.iter().filter_map(|node| node.text()).collect();
+        let which = if listed.is_empty() { "all operations".to_owned() } else { format!("`{}`", listed.join("`, `")) };
+        self.report.add(Grade::Unsupported, "script.csx", format!("code in C# does not run here; it is for {which}"));
+    }
+}
+
+/// `policy 3, setheader "Add key"`.
+fn subject(number: usize, instance: &Instance<'_>) -> String {
+    let title = one_line(instance.title);
+    let id = if instance.id.is_empty() { "without templateId" } else { &instance.id };
+    format!("policy {}, {id} {title:?}", number + 1)
+}
+
+fn capital(word: &str) -> String {
+    let mut characters = word.chars();
+    characters.next().map_or_else(String::new, |first| first.to_uppercase().chain(characters).collect())
+}
+
+/// A parameter as an inline table.
+fn parameter(parameter: &Parameter<'_>) -> String {
+    let place = if parameter.place == "formData" { "form" } else { parameter.place };
+    let mut out = format!("{{ name = {}, in = {}", text(&one_line(parameter.name)), text(place));
+    let kind = parameter
+        .type_name()
+        .filter(|kind| matches!(*kind, "string" | "integer" | "number" | "boolean" | "array" | "object" | "file"));
+    if let Some(kind) = kind {
+        let _ = write!(out, ", type = {}", text(kind));
+    }
+    if let Some(format) = parameter.schema.text_of("format").filter(|format| !format.is_empty()) {
+        let _ = write!(out, ", format = {}", text(format));
+    }
+    if parameter.required {
+        out.push_str(", required = true");
+    }
+    match parameter.schema.get("default").or_else(|| parameter.node.get("default")).map(|node| &node.value) {
+        // The definition keeps it; here it would be a named value.
+        Some(Value::Text(default)) if holds_named_value(default) => {}
+        Some(Value::Text(default)) => out.push_str(&format!(", default = {}", text(default))),
+        Some(Value::Bool(default)) => out.push_str(&format!(", default = {default}")),
+        // TOML's whole numbers have 64 bits.
+        Some(Value::Number(default)) if default.parse::<i64>().is_ok() => {
+            out.push_str(&format!(", default = {default}"))
+        }
+        Some(Value::Number(default)) => {
+            if let Some(number) = default.parse::<f64>().ok().filter(|number| number.is_finite()) {
+                let _ = write!(out, ", default = {number:?}");
+            }
+        }
+        _ => {}
+    }
+    if let Some(visibility @ ("important" | "advanced" | "internal")) = parameter.visibility() {
+        let _ = write!(out, ", visibility = {}", text(visibility));
+    }
+    out.push_str(" }");
+    out
+}
+
+/// Why an operation cannot be called, by its place: its path cannot be read, or one before it takes all of its requests.
+fn refused_operations(operations: &[Operation<'_>]) -> Vec<Option<String>> {
+    let mut why = vec![None; operations.len()];
+    let mut builder = Router::builder();
+    let Ok(base) = BasePath::parse("/") else { return why };
+    let api = builder.api(0_u32, &[], &base, None);
+    for (place, operation) in operations.iter().enumerate() {
+        match (Method::from_bytes(operation.method.as_bytes()), Template::parse(&operation.template())) {
+            (Ok(method), Ok(template)) => builder.operation(api, method, &template, place),
+            (_, Err(error)) => why[place] = Some(error.message),
+            (Err(_), _) => why[place] = Some("its method is none".to_owned()),
+        }
+    }
+    let Build { conflicts, .. } = builder.build();
+    for conflict in conflicts {
+        if let Conflict::Duplicate { first, second, .. } | Conflict::Ambiguous { first, second, .. } = conflict {
+            why[first.max(second)] =
+                Some(format!("its requests are also those of `{}`", operations[first.min(second)].id));
+        }
+    }
+    why
+}
+
+fn shorten(description: &str) -> String {
+    let line = one_line(description);
+    match line.char_indices().nth(MAX_DESCRIPTION) {
+        None => line,
+        Some((end, _)) => {
+            let cut = line[..end].rfind(' ').unwrap_or(end);
+            format!("{} …", &line[..cut])
+        }
+    }
+}

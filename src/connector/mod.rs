@@ -1,0 +1,14 @@
+//! Power Platform connectors: packages and OpenAPI files are read, checked, turned into TOML, and written from it.
+
+pub mod definition;
+pub mod folder;
+pub mod generate;
+pub mod json;
+pub mod package;
+pub mod properties;
+pub mod report;
+pub mod template;
+mod text;
+pub mod tree;
+mod written;
+pub mod yaml;

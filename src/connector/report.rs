@@ -1,0 +1,89 @@
+//! What became of a package: what is exact, approximated and unsupported.
+
+use std::fmt::Write as _;
+
+use serde_json::{Value, json};
+
+use super::template::Grade;
+
+/// One thing that was carried over, or not.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// How well.
+    pub grade: Grade,
+    /// What: `policy 3, setheader "Add key"`.
+    pub subject: String,
+    /// What differs.
+    pub note: String,
+}
+
+/// What became of one package.
+#[derive(Clone, Debug, Default)]
+pub struct Report {
+    /// The API.
+    pub api: String,
+    /// Where it came from.
+    pub source: String,
+    /// How many operations it has.
+    pub operations: usize,
+    /// What was carried over.
+    pub entries: Vec<Entry>,
+    /// What was wrong with the files: `file:line:column: text`.
+    pub warnings: Vec<String>,
+}
+
+impl Report {
+    /// Adds an entry.
+    pub fn add(&mut self, grade: Grade, subject: impl Into<String>, note: impl Into<String>) {
+        self.entries.push(Entry { grade, subject: subject.into(), note: note.into() });
+    }
+
+    /// How many entries have a grade.
+    pub fn count(&self, grade: Grade) -> usize {
+        self.entries.iter().filter(|entry| entry.grade == grade).count()
+    }
+
+    /// `planner: 25 operations; 30 exact, 9 approximated, 0 unsupported`.
+    pub fn summary(&self) -> String {
+        let [exact, near, not] = [Grade::Exact, Grade::Approximated, Grade::Unsupported].map(|grade| self.count(grade));
+        let operations = if self.operations == 1 { "operation" } else { "operations" };
+        format!("{}: {} {operations}; {exact} exact, {near} approximated, {not} unsupported", self.api, self.operations)
+    }
+
+    /// The report for people.
+    pub fn text(&self) -> String {
+        let mut out = format!("# {}\n\nFrom `{}`.\n", self.summary(), self.source);
+        for (grade, title) in
+            [(Grade::Unsupported, "Unsupported"), (Grade::Approximated, "Approximated"), (Grade::Exact, "Exact")]
+        {
+            let mut entries = self.entries.iter().filter(|entry| entry.grade == grade).peekable();
+            if entries.peek().is_some() {
+                let _ = writeln!(out, "\n## {title}\n");
+            }
+            for entry in entries {
+                let colon = if entry.note.is_empty() { "" } else { ": " };
+                let _ = writeln!(out, "* {}{colon}{}", entry.subject, entry.note);
+            }
+        }
+        if !self.warnings.is_empty() {
+            out.push_str("\n## Faults of the files\n\n");
+            for warning in &self.warnings {
+                let _ = writeln!(out, "* {warning}");
+            }
+        }
+        out
+    }
+
+    /// The report for scripts.
+    pub fn json(&self) -> Value {
+        let entry =
+            |entry: &Entry| json!({ "grade": entry.grade.as_str(), "subject": entry.subject, "note": entry.note });
+        json!({
+            "api": self.api,
+            "source": self.source,
+            "operations": self.operations,
+            "entries": self.entries.iter().map(entry).collect::<Vec<_>>(),
+            "warnings": self.warnings,
+        })
+    }
+}

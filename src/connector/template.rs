@@ -1,0 +1,472 @@
+//! Policy templates of connector packages into policies of the gateway.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::LazyLock;
+
+use percent_encoding::percent_decode_str;
+use schemars::SchemaGenerator;
+
+use super::tree::Node;
+use super::written::{Block, holds_named_value, text};
+use crate::expression::{Dialect, Expression};
+use crate::policy::{self, KINDS};
+
+/// How well something is carried over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Grade {
+    /// It does what the platform does.
+    Exact,
+    /// It differs, as the note says.
+    Approximated,
+    /// It does nothing here.
+    Unsupported,
+}
+
+impl Grade {
+    /// The word in a report.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Exact => "exact",
+            Self::Approximated => "approximated",
+            Self::Unsupported => "unsupported",
+        }
+    }
+}
+
+/// Sections that policy templates go to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Section {
+    /// `Request`
+    Inbound,
+    /// `Response`
+    Outbound,
+    /// `Failure`
+    OnError,
+}
+
+impl Section {
+    /// The name of the section in TOML.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Inbound => "inbound",
+            Self::Outbound => "outbound",
+            Self::OnError => "on-error",
+        }
+    }
+}
+
+/// A policy template as the gateway has it.
+#[derive(Debug)]
+pub struct Converted {
+    /// Where it runs.
+    pub section: Section,
+    /// Its table.
+    pub block: Block,
+    /// How well it is carried over.
+    pub grade: Grade,
+    /// What differs; empty when nothing does.
+    pub notes: Vec<String>,
+}
+
+/// A policy template of a package.
+pub struct Instance<'n> {
+    /// `templateId`, folded.
+    pub id: String,
+    /// `title`
+    pub title: &'n str,
+    /// Its entry.
+    pub node: &'n Node,
+    /// `parameters`
+    parameters: Option<&'n Node>,
+    /// The operations it is for; none for all.
+    pub operations: Vec<&'n Node>,
+}
+
+const OWN: &str = "x-ms-apimTemplateParameter.";
+const COMMON: &str = "x-ms-apimTemplate-";
+
+impl<'n> Instance<'n> {
+    /// Reads an entry of `policyTemplateInstances`.
+    pub fn read(node: &'n Node) -> Self {
+        let parameters = node.get("parameters");
+        let names = parameters.and_then(|list| list.get_any_case(&format!("{COMMON}operationName")));
+        let one = names.filter(|names| names.text().is_some_and(|name| !name.is_empty()));
+        Self {
+            id: node.get_any_case("templateId").and_then(Node::text).unwrap_or_default().trim().to_ascii_lowercase(),
+            title: node.text_of("title").unwrap_or_default(),
+            node,
+            parameters,
+            operations: names.map(Node::items).unwrap_or_default().iter().chain(one).collect(),
+        }
+    }
+
+    /// A parameter of the template.
+    pub fn parameter(&self, name: &str) -> Option<&'n Node> {
+        self.parameters?.get_any_case(&format!("{OWN}{name}"))
+    }
+
+    fn text(&self, name: &str) -> &'n str {
+        self.parameter(name).and_then(Node::scalar).unwrap_or_default()
+    }
+
+    fn section(&self) -> Section {
+        let section = self.parameters.and_then(|list| list.get_any_case(&format!("{COMMON}policySection")));
+        match section.and_then(Node::text).unwrap_or_default().to_ascii_lowercase().as_str() {
+            "response" => Section::Outbound,
+            "failure" => Section::OnError,
+            _ => Section::Inbound,
+        }
+    }
+
+    /// The policy of the gateway.
+    pub fn convert(&self) -> Converted {
+        let mut notes = Vec::new();
+        let mut section = self.section();
+        let mut block = match self.id.as_str() {
+            "setheader" => {
+                let block = Block::policy("set-header").text("name", self.text("name").trim());
+                self.exists_action(self.valued(block, &mut notes))
+            }
+            "setqueryparameter" => {
+                let name = percent_decode_str(self.text("name")).decode_utf8_lossy();
+                let block = Block::policy("set-query-parameter").text("name", &name);
+                self.exists_action(self.valued(block, &mut notes))
+            }
+            "dynamichosturl" | "dynamicsubdomain" => {
+                section = Section::Inbound;
+                let url = expression(self.text("urlTemplate"), &mut notes);
+                Block::policy("dynamic-host-url").text("url", &url)
+            }
+            "routerequesttoendpoint" => {
+                section = Section::Inbound;
+                let path = expression(self.text("newPath"), &mut notes);
+                let block = Block::policy("route-request").text("path", &path);
+                match self.text("httpMethod") {
+                    "" => block,
+                    method if method.starts_with('@') => block,
+                    method => block.text("method", &method.to_ascii_uppercase()),
+                }
+            }
+            "setproperty" => self.set_property(&mut notes),
+            "stringreplace" => {
+                let block = self.body_property("string-replace");
+                let block = block.text("from", self.text("sourceString")).text("to", self.text("replacementString"));
+                self.target(block)
+            }
+            "convertarraytoobject" => {
+                let mut block = self.body_property("convert-array-to-object");
+                block = block.text("key", self.text("keyWithinCollectionPath"));
+                if self.text("retainKey").eq_ignore_ascii_case("false") {
+                    block = block.raw("retain-key", "false");
+                }
+                self.target(block)
+            }
+            "convertobjecttoarray" => {
+                let mut block = self.body_property("convert-object-to-array");
+                for (key, parameter) in [("key-name", "keyName"), ("value-name", "valueName")] {
+                    let name = self.text(parameter);
+                    block = if name.is_empty() { block } else { block.text(key, name) };
+                }
+                self.target(block)
+            }
+            "stringtoarray" => {
+                let block = self.body_property("string-to-array").text("delimiters", self.text("delimiterList"));
+                self.target(block.text("child", self.text("childPropertyName")))
+            }
+            "encodepropertyvalue" => self.target(self.body_property("encode-property-value")),
+            "moveproperties" => self.move_properties(),
+            "setvaluefromurl" => {
+                section = Section::Inbound;
+                let block = Block::policy("set-value-from-url")
+                    .text("target", self.text("parameterTemplate"))
+                    .text("url", &expression(self.text("parameterValueUrl"), &mut notes))
+                    .text("value", self.text("parameterValuePathTemplate"));
+                match self.text("httpMethod").to_ascii_uppercase().as_str() {
+                    "" | "GET" => block,
+                    method => block.text("method", method),
+                }
+            }
+            "updatenextlink" => {
+                section = Section::Outbound;
+                let block = Block::policy("update-next-link").text("property", self.text("nextLinkPropertyName"));
+                match self.text("nextLinkParentPropertyPath") {
+                    "" => block,
+                    parent => block.text("parent", parent),
+                }
+            }
+            "pollingtrigger" => {
+                section = Section::Inbound;
+                self.polling_trigger()
+            }
+            "setconnectionstatustounauthenticated" => {
+                section = Section::Outbound;
+                Block::policy("set-connection-status").raw("status", self.status(&mut notes))
+            }
+            other => {
+                notes.push(format!("the template `{other}` is not known"));
+                return self.unsupported(
+                    section,
+                    Block::policy(if other.is_empty() { "unknown" } else { other }),
+                    notes,
+                );
+            }
+        };
+        if !self.title.is_empty() {
+            block = block.comment(self.title);
+        }
+        match refusal(&block) {
+            Some(why) => {
+                notes.push(why);
+                self.unsupported(section, block, notes)
+            }
+            None => {
+                let grade = if notes.is_empty() { Grade::Exact } else { Grade::Approximated };
+                Converted { section, block, grade, notes }
+            }
+        }
+    }
+
+    fn unsupported(&self, section: Section, mut block: Block, notes: Vec<String>) -> Converted {
+        block.off = true;
+        Converted { section, block, grade: Grade::Unsupported, notes }
+    }
+
+    fn valued(&self, block: Block, notes: &mut Vec<String>) -> Block {
+        block.text("value", &expression(self.text("value"), notes))
+    }
+
+    fn exists_action(&self, block: Block) -> Block {
+        match self.text("existsAction").to_ascii_lowercase().as_str() {
+            action @ ("skip" | "append") => block.text("action", action),
+            _ => block,
+        }
+    }
+
+    /// `propertyParentPath` and `propertySubPath`, where they say something.
+    fn body_property(&self, name: &str) -> Block {
+        let mut block = Block::policy(name);
+        let parent = body_path(self.text("propertyParentPath"));
+        if parent != "@body()" {
+            block = block.text("parent", &parent);
+        }
+        match self.text("propertySubPath") {
+            "" | "null" => block,
+            property => block.text("property", property),
+        }
+    }
+
+    fn target(&self, block: Block) -> Block {
+        match self.text("newPropertyPath") {
+            "" => block,
+            target => block.text("target", &body_path(target)),
+        }
+    }
+
+    fn set_property(&self, notes: &mut Vec<String>) -> Block {
+        let mut block = Block::policy("set-property");
+        let parent = body_path(self.text("newPropertyParentPathTemplate"));
+        if parent != "@body()" {
+            block = block.text("parent", &parent);
+        }
+        let value = self.text("propertyValuePathTemplate");
+        if value.to_ascii_lowercase().contains("@connectionparameters(") {
+            notes.push("`@connectionParameters` is evaluated here; the platform sends its text".to_owned());
+        }
+        // Two braces would begin a named value.
+        let value = if holds_named_value(value) {
+            notes.push("a space stands between two opening braces".to_owned());
+            value.replace("{{", "{ {").replace("{{", "{ {")
+        } else {
+            value.to_owned()
+        };
+        block.text("name", self.text("newPropertySubPathTemplate")).text("value", &value)
+    }
+
+    fn move_properties(&self) -> Block {
+        let mut block = Block::policy("move-properties");
+        let (from, to) = (body_path(self.text("srcParentPath")), body_path(self.text("dstParentPath")));
+        if from != "@body()" {
+            block = block.text("source-parent", &from);
+        }
+        block = block.text("source-property", self.text("srcSubPath"));
+        if to != "@body()" {
+            block = block.text("target-parent", &to);
+        }
+        match self.text("dstSubPath") {
+            "" | "null" => {}
+            property => block = block.text("target-property", property),
+        }
+        let whole = self.text("copyOnlySubProperties").eq_ignore_ascii_case("false");
+        if whole { block.raw("children-only", "false") } else { block }
+    }
+
+    fn polling_trigger(&self) -> Block {
+        let mut block = Block::policy("polling-trigger").text("data", self.text("triggerDataPath"));
+        let mut pairs = Vec::new();
+        for member in self.parameter("triggerConfig").map(Node::members).unwrap_or_default() {
+            let Some(value) = member.value.scalar() else { continue };
+            if member.name.eq_ignore_ascii_case("x-ms-triggerConfig-nextLink") {
+                block = block.text("next-link", value);
+            } else if !member.name.is_empty() {
+                pairs.push(format!("{} = {}", text(&member.name), text(value)));
+            }
+        }
+        block.raw("query", format!("{{ {} }}", pairs.join(", ")))
+    }
+
+    fn status(&self, notes: &mut Vec<String>) -> String {
+        match self.text("statusCode").parse::<u16>() {
+            Ok(status @ 100..=599) => status.to_string(),
+            _ => {
+                notes.push("`statusCode` is no status; 401 stands in its place".to_owned());
+                "401".to_owned()
+            }
+        }
+    }
+}
+
+/// The keys of every policy.
+static KEYS: LazyLock<HashMap<&'static str, HashSet<String>>> = LazyLock::new(|| {
+    let mut generator = SchemaGenerator::default();
+    let keys = |schema: schemars::Schema| {
+        schema.get("properties").and_then(|list| list.as_object()).map(|list| list.keys().cloned().collect())
+    };
+    KINDS.iter().map(|kind| (kind.name, keys((kind.schema)(&mut generator)).unwrap_or_default())).collect()
+});
+
+/// Why the gateway would not take a policy.
+fn refusal(block: &Block) -> Option<String> {
+    let value = |key: &str| block.pairs.iter().find(|(name, _)| *name == key).map(|(_, value)| value.as_str());
+    let name = block.pairs.first()?.1.trim_matches('"');
+    let Some(keys) = KEYS.get(name) else {
+        return Some(format!("this version of Sluicegate has no policy `{name}`"));
+    };
+    if let Some((key, _)) = block.pairs.iter().skip(1).find(|(key, _)| !keys.contains(*key)) {
+        return Some(format!("this version of Sluicegate has no `{key}` for `{name}`"));
+    }
+    if block.pairs.iter().any(|(_, value)| holds_named_value(value)) {
+        return Some("two opening braces would begin a named value".to_owned());
+    }
+    if name == "set-header" {
+        let written = value("name").unwrap_or_default().trim_matches('"');
+        match http::HeaderName::from_bytes(written.as_bytes()) {
+            Err(_) => return Some(format!("`{written}` cannot be the name of a header")),
+            Ok(header) if policy::is_framing(&header) => {
+                return Some(format!("`{header}` belongs to the connection and cannot be changed"));
+            }
+            Ok(_) => {}
+        }
+    }
+    None
+}
+
+/// A path into the body, with what makers leave out: `body()`, `@body.name`.
+fn body_path(path: &str) -> String {
+    let path = path.trim();
+    let path =
+        if path.starts_with("body") || path.starts_with("item()") { format!("@{path}") } else { path.to_owned() };
+    match path.strip_prefix("@body") {
+        Some(rest) if !rest.starts_with("()") => format!("@body(){rest}"),
+        _ if path.is_empty() => "@body()".to_owned(),
+        _ => path,
+    }
+}
+
+/// The text of a template as an expression of the gateway: an `@` that the platform takes as it is gets a second one.
+pub fn expression(template: &str, notes: &mut Vec<String>) -> String {
+    let mut out = String::with_capacity(template.len());
+    let mut rest = template;
+    while let Some(at) = rest.find('@') {
+        out.push_str(&rest[..at]);
+        let tail = &rest[at..];
+        let length = call(tail);
+        if length > 0 && Expression::parse(&tail[..length], Dialect::Gateway).is_ok() {
+            out.push_str(&tail[..length]);
+            rest = &tail[length..];
+            continue;
+        }
+        if length > 0 {
+            let name = tail[1..].trim_start_matches('{').split('(').next().unwrap_or_default();
+            notes.push(format!("`{name}` is no function of policy templates, and its text is sent as it is"));
+        }
+        // What the gateway would take for an expression, or for an escape of its own.
+        let known = tail[1..].starts_with(['{', '@']) || length > 0;
+        out.push_str(if known { "@@" } else { "@" });
+        rest = &tail[1..];
+    }
+    out.push_str(rest);
+    if holds_named_value(&out) {
+        notes.push("two opening braces would begin a named value, and are written as an expression".to_owned());
+        while let Some(at) = out.find("{{") {
+            out.replace_range(at..at + 2, "{@{'{'}");
+        }
+    }
+    out
+}
+
+/// The length of `@name(…)` or `@{name(…)}` at the beginning of a text; 0 when there is none.
+fn call(text: &str) -> usize {
+    let in_braces = text.starts_with("@{");
+    let start = if in_braces { 2 } else { 1 };
+    let rest = &text[start..];
+    let name = rest.bytes().take_while(u8::is_ascii_alphanumeric).count();
+    if name == 0 || rest.as_bytes().get(name) != Some(&b'(') {
+        return 0;
+    }
+    let (mut depth, mut quoted) = (0_u32, false);
+    for (at, byte) in rest.bytes().enumerate().skip(name) {
+        match byte {
+            b'\'' => quoted = !quoted,
+            b'(' if !quoted => depth += 1,
+            b')' if !quoted => {
+                depth -= 1;
+                if depth == 0 && !in_braces {
+                    return start + at + 1;
+                }
+            }
+            b'}' if !quoted && depth == 0 => return start + at + 1,
+            _ => {}
+        }
+    }
+    0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn templates_become_expressions() {
+        for (template, want, notes) in [
+            ("plain", "plain", 0),
+            ("https://@connectionParameters('host')/api", "https://@connectionParameters('host')/api", 0),
+            ("@ConnectionParameters('a', 'd')", "@ConnectionParameters('a', 'd')", 0),
+            ("@{connectionParameters('a')}.json", "@{connectionParameters('a')}.json", 0),
+            ("mail@contoso.com", "mail@contoso.com", 0),
+            ("@queryParamters('x')", "@@queryParamters('x')", 1),
+            ("a@@b", "a@@@b", 0),
+            ("@{nothing}", "@@{nothing}", 0),
+            ("{{host}}", "{@{'{'}host}}", 1),
+        ] {
+            let mut told = Vec::new();
+            assert_eq!(expression(template, &mut told), want, "{template}");
+            assert_eq!(told.len(), notes, "{template}: {told:?}");
+            assert!(Expression::parse(want, Dialect::Gateway).is_ok(), "{template}");
+        }
+    }
+
+    #[test]
+    fn paths_into_the_body() {
+        for (path, want) in [
+            ("@body()", "@body()"),
+            ("body()", "@body()"),
+            ("@body.people.age", "@body().people.age"),
+            ("@item().id", "@item().id"),
+            ("item().id", "@item().id"),
+            ("peopleObject", "peopleObject"),
+            ("", "@body()"),
+        ] {
+            assert_eq!(body_path(path), want, "{path}");
+        }
+    }
+}
