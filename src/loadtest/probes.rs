@@ -115,10 +115,40 @@ pub struct Order {
     pub strategies: Vec<Strategy>,
     /// Whether requests can carry different keys.
     pub keyed: bool,
+    /// Whether requests without a key get as far as the limits.
+    pub omits_key: bool,
     /// Whether time is virtual.
     pub is_virtual: bool,
     /// The bounds.
     pub bounds: Bounds,
+}
+
+impl Default for Order {
+    fn default() -> Self {
+        Self {
+            seed: 1,
+            limits: Vec::new(),
+            others: false,
+            rate: None,
+            load: 2.0,
+            shape: Shape::Constant,
+            duration: None,
+            keys: 10,
+            distribution: Distribution::Even,
+            strategy: Strategy::Once,
+            probes: Vec::new(),
+            strategies: Vec::new(),
+            keyed: true,
+            omits_key: true,
+            is_virtual: false,
+            bounds: Bounds {
+                requests: 2_000_000,
+                rate: 100_000.0,
+                connections: 128,
+                duration: 24 * 3_600 * 1_000 * MILLISECOND,
+            },
+        }
+    }
 }
 
 impl Order {
@@ -310,8 +340,7 @@ impl Planner<'_> {
                 self.place(vec![phase], 4 * length, &name);
             }
             Probe::MissingKey => {
-                if limits.iter().any(|limit| limit.missing_key.is_none()) && !self.order.keyed {
-                    self.notes.push("probe missing-key left out: requests carry no key anyway".to_owned());
+                if !self.order.keyed || !self.order.omits_key {
                     return;
                 }
                 let moments = vec![(0, over)];
@@ -363,7 +392,10 @@ impl Planner<'_> {
 
     /// Twice the limit on one key: for a time with the store, as long without it, and as long again with it.
     fn outage(&mut self, limits: &[Expected], period: u64, name: &str) {
-        let Some(rate) = plan::rate(limits) else { return };
+        let Some(rate) = plan::rate(limits).filter(|_| self.apart) else {
+            self.notes.push("probe store-outage left out: all requests count together".to_owned());
+            return;
+        };
         let each = period.clamp(1_000 * MILLISECOND, 10_000 * MILLISECOND);
         let keys = self.new_key();
         let phase = Phase {
