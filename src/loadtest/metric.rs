@@ -84,10 +84,10 @@ pub const METRICS: [(&str, Unit, &str); 41] = [
     ("errors", Unit::Percent, "requests without an answer"),
     ("admitted", Unit::Percent, "requests that were admitted"),
     ("latency.p50", Unit::Milliseconds, "latency of what was admitted"),
-    ("latency.p99", Unit::Milliseconds, ""),
-    ("latency.max", Unit::Milliseconds, ""),
+    ("latency.p99", Unit::Milliseconds, "99 in 100 of them are not above it"),
+    ("latency.max", Unit::Milliseconds, "the slowest of them"),
     ("refusal-latency.p50", Unit::Milliseconds, "latency of what was refused"),
-    ("refusal-latency.p99", Unit::Milliseconds, ""),
+    ("refusal-latency.p99", Unit::Milliseconds, "99 in 100 of them are not above it"),
     ("lag.p99", Unit::Milliseconds, "how far the generator was behind"),
     ("rate", Unit::Number, "requests in the busiest second"),
     ("amplification", Unit::Number, "requests to the backend for each one admitted"),
@@ -97,6 +97,13 @@ pub const METRICS: [(&str, Unit, &str); 41] = [
     ("attempts", Unit::Number, "requests for each success of a strategy"),
     ("successes", Unit::Percent, "calls of a strategy that succeeded"),
 ];
+
+/// What a figure means; those of a strategy end in its name.
+pub fn meaning(name: &str) -> &'static str {
+    let fits = |known: &str| name.strip_prefix(known).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
+    let known = METRICS.iter().filter(|(known, _, _)| fits(known)).max_by_key(|(known, _, _)| known.len());
+    known.map_or("", |(_, _, meaning)| *meaning)
+}
 
 /// Puts the figures of a report together.
 pub fn collect(report: &Report) -> BTreeMap<String, Metric> {

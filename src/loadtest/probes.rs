@@ -484,7 +484,10 @@ impl Planner<'_> {
         let others = held.map_or(budget, |held| (held + held / 10 + 1).min(budget));
         // At a rate that the bounds allow and the period has room for.
         let period = terms.period();
-        let room = (self.order.bounds.rate * 0.5 * (period as f64 * 0.4) / 1e9) as u64;
+        // Live, no more than a small gateway serves beside everything else.
+        let most =
+            if self.order.is_virtual { self.order.bounds.rate * 0.5 } else { self.order.bounds.rate.min(2_000.0) };
+        let room = (most * (period as f64 * 0.4) / 1e9) as u64;
         let others = u32::try_from(others.min(room.max(1))).unwrap_or(u32::MAX);
         if u64::from(others) < budget && held.is_none_or(|held| u64::from(others) <= held) {
             let note = format!("probe churn saw {others} other keys: more do not fit into the limit's period");

@@ -86,8 +86,11 @@ pub(super) fn generator(evidence: &Evidence<'_>, measured: &Measured, is_virtual
         return Generator::default();
     }
     let records = evidence.records;
-    let lag = Quantiles::of(records.iter().map(|it| it.handled.saturating_sub(it.attempt.intended)).collect());
-    let waiting = Quantiles::of(records.iter().map(|it| it.sent.saturating_sub(it.handled)).collect());
+    // Of the main traffic: probes send many at one instant, which wait for each other as they should.
+    let traffic: Vec<&Record> = evidence.of(Role::Traffic).map(|(record, _)| record).collect();
+    let judged: Vec<&Record> = if traffic.is_empty() { records.iter().collect() } else { traffic };
+    let lag = Quantiles::of(judged.iter().map(|it| it.handled.saturating_sub(it.attempt.intended)).collect());
+    let waiting = Quantiles::of(judged.iter().map(|it| it.sent.saturating_sub(it.handled)).collect());
     let mut seconds = std::collections::HashMap::new();
     records.iter().for_each(|it| *seconds.entry(it.sent / 1_000_000_000).or_insert(0_u64) += 1);
     let late = |quantiles: &Option<Quantiles>| quantiles.as_ref().is_some_and(|it| it.p99 > LATE_MS);

@@ -26,7 +26,7 @@ pub fn render(report: &Report) -> String {
     );
     head(&mut out, report, &title);
     for section in [
-        sections::verdicts,
+        sections::failures,
         sections::conformance,
         sections::over_time,
         sections::ladder,
@@ -36,6 +36,7 @@ pub fn render(report: &Report) -> String {
         sections::strategies,
         sections::latency,
         sections::notes,
+        sections::successes,
         sections::figures,
     ] {
         section(&mut out, report);

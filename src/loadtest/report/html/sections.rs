@@ -6,7 +6,7 @@ use super::chart::{Groups, OverTime, Series, bar};
 use super::{escape, thousands};
 use crate::loadtest::analysis::{Outcome, Point, Quantiles, Report, share};
 use crate::loadtest::arrivals::LADDER;
-use crate::loadtest::metric::METRICS;
+use crate::loadtest::metric::{Verdict, meaning};
 
 /// The width of a chart that has a line for itself.
 const WIDE: (f64, f64) = (1000.0, 300.0);
@@ -23,25 +23,35 @@ fn percent(part: u64, whole: u64) -> String {
     share(part, whole).map_or_else(|| "-".to_owned(), |share| format!("{share:.2} %"))
 }
 
-pub(super) fn verdicts(out: &mut String, report: &Report) {
-    if report.verdicts.is_empty() {
+/// What does not hold, before everything else.
+pub(super) fn failures(out: &mut String, report: &Report) {
+    verdicts(out, report.verdicts.iter().filter(|verdict| !verdict.holds), "What does not hold");
+}
+
+/// Everything that was asserted and holds.
+pub(super) fn successes(out: &mut String, report: &Report) {
+    verdicts(out, report.verdicts.iter().filter(|verdict| verdict.holds), "What holds");
+}
+
+fn verdicts<'r>(out: &mut String, verdicts: impl Iterator<Item = &'r Verdict>, title: &str) {
+    let mut verdicts = verdicts.peekable();
+    if verdicts.peek().is_none() {
         return;
     }
-    out.push_str("<section>\n<h2>Verdict</h2>\n<div class=\"scroll\"><table>\n<tr><th></th><th>Assertion</th><th>Found</th><th>Meaning</th></tr>\n");
-    // What does not hold comes first.
-    let mut sorted: Vec<_> = report.verdicts.iter().collect();
-    sorted.sort_by_key(|verdict| verdict.holds);
-    for verdict in sorted {
+    let _ = write!(
+        out,
+        "<section>\n<h2>{title}</h2>\n<div class=\"scroll\"><table>\n<tr><th></th><th>Assertion</th><th>Found</th>\
+         <th>Meaning</th></tr>\n"
+    );
+    for verdict in verdicts {
         let name = verdict.assertion.split(['<', '>', '=']).next().unwrap_or_default();
-        let meaning =
-            METRICS.iter().filter(|(known, _, _)| name.starts_with(known)).max_by_key(|(known, _, _)| known.len());
         let _ = writeln!(
             out,
             "<tr><td>{}</td><td><code>{}</code></td><td>{}</td><td class=\"soft\">{}</td></tr>",
             mark(verdict.holds),
             escape(&verdict.assertion),
             escape(&verdict.found),
-            meaning.map_or("", |(_, _, meaning)| *meaning)
+            escape(meaning(name))
         );
     }
     out.push_str("</table></div>\n</section>\n");
@@ -382,14 +392,12 @@ pub(super) fn notes(out: &mut String, report: &Report) {
 pub(super) fn figures(out: &mut String, report: &Report) {
     out.push_str("<details>\n<summary>All figures</summary>\n<div class=\"scroll\"><table>\n");
     for (name, metric) in &report.metrics {
-        let meaning =
-            METRICS.iter().filter(|(known, _, _)| name.starts_with(known)).max_by_key(|(known, _, _)| known.len());
         let _ = writeln!(
             out,
             "<tr><td><code>{}</code></td><td class=\"number\">{}</td><td class=\"soft\">{}</td></tr>",
             escape(name),
             escape(&metric.to_string()),
-            meaning.map_or("", |(_, _, meaning)| *meaning)
+            escape(meaning(name))
         );
     }
     out.push_str("</table></div>\n</details>\n");
