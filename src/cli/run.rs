@@ -290,6 +290,7 @@ fn calls(gateway: &Gateway) -> Vec<&Operation> {
         operation.method.as_ref().is_none_or(|method| *method == Method::GET)
             && operation.template.names().is_empty()
             && !operation.template.as_str().contains(['?', '*'])
+            && operation.open_pipeline().token_checks.is_empty()
     };
     let mut per_api: Vec<_> = gateway
         .apis
