@@ -54,7 +54,7 @@ impl fmt::Display for Metric {
 }
 
 /// The figures that can be asserted on, with their units and what they mean. Those of a strategy end in its name.
-pub const METRICS: [(&str, Unit, &str); 37] = [
+pub const METRICS: [(&str, Unit, &str); 41] = [
     ("excess", Unit::Percent, "the largest proven excess over a limit"),
     ("excess.requests", Unit::Requests, "the same in requests"),
     ("false-rejections", Unit::Percent, "requests that were refused although the limit surely had room"),
@@ -64,8 +64,10 @@ pub const METRICS: [(&str, Unit, &str); 37] = [
     ("retry-after.missing", Unit::Percent, "refusals without it"),
     ("retry-after.zero", Unit::Percent, "refusals that say 0"),
     ("retry-after.late", Unit::Seconds, "by how much the longest wait was too long; up to 1 is rounding"),
+    ("ratelimit.missing", Unit::Percent, "answers without `RateLimit`, where the policy says that they carry it"),
     ("ratelimit.remaining", Unit::Percent, "answers that say truly how much is left"),
     ("ratelimit.reset", Unit::Percent, "clients that were admitted after waiting until the reset"),
+    ("cold-start.excess", Unit::Requests, "too many of the very first requests"),
     ("simultaneous.excess", Unit::Requests, "too many at one instant"),
     ("refill.excess", Unit::Requests, "too many after rest"),
     ("boundary.excess", Unit::Requests, "too many around the end of a window"),
@@ -75,15 +77,17 @@ pub const METRICS: [(&str, Unit, &str); 37] = [
     ("forged.admitted", Unit::Requests, "too many with a forged address"),
     ("preflights.counted", Unit::Requests, "requests that preflights took away"),
     ("reload.excess", Unit::Requests, "too many after a reload"),
+    ("outage.failed", Unit::Percent, "requests that failed while the shared store was cut off"),
+    ("outage.p90", Unit::Milliseconds, "how long nine in ten answers took then"),
     ("fairness.jain", Unit::Number, "Jain's index over the keys of the traffic"),
     ("victims.refused", Unit::Percent, "requests of well-behaved callers that were refused beside a noisy one"),
     ("errors", Unit::Percent, "requests without an answer"),
     ("admitted", Unit::Percent, "requests that were admitted"),
     ("latency.p50", Unit::Milliseconds, "latency of what was admitted"),
-    ("latency.p99", Unit::Milliseconds, ""),
-    ("latency.max", Unit::Milliseconds, ""),
+    ("latency.p99", Unit::Milliseconds, "99 in 100 of them are not above it"),
+    ("latency.max", Unit::Milliseconds, "the slowest of them"),
     ("refusal-latency.p50", Unit::Milliseconds, "latency of what was refused"),
-    ("refusal-latency.p99", Unit::Milliseconds, ""),
+    ("refusal-latency.p99", Unit::Milliseconds, "99 in 100 of them are not above it"),
     ("lag.p99", Unit::Milliseconds, "how far the generator was behind"),
     ("rate", Unit::Number, "requests in the busiest second"),
     ("amplification", Unit::Number, "requests to the backend for each one admitted"),
@@ -93,6 +97,13 @@ pub const METRICS: [(&str, Unit, &str); 37] = [
     ("attempts", Unit::Number, "requests for each success of a strategy"),
     ("successes", Unit::Percent, "calls of a strategy that succeeded"),
 ];
+
+/// What a figure means; those of a strategy end in its name.
+pub fn meaning(name: &str) -> &'static str {
+    let fits = |known: &str| name.strip_prefix(known).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
+    let known = METRICS.iter().filter(|(known, _, _)| fits(known)).max_by_key(|(known, _, _)| known.len());
+    known.map_or("", |(_, _, meaning)| *meaning)
+}
 
 /// Puts the figures of a report together.
 pub fn collect(report: &Report) -> BTreeMap<String, Metric> {
@@ -119,6 +130,9 @@ pub fn collect(report: &Report) -> BTreeMap<String, Metric> {
     add("retry-after.missing", share(honesty.missing, honesty.refusals));
     add("retry-after.zero", share(honesty.zeros, honesty.refusals));
     add("retry-after.late", honesty.late_by);
+    add("ratelimit.missing", share(honesty.untold, honesty.told));
+    add("outage.failed", report.outage.map(|outage| outage.failed));
+    add("outage.p90", report.outage.map(|outage| outage.p90));
     add("ratelimit.remaining", share(honesty.remaining_true, honesty.remaining_judged));
     add("ratelimit.reset", share(honesty.reset_admitted, honesty.reset_waited));
     for (name, value) in report.findings.iter().filter_map(|finding| finding.metric) {
@@ -239,21 +253,27 @@ pub struct Verdict {
 }
 
 /// What a right limiter holds, unless the command line says otherwise.
-const DEFAULTS: [&str; 17] = [
+const DEFAULTS: [&str; 23] = [
     "excess<=0%",
     "false-rejections<=0.1%",
     "retry-after.honest>=99.9%",
     "retry-after.missing<=0%",
     "retry-after.zero<=0%",
     "retry-after.late<=1.5s",
+    "ratelimit.missing<=0%",
     "ratelimit.remaining>=99%",
     "ratelimit.reset>=99%",
+    "simultaneous.excess<=0",
+    "boundary.excess<=0",
+    "refill.excess<=0",
     "ladder.least>=80%",
     "churn.excess<=0",
     "missing-key.excess<=0",
     "forged.admitted<=0",
     "preflights.counted<=0",
     "reload.excess<=0",
+    "outage.failed<=0%",
+    "outage.p90<=250ms",
     "victims.refused<=0%",
     "errors<=0.1%",
     "duplicated-posts<=0",

@@ -22,3 +22,6 @@ pub mod session;
 pub mod stated;
 pub mod strategy;
 pub mod virtual_time;
+
+#[cfg(test)]
+mod tests;

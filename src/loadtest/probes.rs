@@ -115,10 +115,40 @@ pub struct Order {
     pub strategies: Vec<Strategy>,
     /// Whether requests can carry different keys.
     pub keyed: bool,
+    /// Whether requests without a key get as far as the limits.
+    pub omits_key: bool,
     /// Whether time is virtual.
     pub is_virtual: bool,
     /// The bounds.
     pub bounds: Bounds,
+}
+
+impl Default for Order {
+    fn default() -> Self {
+        Self {
+            seed: 1,
+            limits: Vec::new(),
+            others: false,
+            rate: None,
+            load: 2.0,
+            shape: Shape::Constant,
+            duration: None,
+            keys: 10,
+            distribution: Distribution::Even,
+            strategy: Strategy::Once,
+            probes: Vec::new(),
+            strategies: Vec::new(),
+            keyed: true,
+            omits_key: true,
+            is_virtual: false,
+            bounds: Bounds {
+                requests: 2_000_000,
+                rate: 100_000.0,
+                connections: 128,
+                duration: 24 * 3_600 * 1_000 * MILLISECOND,
+            },
+        }
+    }
 }
 
 impl Order {
@@ -310,8 +340,7 @@ impl Planner<'_> {
                 self.place(vec![phase], 4 * length, &name);
             }
             Probe::MissingKey => {
-                if limits.iter().any(|limit| limit.missing_key.is_none()) && !self.order.keyed {
-                    self.notes.push("probe missing-key left out: requests carry no key anyway".to_owned());
+                if !self.order.keyed || !self.order.omits_key {
                     return;
                 }
                 let moments = vec![(0, over)];
@@ -363,7 +392,10 @@ impl Planner<'_> {
 
     /// Twice the limit on one key: for a time with the store, as long without it, and as long again with it.
     fn outage(&mut self, limits: &[Expected], period: u64, name: &str) {
-        let Some(rate) = plan::rate(limits) else { return };
+        let Some(rate) = plan::rate(limits).filter(|_| self.apart) else {
+            self.notes.push("probe store-outage left out: all requests count together".to_owned());
+            return;
+        };
         let each = period.clamp(1_000 * MILLISECOND, 10_000 * MILLISECOND);
         let keys = self.new_key();
         let phase = Phase {
@@ -452,7 +484,10 @@ impl Planner<'_> {
         let others = held.map_or(budget, |held| (held + held / 10 + 1).min(budget));
         // At a rate that the bounds allow and the period has room for.
         let period = terms.period();
-        let room = (self.order.bounds.rate * 0.5 * (period as f64 * 0.4) / 1e9) as u64;
+        // Live, no more than a small gateway serves beside everything else.
+        let most =
+            if self.order.is_virtual { self.order.bounds.rate * 0.5 } else { self.order.bounds.rate.min(2_000.0) };
+        let room = (most * (period as f64 * 0.4) / 1e9) as u64;
         let others = u32::try_from(others.min(room.max(1))).unwrap_or(u32::MAX);
         if u64::from(others) < budget && held.is_none_or(|held| u64::from(others) <= held) {
             let note = format!("probe churn saw {others} other keys: more do not fit into the limit's period");

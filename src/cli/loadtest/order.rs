@@ -84,6 +84,8 @@ pub(super) fn plan(arguments: &Loadtest, subject: &Subject) -> Result<Planned, u
         probes: chosen.into_iter().filter(can).collect(),
         strategies: probing.strategies.clone(),
         keyed: is_virtual || found.place != KeyPlace::None,
+        // A call without the key of a subscription, or without an address, does not get as far.
+        omits_key: matches!(found.place, KeyPlace::Header(_) | KeyPlace::Query(_)),
         is_virtual,
         bounds: Bounds {
             requests: bounds.max_requests.min(u64::from(u32::MAX)),

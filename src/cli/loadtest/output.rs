@@ -10,12 +10,17 @@ use crate::cli::exit;
 use crate::cli::output::{complain, print};
 use crate::loadtest::analysis::Report;
 use crate::loadtest::metric::METRICS;
-use crate::loadtest::report::{json, text};
+use crate::loadtest::report::{csv, html, json, junit, text};
 
 /// Writes the report.
 pub(super) fn write(arguments: &Loadtest, report: &Report) -> Result<(), u8> {
     let wanted = &arguments.report;
-    let files = [(&wanted.json, Format::Json)];
+    let files = [
+        (&wanted.json, Format::Json),
+        (&wanted.junit, Format::Junit),
+        (&wanted.csv, Format::Csv),
+        (&wanted.html, Format::Html),
+    ];
     let mut failed = false;
     for (path, format) in files {
         if let Some(path) = path
@@ -36,7 +41,10 @@ pub(super) fn write(arguments: &Loadtest, report: &Report) -> Result<(), u8> {
 fn render(report: &Report, format: Format, coloured: bool) -> String {
     match format {
         Format::Text => text::render(report, coloured),
-        _ => json::render(report),
+        Format::Json => json::render(report),
+        Format::Junit => junit::render(report),
+        Format::Csv => csv::render(report),
+        Format::Html => html::render(report),
     }
 }
 

@@ -28,7 +28,7 @@ pub struct Conformance {
     pub window_ratio: Option<f64>,
     /// Refusals that were proven wrong. With several limits a refusal is wrong when each had room.
     pub false_refusals: Option<u64>,
-    /// Requests that were admitted or refused.
+    /// Requests that were admitted or refused, but for the many that ask once to crowd others out.
     pub judged: u64,
 }
 
@@ -53,18 +53,25 @@ pub struct WorstExcess {
 
 /// The histories that a limit keeps, with the key of each and the records of its refusals.
 struct Kept {
+    /// Requests that were admitted or refused, but for the crowd's.
+    judged: u64,
     histories: Vec<History>,
     keys: Vec<Option<u32>>,
     refusals: Vec<Vec<u32>>,
 }
 
 fn kept(evidence: &Evidence<'_>, limit: &Expected) -> Kept {
-    let mut kept = Kept { histories: Vec::new(), keys: Vec::new(), refusals: Vec::new() };
+    let mut kept = Kept { judged: 0, histories: Vec::new(), keys: Vec::new(), refusals: Vec::new() };
+    let phases = &evidence.plan.phases;
     let mut add = |key: Option<u32>, places: &mut dyn Iterator<Item = u32>| {
         let (mut history, mut refusals) = (History::default(), Vec::new());
         for place in places {
-            let span = evidence.records[place as usize].span();
-            match evidence.fates[place as usize] {
+            let (record, fate) = (&evidence.records[place as usize], evidence.fates[place as usize]);
+            let span = record.span();
+            let of_crowd = phases[usize::from(record.attempt.phase)].role == Role::ChurnOthers;
+            kept.judged += u64::from(fate != Fate::Unknown && !of_crowd);
+            match fate {
+                Fate::Admitted if limit.shadow => {}
                 Fate::Admitted => history.admitted.push(span),
                 Fate::Unknown => history.unknown.push(span),
                 Fate::Refused => {
@@ -81,8 +88,14 @@ fn kept(evidence: &Evidence<'_>, limit: &Expected) -> Kept {
         add(None, &mut evidence.by_key.iter().flatten().copied());
         return kept;
     }
+    // Who decides while the store cannot be reached begins anew, which the probe tells by itself.
+    let outage = evidence.plan.phases.iter().find(|phase| phase.role == Role::Outage);
+    let outage = outage.map_or(0..0, |phase| phase.keys.range());
     for (key, places) in (0_u32..).zip(&evidence.by_key) {
         let missing = key == evidence.plan.keys;
+        if outage.contains(&key) {
+            continue;
+        }
         // Without a key only one that all such requests share can be judged.
         if !places.is_empty() && (!missing || limit.missing_key == Some(MissingKey::OneKey)) {
             add(Some(if missing { KeyId::MISSING.0 } else { key }), &mut places.iter().copied());
@@ -109,7 +122,7 @@ pub(super) fn judge(evidence: &Evidence<'_>) -> Vec<Conformance> {
     let mut room = vec![0_u8; evidence.records.len()];
     for (limit, kept) in limits.iter().zip(&kept) {
         for (history, refusals) in kept.histories.iter().zip(&kept.refusals) {
-            for (place, wrong) in refusals.iter().zip(replay::false_refusals(&limit.terms, history)) {
+            for (place, wrong) in refusals.iter().zip(wrong(limit, history)) {
                 room[*place as usize] += u8::from(wrong);
             }
         }
@@ -139,7 +152,7 @@ pub(super) fn judge(evidence: &Evidence<'_>) -> Vec<Conformance> {
                 worst: worst(&found, &kept.keys),
                 window_ratio,
                 false_refusals: (!evidence.plan.others).then_some(wrong),
-                judged: kept.histories.iter().map(|it| it.admitted.len() + it.refused.len()).sum::<usize>() as u64,
+                judged: kept.judged,
             }
         })
         .collect()
@@ -159,10 +172,15 @@ fn worst(found: &[Option<Excess>], keys: &[Option<u32>]) -> Option<WorstExcess> 
     })
 }
 
+/// Whether a limit that only counts had room is no question.
+fn wrong(limit: &Expected, history: &History) -> Vec<bool> {
+    if limit.shadow { vec![true; history.refused.len()] } else { replay::false_refusals(&limit.terms, history) }
+}
+
 /// The excess of some keys under all limits, in requests: for probes that ask of one key.
 pub(super) fn excess_of(evidence: &Evidence<'_>, keys: &std::ops::Range<u32>) -> u64 {
     let mut most = 0;
-    for limit in evidence.plan.limits.iter().filter(|limit| limit.scope == Scope::PerKey) {
+    for limit in evidence.plan.limits.iter().filter(|limit| limit.scope == Scope::PerKey && !limit.shadow) {
         let histories: Vec<History> = keys
             .clone()
             .filter_map(|key| evidence.by_key.get(key as usize))

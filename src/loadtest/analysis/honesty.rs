@@ -3,8 +3,9 @@
 use serde::Serialize;
 
 use super::Evidence;
+use crate::loadtest::expect::Expected;
 use crate::loadtest::plan::Role;
-use crate::loadtest::record::Fate;
+use crate::loadtest::record::{Fate, KeyId, Kind};
 use crate::loadtest::replay::{self, Span};
 
 /// `Retry-After` and `RateLimit` against the truth. Shares are in percent; none where nothing was seen.
@@ -28,6 +29,10 @@ pub struct Honesty {
     pub remaining_judged: u64,
     /// Of these, the ones that said the truth.
     pub remaining_true: u64,
+    /// Answers, admitted and refused, of an operation whose answers are to carry `RateLimit`.
+    pub told: u64,
+    /// Of these, the ones that did not say how much is left.
+    pub untold: u64,
     /// Clients that waited exactly until the reset that they were told.
     pub reset_waited: u64,
     /// Of these, the ones that were admitted then.
@@ -48,7 +53,16 @@ pub(in crate::loadtest) fn share(part: u64, whole: u64) -> Option<f64> {
 
 pub(super) fn judge(evidence: &Evidence<'_>) -> Honesty {
     let mut honesty = Honesty::default();
-    if !evidence.plan.limits.iter().all(|limit| limit.terms.is_rate()) && evidence.plan.limits.len() > 1 {
+    if evidence.plan.limits.iter().any(|limit| limit.told) {
+        for (record, fate) in evidence.records.iter().zip(&evidence.fates) {
+            if *fate != Fate::Unknown && record.attempt.kind != Kind::Preflight && record.attempt.key != KeyId::MISSING
+            {
+                honesty.told += 1;
+                honesty.untold += u64::from(record.remaining().is_none());
+            }
+        }
+    }
+    if !evidence.plan.limits.iter().all(|limit| limit.terms.is_rate()) {
         // A concurrency limit cannot know how long to wait, and whose refusal it was does not show.
         return honesty;
     }
@@ -83,8 +97,8 @@ pub(super) fn judge(evidence: &Evidence<'_>) -> Honesty {
 /// A client of a cohort is alone with its key and asks one after the other, so that the reference knows what is left.
 fn one_client(evidence: &Evidence<'_>, key: u32, honesty: &mut Honesty) {
     let Some(places) = evidence.by_key.get(key as usize) else { return };
-    let limits = &evidence.plan.limits;
-    let alone = crate::loadtest::plan::keys_are_apart(limits);
+    let alone = crate::loadtest::plan::keys_are_apart(&evidence.plan.limits);
+    let limits: Vec<&Expected> = evidence.plan.limits.iter().filter(|limit| !limit.shadow).collect();
     let mut admitted: Vec<Span> = Vec::new();
     for place in places {
         let record = &evidence.records[*place as usize];

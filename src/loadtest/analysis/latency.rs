@@ -3,7 +3,8 @@
 use serde::Serialize;
 
 use super::{Evidence, Measured};
-use crate::loadtest::record::Fate;
+use crate::loadtest::plan::Role;
+use crate::loadtest::record::{Fate, Record};
 
 /// Quantiles, in milliseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
@@ -55,10 +56,24 @@ pub struct Generator {
     pub bottleneck: Option<String>,
 }
 
-pub(super) fn by_fate(evidence: &Evidence<'_>) -> (Option<Quantiles>, Option<Quantiles>) {
+/// Whether enough requests of the main traffic were admitted and refused to speak for it: probes come in bursts, which wait for
+/// each other.
+pub(super) fn traffic_suffices(evidence: &Evidence<'_>) -> bool {
+    const ENOUGH: usize = 100;
+    let count = |wanted| evidence.of(Role::Traffic).filter(|(_, fate)| *fate == wanted).take(ENOUGH).count();
+    count(Fate::Admitted) == ENOUGH && count(Fate::Refused) == ENOUGH
+}
+
+/// Latency of what was admitted and of what was refused, of all requests or of the main traffic.
+pub(super) fn by_fate(evidence: &Evidence<'_>, of_all: bool) -> (Option<Quantiles>, Option<Quantiles>) {
+    let phases = &evidence.plan.phases;
+    let counts = |record: &Record| {
+        let role = phases[usize::from(record.attempt.phase)].role;
+        if of_all { role != Role::Outage } else { role == Role::Traffic }
+    };
     let of = |wanted: Fate| {
         let records = evidence.records.iter().zip(&evidence.fates).filter(|(_, fate)| **fate == wanted);
-        Quantiles::of(records.map(|(record, _)| record.latency()).collect())
+        Quantiles::of(records.filter(|(record, _)| counts(record)).map(|(record, _)| record.latency()).collect())
     };
     (of(Fate::Admitted), of(Fate::Refused))
 }
@@ -71,8 +86,11 @@ pub(super) fn generator(evidence: &Evidence<'_>, measured: &Measured, is_virtual
         return Generator::default();
     }
     let records = evidence.records;
-    let lag = Quantiles::of(records.iter().map(|it| it.handled.saturating_sub(it.attempt.intended)).collect());
-    let waiting = Quantiles::of(records.iter().map(|it| it.sent.saturating_sub(it.handled)).collect());
+    // Of the main traffic: probes send many at one instant, which wait for each other as they should.
+    let traffic: Vec<&Record> = evidence.of(Role::Traffic).map(|(record, _)| record).collect();
+    let judged: Vec<&Record> = if traffic.is_empty() { records.iter().collect() } else { traffic };
+    let lag = Quantiles::of(judged.iter().map(|it| it.handled.saturating_sub(it.attempt.intended)).collect());
+    let waiting = Quantiles::of(judged.iter().map(|it| it.sent.saturating_sub(it.handled)).collect());
     let mut seconds = std::collections::HashMap::new();
     records.iter().for_each(|it| *seconds.entry(it.sent / 1_000_000_000).or_insert(0_u64) += 1);
     let late = |quantiles: &Option<Quantiles>| quantiles.as_ref().is_some_and(|it| it.p99 > LATE_MS);

@@ -35,6 +35,15 @@ pub struct Upstream {
     pub duplicates: u64,
 }
 
+/// What the outage of the shared store cost.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Outage {
+    /// Requests that failed during it, in percent.
+    pub failed: f64,
+    /// How long nine in ten answers took at most, in milliseconds.
+    pub p90: f64,
+}
+
 /// How a test was run.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Setting {
@@ -86,6 +95,8 @@ pub struct Report {
     pub conformance: Vec<Conformance>,
     /// What the probes found.
     pub findings: Vec<Finding>,
+    /// What the outage of the shared store cost.
+    pub outage: Option<Outage>,
     /// `Retry-After` and `RateLimit` against the truth.
     pub honesty: Honesty,
     /// How evenly keys were served.
@@ -100,6 +111,8 @@ pub struct Report {
     pub admitted_latency: Option<Quantiles>,
     /// Latency of what was refused, in milliseconds.
     pub refused_latency: Option<Quantiles>,
+    /// Whether these latencies are of all requests, because the main traffic has too few.
+    pub latency_of_all: bool,
     /// Whether the figures can be trusted.
     pub generator: Generator,
     /// Admitted against configured over time.
@@ -178,20 +191,26 @@ pub fn analyse(
             Fate::Unknown => &mut totals.unknown,
         } += 1;
     }
-    let (admitted_latency, refused_latency) = latency::by_fate(&evidence);
+    // Preflights are answered by the gateway itself.
+    let passed = |(record, fate): &(&Record, &Fate)| **fate == Fate::Admitted && record.attempt.kind != Kind::Preflight;
+    let passed = evidence.records.iter().zip(&evidence.fates).filter(passed).count();
+    let latency_of_all = !latency::traffic_suffices(&evidence);
+    let (admitted_latency, refused_latency) = latency::by_fate(&evidence, latency_of_all);
     let conformance = conformance::judge(&evidence);
     let mut report = Report {
         findings: probes::find(&evidence),
+        outage: probes::outage_figures(&evidence).map(|(failed, p90)| Outage { failed, p90 }),
         honesty: honesty::judge(&evidence),
         fairness: fairness::judge(&evidence),
         strategies: strategies::compare(&evidence, &session.calls),
-        amplification: measured.upstream.map(|upstream| upstream.requests as f64 / totals.admitted.max(1) as f64),
+        amplification: measured.upstream.map(|upstream| upstream.requests as f64 / passed.max(1) as f64),
         upstream: measured.upstream,
         generator: latency::generator(&evidence, measured, setting.virtual_time),
-        timeline: timeline::draw(&evidence, &conformance),
+        timeline: timeline::draw(&evidence),
         conformance,
         admitted_latency,
         refused_latency,
+        latency_of_all,
         totals,
         setting,
         metrics: BTreeMap::new(),

@@ -7,7 +7,7 @@ use super::{Evidence, Quantiles};
 use crate::limit::MissingKey;
 use crate::loadtest::arrivals::LADDER;
 use crate::loadtest::expect::Scope;
-use crate::loadtest::plan::{self, Phase, Role};
+use crate::loadtest::plan::{self, Act, Phase, Role};
 use crate::loadtest::record::{Fate, Kind, Record};
 
 /// What a finding means.
@@ -58,8 +58,8 @@ fn count<'a>(records: impl Iterator<Item = (&'a Record, Fate)>) -> Counts {
 }
 
 pub(super) fn find(evidence: &Evidence<'_>) -> Vec<Finding> {
-    let finders: [fn(&Evidence<'_>) -> Option<Finding>; 9] =
-        [simultaneous, refill, boundary, ladder, churn, missing_key, forged, preflight, reload];
+    let finders: [fn(&Evidence<'_>) -> Option<Finding>; 11] =
+        [cold_start, simultaneous, refill, boundary, ladder, churn, missing_key, forged, preflight, reload, outage];
     finders.iter().filter_map(|find| find(evidence)).collect()
 }
 
@@ -81,6 +81,52 @@ fn of_sent(counts: Counts) -> String {
 
 fn capacity(evidence: &Evidence<'_>) -> u64 {
     plan::capacity(&evidence.plan.limits).unwrap_or(0)
+}
+
+fn cold_start(evidence: &Evidence<'_>) -> Option<Finding> {
+    let keys = phase(evidence, Role::ColdStart)?.keys.range();
+    let counts = count(evidence.of(Role::ColdStart));
+    let slowest = evidence.of(Role::ColdStart).map(|(record, _)| record.latency()).max().unwrap_or(0);
+    let text = format!(
+        "{} of the very first requests, all at once; the limit is {}; the slowest answer took {:.1} ms",
+        of_sent(counts),
+        capacity(evidence),
+        slowest as f64 / 1e6
+    );
+    Some(judged("cold-start", "cold-start.excess", excess_of(evidence, &keys), text))
+}
+
+/// What happened to requests while the store was cut off: how many ended how, and their latency.
+fn during_outage(evidence: &Evidence<'_>) -> Option<(Counts, Quantiles)> {
+    let at = |wanted: Act| evidence.plan.acts.iter().find(|(_, act)| *act == wanted).map(|(at, _)| *at);
+    let (down, up) = (at(Act::StoreDown)?, at(Act::StoreUp)?);
+    let during = || evidence.of(Role::Outage).filter(|(record, _)| (down..up).contains(&record.attempt.intended));
+    let latency = Quantiles::of(during().map(|(record, _)| record.latency()).collect())?;
+    Some((count(during()), latency))
+}
+
+/// A store that is away costs one time-out, not one for each request.
+const SLOW_OUTAGE_MS: f64 = 250.0;
+
+fn outage(evidence: &Evidence<'_>) -> Option<Finding> {
+    let keys = phase(evidence, Role::Outage)?.keys.range();
+    let (counts, latency) = during_outage(evidence)?;
+    let text = format!(
+        "without the store {}, {} refused; nine in ten answers within {:.1} ms, the slowest took {:.1} ms; {} over the limit in all",
+        of_sent(counts),
+        counts.refused,
+        latency.p90,
+        latency.max,
+        excess_of(evidence, &keys)
+    );
+    let outcome = if counts.unknown > 0 || latency.p90 > SLOW_OUTAGE_MS { Outcome::Wrong } else { Outcome::Right };
+    Some(Finding { probe: "store-outage", outcome, text, metric: None })
+}
+
+/// The share of requests that failed while the store was cut off, in percent, and how long nine in ten took at most, in ms.
+pub(super) fn outage_figures(evidence: &Evidence<'_>) -> Option<(f64, f64)> {
+    let (counts, latency) = during_outage(evidence)?;
+    Some((100.0 * counts.unknown as f64 / counts.sent.max(1) as f64, latency.p90))
 }
 
 fn simultaneous(evidence: &Evidence<'_>) -> Option<Finding> {
@@ -148,12 +194,15 @@ fn ladder(evidence: &Evidence<'_>) -> Option<Finding> {
         steps.push(format!("{times}×: {:.0} %", share * 100.0));
     }
     let text = format!("admitted of what the limit gives at {}", steps.join(", "));
-    Some(Finding {
-        probe: "ladder",
-        outcome: if least < 0.8 { Outcome::Wrong } else { Outcome::Right },
-        text,
-        metric: Some(("ladder.least", 100.0 * least)),
-    })
+    // A limit that lets no burst through admits every second of requests that come half as soon again, and is right to.
+    const LEAST_BURST: u64 = 5;
+    let judged = capacity(evidence) >= LEAST_BURST;
+    let outcome = match (judged, least < 0.8) {
+        (false, _) => Outcome::Seen,
+        (true, true) => Outcome::Wrong,
+        (true, false) => Outcome::Right,
+    };
+    Some(Finding { probe: "ladder", outcome, text, metric: judged.then_some(("ladder.least", 100.0 * least)) })
 }
 
 fn churn(evidence: &Evidence<'_>) -> Option<Finding> {
@@ -180,7 +229,7 @@ fn missing_key(evidence: &Evidence<'_>) -> Option<Finding> {
         MissingKey::Refused => "refused",
         MissingKey::OneKey | MissingKey::Otherwise => "limited together",
     };
-    let wanted = evidence.plan.aimed().and_then(|limit| limit.missing_key);
+    let wanted = evidence.plan.aimed().and_then(|limit| limit.missing_key.filter(|_| !limit.shadow));
     let text = format!("requests without a key are {words} ({})", of_sent(counts));
     let Some(wanted) = wanted else {
         return Some(Finding { probe: "missing-key", outcome: Outcome::Seen, text, metric: None });

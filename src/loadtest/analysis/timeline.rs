@@ -2,10 +2,10 @@
 
 use serde::Serialize;
 
-use super::{Conformance, Evidence};
-use crate::loadtest::expect::Scope;
+use super::Evidence;
+use crate::loadtest::expect::{Expected, Scope};
 use crate::loadtest::plan::{self, Role};
-use crate::loadtest::record::{Fate, KeyId};
+use crate::loadtest::record::{Fate, KeyId, Record};
 
 /// A stretch of the main traffic; counts are requests.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
@@ -48,11 +48,13 @@ pub struct Timeline {
     pub step: f64,
     /// What the limits admit in a stretch for ever, of all keys of the main traffic together.
     pub allowed: Option<f64>,
+    /// The same of one key.
+    pub allowed_of_key: Option<f64>,
     /// The main traffic.
     pub total: Vec<Point>,
     /// The ladder's one key.
     pub ladder: Vec<Point>,
-    /// Some keys of the main traffic, each for itself: the busiest.
+    /// The busiest keys of the main traffic, each for itself: at most a hundred.
     pub busiest: Vec<(u32, Vec<Point>)>,
     /// All keys; the busiest first, and at most a thousand.
     pub keys: Vec<KeyRow>,
@@ -60,56 +62,62 @@ pub struct Timeline {
 
 const STRETCHES: u64 = 120;
 const MOST_KEYS: usize = 1_000;
-const CHARTED_KEYS: usize = 6;
+const DRAWN_KEYS: usize = 100;
 
-pub(super) fn draw(evidence: &Evidence<'_>, _: &[Conformance]) -> Timeline {
+/// Stretches that divide seconds, minutes or hours evenly, in milliseconds.
+const STEPS: [u64; 14] =
+    [100, 200, 500, 1_000, 2_000, 5_000, 10_000, 15_000, 30_000, 60_000, 120_000, 300_000, 600_000, 3_600_000];
+
+/// Counts requests into stretches of `step`.
+fn points<'a>(records: impl Iterator<Item = (&'a Record, Fate)>, step: u64) -> Vec<Point> {
+    let mut points: Vec<Point> = Vec::new();
+    for (record, fate) in records {
+        let place = usize::try_from(record.attempt.intended / step).unwrap_or(0);
+        if points.len() <= place {
+            points.resize(place + 1, Point::default());
+        }
+        let point = &mut points[place];
+        point.offered += 1;
+        *match fate {
+            Fate::Admitted => &mut point.admitted,
+            Fate::Refused => &mut point.refused,
+            Fate::Unknown => &mut point.unknown,
+        } += 1;
+    }
+    for (place, point) in points.iter_mut().enumerate() {
+        point.at = place as f64 * step as f64 / 1e9;
+    }
+    points
+}
+
+pub(super) fn draw(evidence: &Evidence<'_>) -> Timeline {
     let length = |role: Role| evidence.of(role).map(|(record, _)| record.attempt.intended).max().unwrap_or(0);
-    // A stretch that divides seconds, minutes or hours evenly.
-    const STEPS: [u64; 14] =
-        [100, 200, 500, 1_000, 2_000, 5_000, 10_000, 15_000, 30_000, 60_000, 120_000, 300_000, 600_000, 3_600_000];
     let wanted = length(Role::Traffic).max(length(Role::Ladder)) / 1_000_000 / STRETCHES;
     let step = STEPS.into_iter().find(|step| *step >= wanted).unwrap_or(wanted.max(1)) * 1_000_000;
-    let points = |role: Role, key: Option<u32>| {
-        let mut points: Vec<Point> = Vec::new();
-        for (record, fate) in evidence.of(role) {
-            if key.is_some_and(|key| record.attempt.key.0 != key) {
-                continue;
-            }
-            let place = (record.attempt.intended / step) as usize;
-            if points.len() <= place {
-                points.resize(place + 1, Point::default());
-            }
-            let point = &mut points[place];
-            point.offered += 1;
-            *match fate {
-                Fate::Admitted => &mut point.admitted,
-                Fate::Refused => &mut point.refused,
-                Fate::Unknown => &mut point.unknown,
-            } += 1;
-        }
-        for (place, point) in points.iter_mut().enumerate() {
-            point.at = place as f64 * step as f64 / 1e9;
-        }
-        points
-    };
     let mut keys = rows(evidence);
     keys.sort_by_key(|row| std::cmp::Reverse((row.offered, std::cmp::Reverse(row.key))));
-    let busiest: Vec<u32> =
-        keys.iter().filter(|row| row.role == Role::Traffic).filter_map(|row| row.key).take(CHARTED_KEYS).collect();
+    let busiest = keys.iter().filter(|row| row.role == Role::Traffic).filter_map(|row| row.key).take(DRAWN_KEYS);
+    let of_key = |key: u32| {
+        let places = evidence.by_key[key as usize].iter().map(|place| *place as usize);
+        points(places.map(|place| (&evidence.records[place], evidence.fates[place])), step)
+    };
+    let busiest: Vec<(u32, Vec<Point>)> = busiest.map(|key| (key, of_key(key))).collect();
     keys.truncate(MOST_KEYS);
     let limits = &evidence.plan.limits;
     let traffic = evidence.plan.phases.iter().find(|phase| phase.role == Role::Traffic);
     let count = traffic.map_or(1, |phase| phase.keys.range().len());
-    let rates = limits
-        .iter()
-        .filter(|limit| limit.terms.is_rate())
-        .map(|limit| limit.terms.rate() * if limit.scope == Scope::Shared { 1.0 } else { count as f64 });
+    let least = |keys: usize| {
+        let of = |limit: &Expected| limit.terms.rate() * if limit.scope == Scope::Shared { 1.0 } else { keys as f64 };
+        let rates = limits.iter().filter(|limit| limit.terms.is_rate() && !limit.shadow).map(of);
+        rates.min_by(f64::total_cmp).map(|rate| rate * step as f64 / 1e9)
+    };
     Timeline {
         step: step as f64 / 1e9,
-        allowed: rates.min_by(f64::total_cmp).map(|rate| rate * step as f64 / 1e9),
-        total: points(Role::Traffic, None),
-        ladder: points(Role::Ladder, None),
-        busiest: busiest.into_iter().map(|key| (key, points(Role::Traffic, Some(key)))).collect(),
+        allowed: least(count),
+        allowed_of_key: least(1),
+        total: points(evidence.of(Role::Traffic), step),
+        ladder: points(evidence.of(Role::Ladder), step),
+        busiest,
         keys,
     }
 }

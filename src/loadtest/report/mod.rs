@@ -1,6 +1,10 @@
 //! The forms of a report.
 
+pub mod csv;
+pub mod html;
 pub mod json;
+pub mod junit;
+mod markup;
 pub mod text;
 
 use std::fmt::Write as _;

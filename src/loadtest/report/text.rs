@@ -298,7 +298,9 @@ fn cost(out: &mut String, report: &Report, marks: Marks) {
     if report.setting.virtual_time {
         return;
     }
-    let _ = writeln!(out, "\n{}", marks.title("Latency in ms, from when a request was meant to be sent"));
+    let whose = if report.latency_of_all { "all requests" } else { "the main traffic" };
+    let title = format!("Latency of {whose} in ms, from when a request was meant to be sent");
+    let _ = writeln!(out, "\n{}", marks.title(&title));
     let _ = writeln!(out, "  {:16} {:>9} {:>9} {:>9} {:>9} {:>9}", "", "50 %", "90 %", "99 %", "99.9 %", "most");
     quantiles(out, "admitted", report.admitted_latency);
     quantiles(out, "refused", report.refused_latency);

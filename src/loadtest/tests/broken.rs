@@ -1,0 +1,167 @@
+//! Broken limiters of each kind are caught, in virtual time; a right one never is.
+
+use super::flawed::{Flaw, Flawed};
+use crate::limit::MissingKey;
+use crate::loadtest::analysis::{Measured, Report, Setting, analyse};
+use crate::loadtest::expect::Expected;
+use crate::loadtest::metric::assertions;
+use crate::loadtest::plan::Plan;
+use crate::loadtest::probes::{Order, PROBES, plan};
+use crate::loadtest::virtual_time::{self, Limits, Look, Subject};
+use crate::loadtest::{keys, record, stated};
+
+const SECOND: u64 = 1_000_000_000;
+
+/// What holds of a right limiter, tested in every way there is.
+fn order(limits: Vec<Expected>, seed: u64) -> Order {
+    Order { limits, probes: PROBES.map(|(_, probe)| probe).into(), seed, is_virtual: true, ..Order::default() }
+}
+
+fn expected(limits: &[&str]) -> Vec<Expected> {
+    let told = |text: &&str| Expected {
+        missing_key: Some(MissingKey::OneKey),
+        max_keys: Some(2_000),
+        told: true,
+        ..text.parse().unwrap()
+    };
+    limits.iter().map(told).collect()
+}
+
+fn report(plan: &Plan, subject: &mut dyn Subject, service: u64) -> Report {
+    let texts: Vec<String> = (0..plan.keys).map(|key| keys::text("{n}", record::KeyId(key), plan.seed)).collect();
+    let session = virtual_time::run(plan, &texts, service, subject, &mut |_, _| Look::GoOn);
+    let setting = Setting { virtual_time: true, ..Setting::default() };
+    analyse(&session, plan, setting, &Measured::default(), &assertions(&[], true))
+}
+
+/// The assertions that do not hold.
+fn failed(report: &Report) -> Vec<&str> {
+    report.verdicts.iter().filter(|verdict| !verdict.holds).map(|verdict| verdict.assertion.as_str()).collect()
+}
+
+#[test]
+fn a_broken_limiter_of_each_kind_is_caught() {
+    struct Case {
+        flaw: Flaw,
+        limits: &'static [&'static str],
+        /// The figure that tells.
+        caught_by: &'static str,
+    }
+    const ONE: &[&str] = &["20/10s sliding"];
+    for Case { flaw, limits, caught_by } in [
+        Case { flaw: Flaw::CountsLater, limits: ONE, caught_by: "excess<=" },
+        Case { flaw: Flaw::CountsLater, limits: ONE, caught_by: "simultaneous.excess<=" },
+        Case { flaw: Flaw::CountsRefusals, limits: ONE, caught_by: "false-rejections<=" },
+        Case { flaw: Flaw::CountsRefusals, limits: ONE, caught_by: "ladder.least>=" },
+        Case { flaw: Flaw::ForgetsKeys, limits: ONE, caught_by: "churn.excess<=" },
+        Case { flaw: Flaw::ForgetsEarly, limits: ONE, caught_by: "excess<=" },
+        Case { flaw: Flaw::MissingKeyIsUnlimited, limits: ONE, caught_by: "missing-key.excess<=" },
+        Case { flaw: Flaw::WholeWindow, limits: ONE, caught_by: "retry-after.late<=" },
+        Case { flaw: Flaw::Truncates, limits: ONE, caught_by: "retry-after.honest>=" },
+        Case { flaw: Flaw::Zero, limits: ONE, caught_by: "retry-after.zero<=" },
+        Case { flaw: Flaw::NoRetryAfter, limits: ONE, caught_by: "retry-after.missing<=" },
+        Case { flaw: Flaw::NoFields, limits: ONE, caught_by: "ratelimit.missing<=" },
+        Case { flaw: Flaw::StaleRemaining, limits: ONE, caught_by: "ratelimit.remaining>=" },
+        Case { flaw: Flaw::EarlyReset, limits: ONE, caught_by: "ratelimit.reset>=" },
+        Case { flaw: Flaw::Aligned, limits: ONE, caught_by: "boundary.excess<=" },
+        Case { flaw: Flaw::Twice, limits: ONE, caught_by: "excess<=" },
+        Case { flaw: Flaw::FirstLimitOnly, limits: &["20/10s sliding", "50/1m sliding"], caught_by: "excess<=" },
+        Case { flaw: Flaw::ReloadRefills, limits: ONE, caught_by: "reload.excess<=" },
+        Case { flaw: Flaw::ReplicasAlone, limits: ONE, caught_by: "excess<=" },
+        Case { flaw: Flaw::SyncForgets, limits: ONE, caught_by: "excess<=" },
+        Case { flaw: Flaw::FailsWithoutStore, limits: ONE, caught_by: "outage.failed<=" },
+        Case { flaw: Flaw::WaitsForStore, limits: ONE, caught_by: "outage.p90<=" },
+        Case { flaw: Flaw::CountsPreflights, limits: ONE, caught_by: "preflights.counted<=" },
+        Case { flaw: Flaw::BelievesForgers, limits: ONE, caught_by: "forged.admitted<=" },
+        Case { flaw: Flaw::RefusesAtRandom, limits: ONE, caught_by: "false-rejections<=" },
+        Case { flaw: Flaw::OneBucketForAll, limits: ONE, caught_by: "victims.refused<=" },
+    ] {
+        let plan = plan(&order(expected(limits), 7));
+        let numbers = [(20, 10 * SECOND), (50, 60 * SECOND)];
+        let report = report(&plan, &mut Flawed::new(flaw, &numbers[..limits.len()]), 0);
+        let failed = failed(&report);
+        assert!(failed.iter().any(|assertion| assertion.starts_with(caught_by)), "{flaw:?}: {caught_by} in {failed:?}");
+        assert!(!report.holds());
+    }
+}
+
+#[test]
+fn a_limit_that_refuses_in_shadow_mode_is_caught() {
+    let shadow: Vec<Expected> = expected(&["20/10s sliding"])
+        .into_iter()
+        .map(|limit| Expected { shadow: true, told: false, ..limit })
+        .collect();
+    let plan = plan(&order(shadow.clone(), 7));
+    let found = report(&plan, &mut Flawed::new(Flaw::RefusesInShadow, &[(20, 10 * SECOND)]), 0);
+    assert!(failed(&found).iter().any(|assertion| assertion.starts_with("false-rejections<=")), "{:?}", failed(&found));
+    let right = report(&plan, &mut Limits::new(&stated::setups(&shadow).unwrap()), 0);
+    assert_eq!(failed(&right), [""; 0]);
+}
+
+#[test]
+fn the_control_is_not_accused() {
+    for seed in 0..5 {
+        let plan = plan(&order(expected(&["20/10s sliding"]), seed));
+        let found = report(&plan, &mut Flawed::new(Flaw::None, &[(20, 10 * SECOND)]), 0);
+        assert_eq!(failed(&found), [""; 0], "seed {seed}");
+    }
+}
+
+/// The bars: no false rejection, no excess, and each client that waits as long as `Retry-After` says is admitted.
+#[test]
+fn the_gateways_own_limits_keep_their_promises_in_virtual_time() {
+    for limits in [
+        &["20/10s sliding"][..],
+        &["20/10s sliding slots=10"],
+        &["1/1s sliding"],
+        &["7/3s token-bucket burst=20"],
+        &["100/1m token-bucket burst=1"],
+        &["20/10s fixed aligned"],
+        &["20/10s fixed first-call"],
+        &["20/10s sliding", "100/2m sliding"],
+        &["20/10s sliding", "30/10s token-bucket burst=5"],
+        &["20/10s sliding per=all"],
+        &["3/1s sliding", "10/10s sliding per=all"],
+    ] {
+        let expected = expected(limits);
+        let plan = plan(&order(expected.clone(), 11));
+        let found = report(&plan, &mut Limits::new(&stated::setups(&expected).unwrap()), 0);
+        assert_eq!(failed(&found), [""; 0], "{limits:?}");
+        let metric = |name: &str| found.metrics.get(name).map(|metric| metric.value);
+        assert_eq!(metric("excess.requests"), Some(0.0), "{limits:?}");
+        assert_eq!(metric("false-rejections.requests"), Some(0.0), "{limits:?}");
+        assert_eq!(metric("retry-after.honest"), Some(100.0), "{limits:?}");
+        assert!(found.honesty.waited > 0, "{limits:?}");
+        assert!(found.totals.refused > 20 && found.totals.admitted > 20, "{limits:?}");
+    }
+}
+
+#[test]
+fn a_limit_on_requests_at_once_is_judged() {
+    let limits = ["concurrency 5 hold=200ms"];
+    let expected: Vec<Expected> =
+        expected(&limits).into_iter().map(|limit| Expected { told: false, ..limit }).collect();
+    let plan = plan(&Order { rate: Some(200.0), ..order(expected.clone(), 3) });
+    let right = report(&plan, &mut Limits::new(&stated::setups(&expected).unwrap()), 200_000_000);
+    assert_eq!(failed(&right), [""; 0]);
+    assert!(right.totals.refused > 0);
+    let wider: Vec<Expected> = vec!["concurrency 6".parse().unwrap()];
+    let wrong = report(&plan, &mut Limits::new(&stated::setups(&wider).unwrap()), 200_000_000);
+    assert!(failed(&wrong).iter().any(|assertion| assertion.starts_with("excess<=")), "{:?}", failed(&wrong));
+}
+
+#[test]
+fn the_same_seed_is_the_same_test() {
+    let run = |seed: u64| {
+        let limits = expected(&["20/10s sliding"]);
+        let order = Order {
+            shape: "poisson".parse().unwrap(),
+            distribution: "zipf".parse().unwrap(),
+            ..order(limits.clone(), seed)
+        };
+        let found = report(&plan(&order), &mut Limits::new(&stated::setups(&limits).unwrap()), 0);
+        serde_json::to_string(&found).unwrap()
+    };
+    assert_eq!(run(5), run(5));
+    assert_ne!(run(5), run(6));
+}
