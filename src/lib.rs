@@ -46,4 +46,5 @@ pub mod reference;
 pub mod routing;
 pub mod sample;
 pub mod server;
+pub mod shared_store;
 pub mod telemetry;

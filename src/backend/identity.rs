@@ -10,7 +10,9 @@ use p12_keystore::Pkcs12Archive;
 use rustls::client::ResolvesClientCert;
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
-use rustls::sign::{CertifiedKey, SingleCertAndKey};
+use rustls::sign::{CertifiedKey, SigningKey, SingleCertAndKey};
+use x509_parser::prelude::{FromDer, X509Certificate};
+use x509_parser::x509::SubjectPublicKeyInfo;
 
 use crate::identity::certificate::{ClientCertificate, hex};
 use crate::server::tls::provider;
@@ -90,8 +92,7 @@ impl ClientIdentity {
             let path = path.to_owned();
             move |source| IdentityError::File { path, source }
         };
-        let chain: Result<Vec<_>, _> =
-            CertificateDer::pem_file_iter(certificate).map_err(file(certificate))?.collect();
+        let chain: Result<Vec<_>, _> = CertificateDer::pem_file_iter(certificate).map_err(file(certificate))?.collect();
         let chain = chain.map_err(file(certificate))?;
         let secret = PrivateKeyDer::from_pem_file(key).map_err(|source| match source {
             pem::Error::NoItemsFound => IdentityError::NoKey { path: key.to_owned() },
@@ -132,12 +133,9 @@ impl ClientIdentity {
         if chain.is_empty() {
             return Err(none());
         }
-        // Files do not agree on which end of the chain comes first, and the key tells.
-        let is_own = |it: &CertificateDer<'static>| CertifiedKey::new(vec![it.clone()], key.clone()).keys_match().is_ok();
-        let own = chain.iter().position(is_own);
+        let own = chain.iter().position(|it| belongs_to(it, &*key));
         let own = own.ok_or_else(|| IdentityError::Mismatch { path: key_path.to_owned() })?;
-        let leaf = chain.remove(own);
-        chain.insert(0, leaf);
+        let chain = in_order(chain.swap_remove(own), chain);
         let read = ClientCertificate::from_chain(chain.clone(), false).map_err(|_| none())?;
         let (sha1, sha256) = read.sha1().zip(read.sha256()).ok_or_else(none)?;
         let mut fingerprint = digest::Context::new(&digest::SHA256);
@@ -171,6 +169,35 @@ impl ClientIdentity {
     pub(crate) fn resolver(&self) -> Arc<dyn ResolvesClientCert> {
         self.resolver.clone()
     }
+}
+
+/// Whether a certificate is that of a key. Unlike `CertifiedKey::keys_match` it reads those of version 1, which `openssl x509 -req`
+/// makes when it is told of no extension.
+fn belongs_to(certificate: &CertificateDer<'_>, key: &dyn SigningKey) -> bool {
+    let Ok((_, certificate)) = X509Certificate::from_der(certificate) else { return false };
+    let Some(spki) = key.public_key() else { return false };
+    let Ok((_, spki)) = SubjectPublicKeyInfo::from_der(&spki) else { return false };
+    spki.subject_public_key == certificate.public_key().subject_public_key
+}
+
+/// A certificate, then the one that signed it, and so on (RFC 5246 §7.4.2). Files do not agree on which end comes first, and what
+/// else they hold is nothing to a backend.
+fn in_order(own: CertificateDer<'static>, mut others: Vec<CertificateDer<'static>>) -> Vec<CertificateDer<'static>> {
+    let mut chain = vec![own];
+    while let Some(next) = others.iter().position(|it| chain.iter().any(|known| has_signed(it, known))) {
+        chain.push(others.remove(next));
+    }
+    chain
+}
+
+/// Whether one is, by its name, the authority of the other.
+fn has_signed(authority: &CertificateDer<'_>, certificate: &CertificateDer<'_>) -> bool {
+    let (Ok((_, authority)), Ok((_, certificate))) =
+        (X509Certificate::from_der(authority), X509Certificate::from_der(certificate))
+    else {
+        return false;
+    };
+    authority.subject().as_raw() == certificate.issuer().as_raw()
 }
 
 /// The same text for the same certificates, and no key.

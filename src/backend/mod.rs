@@ -19,8 +19,8 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use http::uri::Scheme;
 use http::{HeaderValue, Uri};
-use rustls::ClientConfig;
 use parking_lot::Mutex;
+use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 
 pub use self::answer::Answer;

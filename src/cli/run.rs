@@ -142,6 +142,11 @@ pub(super) fn prepare(origin: Origin, runtime: &Runtime) -> Result<Prepared, u8>
         return Err(exit::FAILED);
     };
     complain(&render::styled(&loaded.diagnostics, &loaded.sources, style));
+    if loaded.lacks_only_secrets() {
+        // Not a mistake: whoever supervises the process may start it again.
+        complain("error: the configuration is valid, but the key vault does not give its secrets\n");
+        return Err(exit::FAILED);
+    }
     if loaded.gateway.is_none() {
         let errors = loaded.diagnostics.errors();
         complain(&format!("{errors} error{} in the configuration\n", if errors == 1 { "" } else { "s" }));

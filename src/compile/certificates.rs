@@ -25,7 +25,9 @@ pub fn certificate(
 ) -> Result<Arc<ClientIdentity>, CompileError> {
     let hint = "`certificate-file` and `key-file` (PEM), or `pkcs12-file` and `password`";
     if let (Some(password), None) = (&spec.password, &spec.pkcs12_file) {
-        return Err(CompileError::at(password, "`password` goes with a `pkcs12-file`").code("bad-certificate").hint(hint));
+        return Err(CompileError::at(password, "`password` goes with a `pkcs12-file`")
+            .code("bad-certificate")
+            .hint(hint));
     }
     let read = match (&spec.certificate_file, &spec.pkcs12_file) {
         (Some(certificate), None) => {

@@ -67,6 +67,30 @@ impl ManagedIdentity {
         }
     }
 
+    /// How tokens of one identity are asked for.
+    pub(super) fn settings(&self, client_id: Option<&str>) -> Settings {
+        Settings {
+            url: self.url.as_str().into(),
+            grant: Grant::ManagedIdentity(self.endpoint.clone()),
+            client_id: client_id.map(Into::into),
+            authentication: ClientAuthentication::None,
+            parameters: Vec::new(),
+            refresh_before: REFRESH_BEFORE,
+            timeout: TIMEOUT,
+            capacity: CAPACITY,
+        }
+    }
+
+    /// An endpoint whose URL is refused.
+    pub(super) fn refused(&self, error: &UrlProblem) -> CompileError {
+        CompileError {
+            span: self.span.clone(),
+            code: "bad-token-source",
+            message: format!("the identity endpoint cannot be used: {error}"),
+            hint: Some("the `endpoint` of `[managed-identity]`".to_owned()),
+        }
+    }
+
     /// The source of one identity's tokens.
     ///
     /// # Errors
@@ -77,27 +101,12 @@ impl ManagedIdentity {
         client_id: Option<&str>,
         shared: &Shared,
     ) -> Result<Arc<TokenSource>, CompileError> {
-        let settings = Settings {
-            url: self.url.as_str().into(),
-            grant: Grant::ManagedIdentity(self.endpoint.clone()),
-            client_id: client_id.map(Into::into),
-            authentication: ClientAuthentication::None,
-            parameters: Vec::new(),
-            refresh_before: REFRESH_BEFORE,
-            timeout: TIMEOUT,
-            capacity: CAPACITY,
-        };
-        build(name, settings, None, &[], shared).map_err(|error| CompileError {
-            span: self.span.clone(),
-            code: "bad-token-source",
-            message: format!("the identity endpoint cannot be used: {error}"),
-            hint: Some("the `endpoint` of `[managed-identity]`".to_owned()),
-        })
+        build(name, self.settings(client_id), None, &[], shared).map_err(|error| self.refused(&error))
     }
 }
 
 const REFRESH_BEFORE: Duration = Duration::from_secs(300);
-const TIMEOUT: Duration = Duration::from_secs(10);
+pub(super) const TIMEOUT: Duration = Duration::from_secs(10);
 const CAPACITY: usize = 10_000;
 
 /// Builds `[token-sources.NAME]`.
@@ -111,6 +120,30 @@ pub fn token_source(
     folder: Option<&Path>,
     shared: &Shared,
 ) -> Result<NamedSource, CompileError> {
+    let Asking { settings, target, authorities, secrets } = asking(spec, identity, folder)?;
+    let source =
+        build(name, settings, authorities.as_deref(), &secrets, shared).map_err(|error| refused(&error, spec))?;
+    Ok(NamedSource { source, target })
+}
+
+/// How tokens are asked for, from the keys of a token source.
+pub(super) struct Asking {
+    pub(super) settings: Settings,
+    pub(super) target: Target,
+    pub(super) authorities: Option<PathBuf>,
+    /// The content of the files that it names.
+    pub(super) secrets: Vec<u8>,
+}
+
+/// Checks the keys of a token source.
+///
+/// # Errors
+/// What is wrong, at its field.
+pub(super) fn asking(
+    spec: &TokenSourceSpec,
+    identity: &ManagedIdentity,
+    folder: Option<&Path>,
+) -> Result<Asking, CompileError> {
     let managed = spec.grant == TokenGrant::ManagedIdentity;
     let text = |text: &Option<At<String>>| text.as_ref().map(|text| text.as_str().into());
     let target = Target { scope: text(&spec.scope), resource: text(&spec.resource), audience: text(&spec.audience) };
@@ -166,18 +199,20 @@ pub fn token_source(
         capacity: spec.max_tokens.map_or(CAPACITY, NonZeroUsize::get),
     };
     let authorities = spec.ca_file.as_ref().map(|path| relative(path, folder));
-    let source = build(name, settings, authorities.as_deref(), &secrets, shared).map_err(|error| {
-        if let (UrlProblem::Authorities(problem), Some(path)) = (&error, &spec.ca_file) {
-            return at(path, format!("`{}` cannot be used: {problem}", path.value));
-        }
-        let message = error.to_string();
-        let error = spec.token_url.as_ref().map_or_else(|| whole(&message), |field| at(field, message.clone()));
-        error.hint("an `https` URL; plain `http` only to this machine")
-    })?;
-    Ok(NamedSource { source, target })
+    Ok(Asking { settings, target, authorities, secrets })
 }
 
-fn relative(path: &At<String>, folder: Option<&Path>) -> PathBuf {
+/// Why a token endpoint is refused, at its field.
+pub(super) fn refused(problem: &UrlProblem, spec: &TokenSourceSpec) -> CompileError {
+    if let (UrlProblem::Authorities(reason), Some(path)) = (problem, &spec.ca_file) {
+        return at(path, format!("`{}` cannot be used: {reason}", path.value));
+    }
+    let message = problem.to_string();
+    let error = spec.token_url.as_ref().map_or_else(|| whole(&message), |field| at(field, message.clone()));
+    error.hint("an `https` URL; plain `http` only to this machine")
+}
+
+pub(super) fn relative(path: &At<String>, folder: Option<&Path>) -> PathBuf {
     folder.map_or_else(|| PathBuf::from(&path.value), |folder| folder.join(&path.value))
 }
 
@@ -271,8 +306,22 @@ fn build(
     secrets: &[u8],
     shared: &Shared,
 ) -> Result<Arc<TokenSource>, UrlProblem> {
+    let http = client(&settings, authorities)?;
+    let fingerprint = fingerprint(name, &settings, authorities, secrets);
+    Ok(shared.token_sources.get(&fingerprint, || {
+        let metrics = shared.metrics.token_source(name);
+        TokenSource::new(name, settings, http, shared.clock.clone(), shared.control.clone(), metrics)
+    }))
+}
+
+/// A client for the endpoint.
+pub(super) fn client(settings: &Settings, authorities: Option<&Path>) -> Result<Http, UrlProblem> {
     let local = matches!(settings.grant, Grant::ManagedIdentity(_));
-    let http = Http::new(&settings.url, local, settings.timeout, authorities)?;
+    Http::new(&settings.url, local, settings.timeout, authorities)
+}
+
+/// Everything that makes a difference, secrets included.
+pub(super) fn fingerprint(name: &str, settings: &Settings, authorities: Option<&Path>, secrets: &[u8]) -> Vec<u8> {
     let (kind, secret): (u8, &str) = match (&settings.authentication, &settings.grant) {
         (ClientAuthentication::Basic(secret), _) => (1, secret),
         (ClientAuthentication::Post(secret), _) => (2, secret),
@@ -281,17 +330,13 @@ fn build(
         (ClientAuthentication::None, _) => (0, ""),
     };
     let mut all = String::new();
-    let Settings { url, grant, client_id, parameters, refresh_before, timeout, capacity, .. } = &settings;
+    let Settings { url, grant, client_id, parameters, refresh_before, timeout, capacity, .. } = settings;
     // Debug quotes each text, so that no two lists of texts look the same.
     let _ = write!(
         all,
         "{name:?} {url:?} {grant:?} {client_id:?} {parameters:?} {refresh_before:?} {timeout:?} {capacity} {authorities:?} {kind} {secret:?} "
     );
-    let fingerprint = [all.as_bytes(), secrets].concat();
-    Ok(shared.token_sources.get(&fingerprint, || {
-        let metrics = shared.metrics.token_source(name);
-        TokenSource::new(name, settings, http, shared.clock.clone(), shared.control.clone(), metrics)
-    }))
+    [all.as_bytes(), secrets].concat()
 }
 
 /// A source by name.

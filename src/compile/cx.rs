@@ -16,7 +16,7 @@ use crate::config::source::{FileId, Location, Sources};
 use crate::config::{At, Diagnostic, Diagnostics, Nested, RawPolicy, Text, read};
 use crate::expression::{Dialect, Expression, Needs};
 use crate::gateway::Backend;
-use crate::pipeline::{Origin, Placed, Step, forward};
+use crate::pipeline::{Origin, Placed, Step, TokenCheck, TokenDemand, forward};
 use crate::policy::{KINDS, Kind, Section};
 use crate::routing::TemplateError;
 
@@ -136,6 +136,8 @@ pub struct CompileCx<'a, 'i> {
     pub needs_token: bool,
     /// Where a policy inside it stands that does.
     token_place: Option<Location>,
+    /// What the policy being compiled, and those inside it, ask of the caller's token.
+    token_checks: Vec<TokenCheck>,
     /// Whether the innermost list is a fragment: its counters are those of the fragment, whoever includes it.
     pub fragment: Option<String>,
     /// The rate limits of the section so far, to find those that contradict each other.
@@ -168,6 +170,7 @@ impl<'a, 'i> CompileCx<'a, 'i> {
             gives_token: false,
             needs_token: false,
             token_place: None,
+            token_checks: Vec::new(),
             fragment: None,
             rates: Vec::new(),
             file,
@@ -267,6 +270,7 @@ impl<'a, 'i> CompileCx<'a, 'i> {
             std::mem::take(&mut self.needs),
             std::mem::replace(&mut self.nested, raw.nested.clone()),
             (std::mem::take(&mut self.gives_token), std::mem::take(&mut self.needs_token), self.token_place.take()),
+            std::mem::take(&mut self.token_checks),
         );
         let step = (kind.compile)(raw, self);
         if step.is_none() {
@@ -277,13 +281,15 @@ impl<'a, 'i> CompileCx<'a, 'i> {
             }
         }
         let needs = std::mem::replace(&mut self.needs, outer.1);
+        let token_checks = std::mem::replace(&mut self.token_checks, outer.4).into_boxed_slice();
         let gives_token = std::mem::replace(&mut self.gives_token, outer.3.0);
         let own = std::mem::replace(&mut self.needs_token, outer.3.1);
         let own = own.then(|| Location { file: raw.file, span: raw.name.span() });
         let token_place = own.or(std::mem::replace(&mut self.token_place, outer.3.2));
         self.origin = outer.0;
         self.nested = outer.2;
-        let placed = Placed { step: step?, origin, needs, gives_token, needs_token: token_place.is_some() };
+        let needs_token = token_place.is_some();
+        let placed = Placed { step: step?, origin, needs, gives_token, needs_token, token_checks };
         if let Some(place) = token_place {
             self.world.token_needs.lock().push((placed.origin.clone(), place));
         }
@@ -382,6 +388,9 @@ impl<'a, 'i> CompileCx<'a, 'i> {
         if steps.iter().any(|placed| placed.needs.contains(Needs::REQUEST_HEAD)) {
             self.needs |= Needs::REQUEST_HEAD;
         }
+        if steps.iter().any(|placed| placed.needs.contains(Needs::HEAD_LATER)) {
+            self.needs |= Needs::HEAD_LATER;
+        }
         if steps.iter().any(|placed| placed.needs.reads_body()) {
             self.needs |= Needs::INNER_BODY;
         }
@@ -391,7 +400,13 @@ impl<'a, 'i> CompileCx<'a, 'i> {
             self.token_place = self.token_place.take().or(place);
         }
         self.gives_token |= steps.iter().any(|placed| placed.gives_token);
+        self.token_checks.extend(steps.iter().flat_map(|placed| placed.token_checks.iter().cloned()));
         steps
+    }
+
+    /// Notes what the policy being compiled asks of the caller's token.
+    pub fn asks_of_token(&mut self, demand: TokenDemand) {
+        self.token_checks.push(TokenCheck { origin: self.origin.clone(), demand });
     }
 
     /// Compiles an expression and notes what it reads.

@@ -8,10 +8,12 @@ mod kept;
 mod routes;
 mod scope;
 pub mod settings;
+mod store;
 pub mod subscriptions;
 #[cfg(test)]
 mod tests;
 pub mod tls;
+mod vault;
 mod world;
 
 use std::collections::HashMap;
@@ -22,13 +24,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 pub use cx::{CompileCx, CompileError, Item, RateSeen, ScopeId, has_layer, unknown_hint};
 pub use kept::Kept;
 
-pub use world::{Issuer, Shared, World};
+pub use world::{Issuer, Shared, World, shown};
 
 use crate::config::diagnostic::suggest;
 use crate::config::folder::{self, ApiDocument, Document, Entry, NamedText, ProductDocument};
 use crate::config::key_file::{self, KEYS_FILE};
 use crate::config::source::{FileId, Location, Sources};
 use crate::config::{At, Diagnostic, Diagnostics};
+use crate::credential::VaultSecret;
 use crate::gateway::{Api, Backend, Gateway, Operation, Product};
 use crate::identity::certificate::ClientTrust;
 use crate::limit;
@@ -82,9 +85,21 @@ pub struct Loaded {
     pub view: Vec<(String, String, String)>,
     /// The other files that it reads: secrets, keys, certificates.
     pub files: Vec<PathBuf>,
+    /// What the key vault did not give. While somebody holds them they are asked for again, and one that is given then is a
+    /// change to load for.
+    pub missing_secrets: Vec<Arc<VaultSecret>>,
 }
 
-/// Reads and compiles a configuration. Nothing is listened on and nothing is fetched.
+impl Loaded {
+    /// Whether nothing is wrong but that the key vault does not give its secrets.
+    pub fn lacks_only_secrets(&self) -> bool {
+        let missing = self.missing_secrets.len();
+        missing > 0 && self.diagnostics.errors() == missing
+    }
+}
+
+/// Reads and compiles a configuration. Nothing is listened on, and nothing is fetched but secrets of a key vault that no
+/// configuration in force has: what is compiled depends on them.
 pub fn load(origin: &Origin, shared: &Arc<Shared>) -> Loaded {
     match origin.read() {
         Ok(files) => compile(files, origin.folder(), shared),
@@ -103,6 +118,7 @@ pub fn load(origin: &Origin, shared: &Arc<Shared>) -> Loaded {
                 process: settings::Process::default(),
                 view: Vec::new(),
                 files: Vec::new(),
+                missing_secrets: Vec::new(),
             }
         }
     }
@@ -125,7 +141,8 @@ pub fn compile(files: Vec<NamedText>, folder: Option<&Path>, shared: &Arc<Shared
         Ok(None) => {}
         Err(unreadable) => diagnostics.push(*unreadable),
     }
-    let document = folder::parse(&sources, folder, &mut diagnostics);
+    let vault = vault::Vault::new(shared, folder);
+    let document = folder::parse(&sources, folder, &vault, &mut diagnostics);
     if !sources.iter().any(|(_, source)| source.name == folder::GATEWAY_FILE) {
         diagnostics.push(
             Diagnostic::global("missing-file", format!("there is no {} in the folder", folder::GATEWAY_FILE))
@@ -153,8 +170,12 @@ pub fn compile(files: Vec<NamedText>, folder: Option<&Path>, shared: &Arc<Shared
     }
     let view = settings::view(&document, &sources);
     let files = settings::files(&document, folder);
-    let (gateway, limits) = built.filter(|_| diagnostics.errors() == 0).unzip();
-    Loaded { diagnostics, gateway, limits, process, view, files, sources }
+    let (mut gateway, limits) = built.filter(|_| diagnostics.errors() == 0).unzip();
+    let (fetched, missing_secrets) = vault.into_secrets();
+    if let Some(gateway) = &mut gateway {
+        gateway.vault_secrets = fetched;
+    }
+    Loaded { diagnostics, gateway, limits, process, view, files, missing_secrets, sources }
 }
 
 /// The name and the text of the key file, unless it is among the files or is not there. One that cannot be read is a mistake:
@@ -244,6 +265,7 @@ fn build(
         clock: shared.clock.clone(),
         metrics: shared.metrics.clone(),
         access_log: None,
+        vault_secrets: Vec::new(),
         secret_parameters: world.secret_parameters.into_inner().into_iter().map(Into::into).collect(),
     };
     Some((gateway, world.limits))

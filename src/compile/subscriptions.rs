@@ -80,13 +80,18 @@ fn report_duplicate(
     second: (FileId, &Sources),
     diagnostics: &mut Diagnostics,
 ) {
-    let quoted = format!("\"{}\"", duplicate.digest);
-    let places = |(file, sources): (FileId, &Sources)| -> Vec<Range<usize>> {
+    let digest = duplicate.digest.to_string();
+    // A key that a subscription holds twice stands in its table twice.
+    let place = |(file, sources): (FileId, &Sources), id: &str, last: bool| {
         let text = &sources.file(file).text;
-        text.match_indices(&quoted).take(2).map(|(at, _)| at..at + quoted.len()).collect()
+        let table = key_file::edit::find(text, id).unwrap_or(0..text.len());
+        let lower = text[table.clone()].to_ascii_lowercase();
+        let at = if last { lower.rfind(&digest) } else { lower.find(&digest) };
+        // With its quotes.
+        at.map(|at| table.start + at - 1..table.start + at + digest.len() + 1).unwrap_or_default()
     };
-    let one = places(first).first().cloned().unwrap_or_default();
-    let other = places(second).pop().unwrap_or_default();
+    let one = place(first, &duplicate.first, false);
+    let other = place(second, &duplicate.second, true);
     diagnostics.push(
         Diagnostic::error("duplicate-key", second.0, other, duplicate.to_string())
             .related(Location { file: first.0, span: one }, "the same key")
@@ -147,6 +152,8 @@ fn read(text: &str, file: FileId, sources: &Sources, diagnostics: &mut Diagnosti
         );
         return (ring, reader.names);
     }
+    // Errors and warnings that are still to be shown.
+    let mut left = [MOST_MISTAKES; 2];
     for piece in key_file::pieces(text) {
         let mut own = Diagnostics::default();
         let subscriptions = key_file::subscriptions_of(&text[piece.clone()], file, &mut own);
@@ -159,15 +166,22 @@ fn read(text: &str, file: FileId, sources: &Sources, diagnostics: &mut Diagnosti
             }
             let Some((subscription, keys)) = reader.subscription(&name, &spec, clean, &mut own) else { continue };
             if let Err(duplicate) = ring.add(subscription, keys) {
+                left[0] = left[0].saturating_sub(1);
                 report_duplicate(&duplicate, (file, sources), (file, sources), diagnostics);
             }
         }
         for mut one in own.0 {
+            let errors = &mut left[usize::from(one.severity == Severity::Warning)];
+            if *errors == 0 {
+                continue;
+            }
+            *errors -= 1;
             let places = one.location.iter_mut().chain(one.related.iter_mut().map(|(location, _)| location));
             places.for_each(|at| at.span = at.span.start + piece.start..at.span.end + piece.start);
             diagnostics.push(one);
         }
-        if diagnostics.0.len() >= MOST_MISTAKES {
+        // After a warning there is more to read, however many there were.
+        if left[0] == 0 {
             break;
         }
     }

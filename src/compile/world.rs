@@ -9,29 +9,30 @@ use parking_lot::Mutex;
 use serde_json::{Map, Value as Json};
 use tokio::runtime::Handle;
 
-use super::credentials::{self, ManagedIdentity, NamedSources};
 use super::certificates::{self, Certificates};
+use super::credentials::{self, ManagedIdentity, NamedSources};
 use super::subscriptions::{self, KeyFile};
 use super::{CompileError, Kept};
 use crate::backend::ClientIdentity;
 use crate::clock::Clock;
 use crate::config::diagnostic::suggest;
-use crate::config::folder::{Document, Entry};
+use crate::config::folder::{ApiDocument, Document, Entry};
 use crate::config::source::{FileId, Location, Sources};
-use crate::config::spec::{ConsumerSpec, IssuerSpec};
+use crate::config::spec::{ConsumerSpec, IssuerSpec, LimitHeaders};
 use crate::config::{At, Diagnostic, Diagnostics, Period, named};
-use crate::credential::TokenSources;
+use crate::credential::{TokenSources, Vault};
 use crate::gateway::Backend;
 use crate::gateway::Consumers;
 use crate::identity::basic::Hashing;
 use crate::identity::certificate::ClientTrust;
 use crate::identity::{
-    KeyLocation, Keys, RemoteKeyRegistry, RemoteKeys, RemoteKeysOptions, RemoteSource, VerificationKey,
+    KeyLocation, Keys, RemoteKeyRegistry, RemoteKeys, RemoteKeysOptions, RemoteSource, TokenCache, VerificationKey,
     VerificationPool,
 };
 use crate::layer::retry::Budget;
 use crate::limit;
 use crate::pipeline::Origin;
+use crate::pipeline::limits::Shown;
 use crate::telemetry::Metrics;
 
 /// What outlives a reload: counters, fetched keys, connections, metrics.
@@ -54,14 +55,20 @@ pub struct Shared {
     pub hashing: Arc<Hashing>,
     /// The threads that verify tokens.
     pub verification: Arc<VerificationPool>,
+    /// The tokens that passed.
+    pub tokens: Arc<TokenCache>,
     /// The key file as last read, so that a change of anything else does not read it again.
     pub key_file: Mutex<Option<Arc<KeyFile>>>,
     /// The gateway's own certificates, so that connections which show them live on.
     pub identities: Kept<ClientIdentity>,
     /// Sources of tokens for backends, with the tokens they gave.
     pub token_sources: TokenSources,
+    /// The secrets of the key vault.
+    pub vault: Vault,
     /// The endpoints of backends, with their pools and breakers.
     pub endpoints: crate::gateway::backend::Registry,
+    /// The stores that gateways share.
+    pub stores: crate::shared_store::Registry,
 }
 
 impl Shared {
@@ -70,6 +77,7 @@ impl Shared {
         let metrics = Arc::new(Metrics::new(&clock));
         let limits = limit::Registry::new(clock.clone());
         let hashing = Arc::new(Hashing::new(control.clone()));
+        let vault = Vault::new(metrics.vault());
         Self {
             clock,
             control,
@@ -80,10 +88,13 @@ impl Shared {
             remote_keys: RemoteKeyRegistry::default(),
             hashing,
             verification: Arc::new(VerificationPool::for_cores(cores())),
+            tokens: Arc::default(),
             key_file: Mutex::default(),
             identities: Kept::default(),
             token_sources: TokenSources::default(),
+            vault,
             endpoints: crate::gateway::backend::Registry::default(),
+            stores: crate::shared_store::Registry::default(),
         }
     }
 }
@@ -127,8 +138,14 @@ pub struct World {
     pub keys: Keys,
     /// The consumers, by name.
     pub consumers: Consumers,
+    /// The names of the APIs and of their operations.
+    pub apis: BTreeMap<String, Vec<String>>,
+    /// Whether there may be more of them, in files that could not be read.
+    pub apis_unread: bool,
     /// The limits of this configuration, put in force with it.
     pub limits: limit::Plan,
+    /// Which headers tell of limits that do not say so themselves.
+    pub limits_shown: Shown,
     /// Query parameters in which callers send credentials: logs mask them.
     pub secret_parameters: Mutex<BTreeSet<String>>,
     /// The policies that ask for a verified token, and where they stand.
@@ -155,7 +172,10 @@ impl World {
             certificates: Arc::default(),
             token_sources: BTreeMap::new(),
             identity: ManagedIdentity::new(&document.managed_identity, named::identity_environment()),
-            limits: shared.limits.plan(),
+            apis: document.apis.iter().map(operation_names).collect(),
+            apis_unread: document.unread,
+            limits: shared.limits.plan().counted_in(super::store::build(document, folder, shared, diagnostics)),
+            limits_shown: shown(document.limits.headers.as_deref().unwrap_or(&[LimitHeaders::Ratelimit])),
             secret_parameters: Mutex::default(),
             token_needs: Mutex::default(),
         };
@@ -199,9 +219,8 @@ impl World {
             });
             if let Some(shown) = shown.filter(|_| backend.endpoints().iter().any(|it| it.endpoint.scheme() == "http")) {
                 let message = "a backend that is not called over TLS cannot be shown a certificate";
-                diagnostics.push(
-                    Diagnostic::error("bad-backend", file, shown.span.clone(), message).hint("an `https` URL"),
-                );
+                diagnostics
+                    .push(Diagnostic::error("bad-backend", file, shown.span.clone(), message).hint("an `https` URL"));
             }
             if let Some(spec) = &entry.spec.credentials {
                 match credentials::backend_credentials(spec, &world.token_sources) {
@@ -334,8 +353,7 @@ impl World {
 
     /// A file of the configuration folder.
     pub fn read_file(&self, path: &At<String>) -> Result<Vec<u8>, String> {
-        let full = self.folder.as_ref().map_or_else(|| PathBuf::from(&path.value), |folder| folder.join(&path.value));
-        std::fs::read(&full).map_err(|error| format!("`{}` cannot be read: {error}", path.value))
+        read_file(self.folder.as_deref(), path)
     }
 }
 
@@ -350,7 +368,12 @@ fn options(spec: &IssuerSpec) -> RemoteKeysOptions {
     }
 }
 
-fn report(error: CompileError, otherwise: std::ops::Range<usize>, file: FileId, diagnostics: &mut Diagnostics) {
+pub(super) fn report(
+    error: CompileError,
+    otherwise: std::ops::Range<usize>,
+    file: FileId,
+    diagnostics: &mut Diagnostics,
+) {
     if !error.is_reported() {
         let span = error.span.unwrap_or(otherwise);
         diagnostics.push(Diagnostic::error(error.code, file, span, error.message).maybe_hint(error.hint));
@@ -372,16 +395,41 @@ fn own_certificates(
             report(error, entry.name.span(), file, diagnostics);
             None
         });
-        if let Some(not_after) = identity.as_ref().and_then(|it| it.not_after()).filter(|it| *it < shared.clock.wall()) {
+        if let Some(not_after) = identity.as_ref().and_then(|it| it.not_after()).filter(|it| *it < shared.clock.wall())
+        {
             let date = jiff::Timestamp::try_from(not_after).map(|date| format!("{date:.0}")).unwrap_or_default();
             diagnostics.push(
-                Diagnostic::warning("expired-certificate", file, entry.name.span(), format!("its time was over on {date}"))
-                    .hint("backends will refuse it; renew it and replace the file"),
+                Diagnostic::warning(
+                    "expired-certificate",
+                    file,
+                    entry.name.span(),
+                    format!("its time was over on {date}"),
+                )
+                .hint("backends will refuse it; renew it and replace the file"),
             );
         }
         all.insert(entry.name.get_ref().clone(), identity);
     }
     all
+}
+
+fn operation_names(api: &ApiDocument<'_>) -> (String, Vec<String>) {
+    let names = api.operations.iter().map(|operation| operation.spec.name.value.clone());
+    (api.spec.name.value.clone(), names.collect())
+}
+
+/// Which headers tell of limits.
+pub fn shown(headers: &[LimitHeaders]) -> Shown {
+    Shown {
+        ratelimit: headers.contains(&LimitHeaders::Ratelimit),
+        x_ratelimit: headers.contains(&LimitHeaders::XRatelimit),
+    }
+}
+
+/// A file of the configuration folder.
+pub(super) fn read_file(folder: Option<&Path>, path: &At<String>) -> Result<Vec<u8>, String> {
+    let full = folder.map_or_else(|| PathBuf::from(&path.value), |folder| folder.join(&path.value));
+    std::fs::read(&full).map_err(|error| format!("`{}` cannot be read: {error}", path.value))
 }
 
 /// What `@consumer('name')` reads.

@@ -115,6 +115,24 @@ pub struct ManagedIdentitySpec {
     pub header: Option<At<String>>,
 }
 
+/// `[key-vault]`: how the named values with `key-vault` are fetched. Its texts can use named values from the environment and from
+/// files, not those of the vault.
+#[derive(Debug, Default, serde::Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct KeyVaultSpec {
+    /// How long a value serves before it is fetched again, up to a tenth earlier, so that replicas do not ask together. Default
+    /// `4h`.
+    pub refresh: Option<At<Period>>,
+    /// Who asks: a client's id and secret with the keys of a token source. Default: the machine's identity, see
+    /// `[managed-identity]`.
+    pub credentials: Option<TokenSourceSpec>,
+    /// What the token for the vault is for. Default: `https://vault.azure.net`, or that of the cloud the vault is in, or what the
+    /// vault asks for of its own domain.
+    pub resource: Option<At<String>>,
+    /// PEM file with the authorities to trust in place of the system's, relative to the configuration folder.
+    pub ca_file: Option<At<String>>,
+}
+
 /// `[backends.NAME.credentials]`: what the backend is shown of the gateway's own. It is put on each request when the backend is
 /// called, also on retries and after `set-backend-service`, replaces what the caller or a policy put in its place, and is never
 /// sent to another backend. The caller's subscription key is taken out of requests to a backend that has credentials.

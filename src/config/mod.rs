@@ -16,4 +16,4 @@ pub mod value;
 pub use diagnostic::{Diagnostic, Diagnostics, Severity};
 pub use folder::{Document, RawPolicy, ScopeDocument};
 pub use statuses::StatusRange;
-pub use value::{At, Nested, Period, Scalar, Size, Template, Text};
+pub use value::{At, Nested, OrExpression, Period, Scalar, Size, Template, Text};

@@ -29,7 +29,8 @@ impl Style {
         if terminal && !refused { Self::Coloured } else { Self::Plain }
     }
 
-    fn paint(self, colour: &str, text: &str) -> String {
+    /// A text in a colour: the parameters of `SGR` (`1;31`).
+    pub fn paint(self, colour: &str, text: &str) -> String {
         match self {
             Self::Plain => text.to_owned(),
             Self::Coloured => format!("\u{1b}[{colour}m{text}\u{1b}[0m"),

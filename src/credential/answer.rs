@@ -132,6 +132,6 @@ pub(super) fn refused(url: &str, status: u16, body: &[u8], secrets: &[&str]) -> 
 }
 
 /// A text of somebody else's as it may stand in a log: one line, not long.
-fn plain(text: &str, most: usize) -> String {
+pub(super) fn plain(text: &str, most: usize) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(most).collect()
 }

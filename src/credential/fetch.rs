@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::path::Path;
 use std::time::Duration;
 
-use reqwest::header::RETRY_AFTER;
+use reqwest::header::{RETRY_AFTER, WWW_AUTHENTICATE};
 use reqwest::redirect::Policy;
 use reqwest::{Client, RequestBuilder, Url};
 
@@ -23,6 +23,14 @@ pub struct Http {
     url: Url,
     /// The URL as it may be shown.
     shown: String,
+}
+
+/// An answer that was read.
+pub(super) struct Reply {
+    pub(super) status: u16,
+    pub(super) body: Vec<u8>,
+    /// What it wants to be shown (RFC 9110 §11.6.1).
+    pub(super) challenge: Option<String>,
 }
 
 /// A URL that secrets are not sent to, or a client that cannot be.
@@ -107,6 +115,11 @@ impl Http {
         &self.shown
     }
 
+    /// The host that is asked.
+    pub(super) fn host(&self) -> &str {
+        self.url.host_str().unwrap_or_default()
+    }
+
     /// A GET of the URL with a query.
     pub(super) fn get(&self, query: &str) -> RequestBuilder {
         let mut url = self.url.clone();
@@ -128,7 +141,7 @@ impl Http {
     ///
     /// # Errors
     /// When there is none, or it is too long, a redirect, or `429` or above `499`.
-    pub(super) async fn ask(&self, request: RequestBuilder) -> Result<(u16, Vec<u8>), CredentialError> {
+    pub(super) async fn ask(&self, request: RequestBuilder) -> Result<Reply, CredentialError> {
         let url = || self.shown.clone();
         let transport =
             |error: reqwest::Error| CredentialError::Transport { url: url(), problem: causes(&error.without_url()) };
@@ -147,6 +160,8 @@ impl Http {
         if response.content_length().is_some_and(|length| length > LIMIT as u64) {
             return Err(too_large());
         }
+        let challenge = response.headers().get(WWW_AUTHENTICATE).and_then(|value| value.to_str().ok());
+        let challenge = challenge.map(str::to_owned);
         let mut body = Vec::new();
         while let Some(chunk) = response.chunk().await.map_err(transport)? {
             if body.len() + chunk.len() > LIMIT {
@@ -154,7 +169,7 @@ impl Http {
             }
             body.extend_from_slice(&chunk);
         }
-        Ok((status.as_u16(), body))
+        Ok(Reply { status: status.as_u16(), body, challenge })
     }
 }
 

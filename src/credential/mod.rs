@@ -20,6 +20,7 @@ mod slot;
 mod source;
 #[cfg(test)]
 mod tests;
+mod vault;
 
 pub use assertion::{ClientKey, ClientKeyError};
 pub use backend::{BackendCredentials, BackendToken, Renewal, settle};
@@ -30,3 +31,4 @@ pub use fetch::{Http, UrlProblem};
 pub use settings::{ClientAuthentication, Grant, IdentityEndpoint, Settings, Target};
 pub use slot::{Credential, Fetching, Obtained};
 pub use source::{SourceStatus, TokenSource, TokenSources};
+pub use vault::{Purpose, SecretStatus, Vault, VaultAccess, VaultSecret};

@@ -17,7 +17,7 @@ use super::settings::{ClientAuthentication, Grant, IdentityEndpoint, Settings, T
 const JWT_ASSERTION: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
 
 /// What stays as it is in a form: what RFC 3986 §2.3 leaves alone. A colon does not: it parts a client's name from its secret.
-const FORM: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+pub(super) const FORM: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// The request for a token, for the caller's own where the grant needs one.
 pub(super) fn token_request(

@@ -198,9 +198,9 @@ impl Credential {
         let source = &self.source;
         let wall = source.clock.wall();
         let request = token_request(&source.http, &source.settings, &self.slot.target, subject, wall)?;
-        let (status, body) = source.http.ask(request).await?;
+        let reply = source.http.ask(request).await?;
         let secrets = [source.settings.secret().unwrap_or_default(), subject.unwrap_or_default()];
-        answer::token(source.http.shown(), status, &body, source.clock.wall(), &secrets)
+        answer::token(source.http.shown(), reply.status, &reply.body, source.clock.wall(), &secrets)
     }
 
     fn finish(&self, result: Result<Issued, CredentialError>, ends: Option<SystemTime>, began: Nanos) {

@@ -28,8 +28,10 @@ impl Needs {
     pub const LAST_ERROR: Self = Self(1 << 7);
     /// A buffered body for a step inside this one, which is buffered there and only when that step runs.
     pub const INNER_BODY: Self = Self(1 << 8);
+    /// The request's head, once there is an answer: for a step of inbound that ends its work then.
+    pub const HEAD_LATER: Self = Self(1 << 9);
 
-    const NAMES: [&'static str; 9] = [
+    const NAMES: [&'static str; 10] = [
         "request-head",
         "body",
         "response-head",
@@ -39,6 +41,7 @@ impl Needs {
         "connection",
         "last-error",
         "inner-body",
+        "head-later",
     ];
 
     /// Whether everything in `other` is needed.

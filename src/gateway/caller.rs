@@ -17,9 +17,9 @@ pub type Caller = (Option<Arc<Subscription>>, Option<Arc<Product>>);
 /// Where a caller is told to put its key.
 #[derive(Clone, Copy, Debug)]
 pub struct KeyPlace<'a> {
-    /// The name of the header, query parameter or cookie.
+    /// The name of the header, query parameter, cookie or member of the body.
     pub name: &'a str,
-    /// `header`, `query`, `cookie` or `basic`.
+    /// `header`, `query`, `cookie`, `basic` or `body`.
     pub kind: &'static str,
 }
 

@@ -13,6 +13,7 @@ use smallvec::SmallVec;
 use super::{Gateway, Operation, caller};
 use crate::body::{Body, End, Finish};
 use crate::forwarded::{Peer, RequestId, Scheme, TraceContext};
+use crate::pipeline::limits::Limited;
 use crate::pipeline::{Exchange, Fault, State};
 use crate::routing::{Match, Miss, normalise};
 use crate::server::admission::admit;
@@ -85,7 +86,11 @@ struct Pending {
 impl Drop for Pending {
     fn drop(&mut self) {
         if !self.answered {
-            self.exchange.state.lock().status = client_left();
+            {
+                let mut state = self.exchange.state.lock();
+                state.status = client_left();
+                state.limits.iter_mut().for_each(Limited::abandon);
+            }
             self.exchange.finish(End { bytes: 0, complete: false, error: None });
         }
     }

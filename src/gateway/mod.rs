@@ -15,6 +15,7 @@ use serde_json::{Map, Value as Json};
 pub use backend::Backend;
 
 use crate::clock::Clock;
+use crate::credential::VaultSecret;
 use crate::forwarded::Forwarding;
 use crate::identity::Keys;
 use crate::identity::certificate::ClientCertificates;
@@ -44,6 +45,8 @@ pub struct Gateway {
     pub keys: Keys,
     /// The consumers' own facts.
     pub consumers: Consumers,
+    /// The secrets of the key vault that it was made with: as long as it is in force they are kept fresh.
+    pub vault_secrets: Vec<Arc<VaultSecret>>,
     /// The products.
     pub products: Vec<Arc<Product>>,
     /// The backends, sorted by name.

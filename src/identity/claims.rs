@@ -237,7 +237,7 @@ pub(super) fn check_permission(claims: &Value, permission: &Permission) -> Resul
 }
 
 /// The values of a claim: the elements of an array, the parts of a separated text, or the one value.
-fn values<'a>(claim: &'a Value, separator: Option<&str>) -> Vec<Cow<'a, str>> {
+pub(super) fn values<'a>(claim: &'a Value, separator: Option<&str>) -> Vec<Cow<'a, str>> {
     match claim {
         Value::Array(items) => items.iter().map(text).collect(),
         Value::String(joined) => match separator.filter(|separator| !separator.is_empty()) {
@@ -256,7 +256,7 @@ fn text(value: &Value) -> Cow<'_, str> {
 }
 
 /// Names in a message: at most eight of them, none longer than 200 characters.
-fn list<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
+pub(super) fn list<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
     let mut names = names.into_iter();
     let mut shown: Vec<String> = names
         .by_ref()

@@ -38,7 +38,10 @@ pub use key_ring::{KeyRing, Keys};
 pub use key_set::{KeyError, KeySet, VerificationKey};
 pub use remote_keys::{KeyLocation, RemoteKeys, RemoteKeysError, RemoteKeysOptions};
 pub use subscription::{KeyDigest, Refusal, Scope, State, Subscription};
+pub use token_cache::TokenCache;
 pub use token_error::TokenError;
 pub use token_rules::{TokenRules, VerifierError};
-pub use token_verifier::{Begun, KeyRefresh, Outcome, RemoteSource, TokenVerifier, Verified};
+pub use token_verifier::{
+    Begun, Check, Explanation, KeyRefresh, Outcome, RemoteSource, Standing, TokenVerifier, Verified,
+};
 pub use verification_pool::VerificationPool;

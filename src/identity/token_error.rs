@@ -299,12 +299,12 @@ fn reason_of(cause: &Option<Arc<FetchError>>) -> String {
     cause.as_ref().map(|cause| format!(": {cause}")).unwrap_or_default()
 }
 
-fn date(time: &SystemTime) -> String {
+pub(super) fn date(time: &SystemTime) -> String {
     // Tokens know whole seconds (RFC 7519 §2).
     let second = |time: jiff::Timestamp| jiff::Timestamp::from_second(time.as_second()).unwrap_or(time);
     jiff::Timestamp::try_from(*time).map_or_else(|_| "a date out of range".to_owned(), |time| second(time).to_string())
 }
 
-fn length(skew: Duration) -> String {
+pub(super) fn length(skew: Duration) -> String {
     if skew.is_zero() { "0s".to_owned() } else { format!("{skew:?}") }
 }

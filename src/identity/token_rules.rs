@@ -27,9 +27,6 @@ pub struct TokenRules {
     pub clients: Vec<Arc<str>>,
     /// What the token must be allowed to do.
     pub permission: Option<Permission>,
-    /// How many verified tokens are remembered, with 2 KiB of token text for each on average; 0 for none.
-    /// Default: 10,000.
-    pub cache_entries: usize,
 }
 
 impl Default for TokenRules {
@@ -43,7 +40,6 @@ impl Default for TokenRules {
             required_claims: Vec::new(),
             clients: Vec::new(),
             permission: None,
-            cache_entries: 10_000,
         }
     }
 }

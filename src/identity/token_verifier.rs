@@ -12,6 +12,7 @@
 //! [`TokenVerifier::verify`] never waits, so a token is looked at twice at most. The algorithm must be configured *and* be
 //! one of the key's own: a key never verifies by an algorithm that only the token names (RFC 8725 §3.1).
 
+mod explain;
 mod parts;
 mod search;
 
@@ -27,10 +28,11 @@ use super::entra::Tenants;
 use super::key_set::{KeySet, clip};
 use super::remote_keys::{KeyLocation, Refresh, RemoteKeys, Snapshot};
 use super::subscription::KeyDigest;
-use super::token_cache::{Cached, KeyOrigin, TokenCache};
+use super::token_cache::{Cached, KeyOrigin, TokenCache, VerifierId};
 use super::token_error::TokenError;
 use super::token_rules::{TokenRules, VerifierError};
 use crate::clock::Clock;
+pub use explain::{Check, Explanation, Standing};
 use parts::{Header, Parts, decode};
 use search::{Signed, Trial};
 
@@ -122,14 +124,15 @@ impl RemoteSource {
     }
 }
 
-/// Rules, keys, and a memory of tokens that passed.
+/// Rules, keys, and a share in a memory of tokens that passed.
 pub struct TokenVerifier {
     rules: TokenRules,
     /// The allowed algorithms that some key can serve.
     accepted: AlgorithmSet,
     keys: KeySet,
     remotes: Vec<RemoteSource>,
-    cache: TokenCache,
+    cache: Arc<TokenCache>,
+    id: VerifierId,
 }
 
 /// A refusal, and whether other keys might change it.
@@ -145,8 +148,14 @@ impl From<TokenError> for Failure {
 }
 
 impl TokenVerifier {
-    /// A verifier with keys from configuration and from `remotes`, which must be started.
-    pub fn new(rules: TokenRules, keys: KeySet, remotes: Vec<RemoteSource>) -> Result<Self, VerifierError> {
+    /// A verifier with keys from configuration and from `remotes`, which must be started. Tokens that pass are remembered in
+    /// `cache`, which others may share.
+    pub fn new(
+        rules: TokenRules,
+        keys: KeySet,
+        remotes: Vec<RemoteSource>,
+        cache: Arc<TokenCache>,
+    ) -> Result<Self, VerifierError> {
         if rules.audiences.is_empty() {
             return Err(VerifierError::NoAudience);
         }
@@ -165,8 +174,8 @@ impl TokenVerifier {
         if rules.issuers.is_empty() && some_have && !all_have {
             return Err(VerifierError::NoIssuer);
         }
-        let cache = TokenCache::new(rules.cache_entries);
-        Ok(Self { rules, accepted, keys, remotes, cache })
+        let id = cache.verifier();
+        Ok(Self { rules, accepted, keys, remotes, cache, id })
     }
 
     /// Verifies with the keys at hand, or says what to wait for.
@@ -209,16 +218,16 @@ impl TokenVerifier {
         !self.remotes.is_empty()
     }
 
-    /// How many verified tokens are remembered.
-    pub fn cached(&self) -> usize {
-        self.cache.len()
+    /// Asks for all published keys now, whatever is at hand: for a command, never for a caller.
+    pub fn fetch_keys(&self) -> KeyRefresh {
+        KeyRefresh(self.remotes.iter().map(|remote| remote.keys.refresh()).collect())
     }
 
     /// What can be said at once: all about a token seen before, one that is wrong in form, one signed with a shared secret, and
     /// one whose key is not at hand.
     pub fn begin(&self, token: &str, now: SystemTime) -> Begun {
         let digest = self.digest(token);
-        if let Some(result) = digest.and_then(|digest| self.recall(&digest, now)) {
+        if let Some(result) = digest.and_then(|digest| self.recall(digest, now)) {
             return Begun::Done(result);
         }
         if self.is_costly(token) {
@@ -256,8 +265,8 @@ impl TokenVerifier {
     }
 
     /// A token that passed before: as long as its keys are in force, only its lifetime can have changed.
-    fn recall(&self, digest: &KeyDigest, now: SystemTime) -> Option<Result<Arc<Verified>, TokenError>> {
-        let Cached { verified, origin, .. } = self.cache.get(digest)?;
+    fn recall(&self, digest: KeyDigest, now: SystemTime) -> Option<Result<Arc<Verified>, TokenError>> {
+        let Cached { verified, origin, .. } = self.cache.get(digest, self.id)?;
         let in_force = origin.is_none_or(|(source, generation)| self.remotes[source].keys.is_current(generation));
         in_force.then(|| verified.lifetime.check(now, self.rules.clock_skew).map(|()| verified))
     }
@@ -268,12 +277,12 @@ impl TokenVerifier {
             return Err(TokenError::TooLarge { found, limit: MAX_TOKEN_BYTES }.into());
         }
         let digest = self.digest(token);
-        if let Some(result) = digest.and_then(|digest| self.recall(&digest, now)) {
+        if let Some(result) = digest.and_then(|digest| self.recall(digest, now)) {
             return result.map_err(Failure::from);
         }
         let (verified, origin) = self.examine(token, now)?;
         if let Some(digest) = digest {
-            self.cache.insert(digest, Cached { verified: Arc::clone(&verified), origin, bytes: found });
+            self.cache.insert(digest, self.id, Cached { verified: Arc::clone(&verified), origin, bytes: found });
         }
         Ok(verified)
     }

@@ -156,12 +156,16 @@ mod tests {
     use super::super::test_support::{Signer, fixture};
     use super::*;
     use crate::clock::Clock;
-    use crate::identity::{KeySet, TokenRules, VerificationKey};
+    use crate::identity::{KeySet, TokenCache, TokenRules, VerificationKey};
 
     fn verifier() -> Arc<TokenVerifier> {
+        remembering(&Arc::default())
+    }
+
+    fn remembering(cache: &Arc<TokenCache>) -> Arc<TokenVerifier> {
         let rules = TokenRules { audiences: vec!["api".into()], require_expiration: false, ..TokenRules::default() };
         let key = VerificationKey::from_pem(fixture!("rsa-a.pub.pem")).unwrap();
-        Arc::new(TokenVerifier::new(rules, KeySet::new(vec![key]), Vec::new()).unwrap())
+        Arc::new(TokenVerifier::new(rules, KeySet::new(vec![key]), Vec::new(), cache.clone()).unwrap())
     }
 
     fn token(signer: &Signer, number: u32) -> String {
@@ -171,21 +175,23 @@ mod tests {
     #[tokio::test]
     async fn tokens_are_verified_elsewhere() {
         let pool = VerificationPool::new(2, 10);
-        let (verifier, now) = (verifier(), Clock::manual().wall());
+        let cache = Arc::default();
+        let (verifier, now) = (remembering(&cache), Clock::manual().wall());
         let (good, forged) = (Signer::rsa_a(Signing::RS256), Signer::rsa_b(Signing::RS256));
         for (signer, want) in [(&good, "ok"), (&forged, "TokenSignatureInvalid"), (&good, "ok")] {
             let outcome = pool.verify(&verifier, &token(signer, 0), now, false).await;
             let Outcome::Done(result) = outcome else { panic!("there is nothing to wait for") };
             assert_eq!(result.map_or_else(|error| error.reason(), |_| "ok"), want);
         }
-        assert_eq!(verifier.cached(), 1);
+        assert_eq!(cache.len(), 1);
     }
 
     #[tokio::test]
     async fn what_does_not_fit_is_refused_and_whoever_left_is_skipped() {
         // No thread takes anything away.
         let pool = VerificationPool::new(0, 2);
-        let (verifier, now) = (verifier(), Clock::manual().wall());
+        let cache = Arc::default();
+        let (verifier, now) = (remembering(&cache), Clock::manual().wall());
         let signer = Signer::rsa_a(Signing::RS256);
         let waiting: Vec<_> = (0..2).map(|n| pool.submit(&verifier, &token(&signer, n), now, false).unwrap()).collect();
         let outcome = pool.verify(&verifier, &token(&signer, 2), now, false).await;
@@ -200,7 +206,7 @@ mod tests {
         }
         drop(pool);
         worker.join().unwrap();
-        assert_eq!(verifier.cached(), 0, "nobody waited for these");
+        assert!(cache.is_empty(), "nobody waited for these");
     }
 
     #[tokio::test]

@@ -323,7 +323,8 @@ mod tests {
             let published = VerificationKey::from_jwk(&key.jwk().unwrap().to_string()).unwrap();
             assert_eq!(published.algorithms().iter().collect::<Vec<_>>(), [algorithm]);
             let rules = TokenRules { audiences: vec!["orders".into()], ..TokenRules::default() };
-            let verifier = TokenVerifier::new(rules, KeySet::new(vec![published]), Vec::new()).unwrap();
+            let verifier =
+                TokenVerifier::new(rules, KeySet::new(vec![published]), Vec::new(), Default::default()).unwrap();
             let Value::Object(claims) = json!({ "aud": "orders", "exp": 4_000_000_000_u64 }) else { panic!() };
             let header = Map::from_iter([("kid".to_owned(), json!(again.id())), ("alg".to_owned(), json!("none"))]);
             let token = again.sign(&header, &claims).unwrap();

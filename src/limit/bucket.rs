@@ -14,9 +14,26 @@ pub(super) struct Bucket {
     burst: u32,
 }
 
-/// One key's bucket: when it will be full again (the algorithm's "theoretical arrival time").
+/// One key's bucket.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Level(u64);
+pub(super) struct Level {
+    /// When it will be full again: the algorithm's "theoretical arrival time".
+    full_at: u64,
+    /// Since when it has not been full.
+    since: u64,
+    /// What was given back since then, as time.
+    given_back: u64,
+}
+
+impl Level {
+    /// Takes what takes that long to come back.
+    fn take(&mut self, time: u64, now: u64) {
+        if self.full_at <= now {
+            *self = Self { full_at: now, since: now, given_back: 0 };
+        }
+        self.full_at = self.full_at.saturating_add(time);
+    }
+}
 
 impl Bucket {
     pub(super) fn new(rate: &Rate) -> Self {
@@ -45,13 +62,14 @@ impl Meter for Bucket {
     }
 
     fn take(&self, level: &mut Level, cost: u32, count: Count, now: u64) -> Decision {
-        let mut missing = level.0.saturating_sub(now);
+        let mut missing = level.full_at.saturating_sub(now);
         let wanted = missing.saturating_add(self.price(cost));
         let admitted = cost == 0 || wanted <= self.whole();
         if count == Count::All || count == Count::Admitted && admitted {
             // What is counted of a refused request leaves the bucket empty, and no emptier.
-            missing = wanted.min(self.whole()).max(missing);
-            level.0 = now.saturating_add(missing);
+            let more = wanted.min(self.whole()).saturating_sub(missing);
+            level.take(more, now);
+            missing += more;
         }
         let retry_after = if admitted {
             Duration::ZERO
@@ -80,26 +98,30 @@ impl Meter for Bucket {
     }
 
     fn charge(&self, level: &mut Level, units: u32, now: u64) {
-        level.0 = level.0.max(now).saturating_add(self.price(units));
+        level.take(self.price(units), now);
     }
 
     fn give_back(&self, level: &mut Level, units: u32, decision: &Decision, now: u64) {
-        // Once the bucket may have been full again, what the units were missing from is gone, and they would be too many.
-        if now < (decision.at + decision.reset).0 {
-            level.0 = level.0.saturating_sub(self.price(units));
+        // Without the units, and without all that was given back before them, the bucket would have been full so much earlier, and
+        // what flows into a full bucket is lost: that part does not come back. Nothing does once it has been full.
+        if level.full_at > now && decision.at.0 >= level.since {
+            let room = (decision.at + decision.reset).0.saturating_sub(now).saturating_sub(level.given_back);
+            let back = self.price(units).min(room);
+            level.full_at = level.full_at.saturating_sub(back);
+            level.given_back = level.given_back.saturating_add(back);
         }
     }
 
     fn full_at(&self, level: &Level) -> u64 {
-        level.0
+        level.full_at
     }
 
     fn carry_out(&self, level: Level, now: u64) -> Carried {
-        let share = Share { used: level.0.saturating_sub(now).min(self.whole()), whole: self.whole() };
+        let share = Share { used: level.full_at.saturating_sub(now).min(self.whole()), whole: self.whole() };
         Carried { runs: None, share }
     }
 
     fn carry_in(&self, carried: Carried, now: u64) -> Level {
-        Level(now.saturating_add(carried.share.of(self.whole())))
+        Level { full_at: now.saturating_add(carried.share.of(self.whole())), since: now, given_back: 0 }
     }
 }

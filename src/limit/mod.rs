@@ -9,7 +9,7 @@
 //! |---|---|---|
 //! | sliding window, exact | `calls` in any half-open window of `period`, and all that this allows | 16 bytes; with several requests in the window 80 and 12 for each, up to `12 × calls` |
 //! | sliding window in slots | the same, and refuses up to `period / slots` longer | 32 bytes and `4 × slots` |
-//! | token bucket | `burst + calls × t / period` in any time `t` | 8 bytes |
+//! | token bucket | `burst + calls × t / period` in any time `t` | 24 bytes |
 //! | fixed window | `calls` in each window, so `2 × calls` in some `period` | 12 bytes |
 //! | concurrency | `max` at once | 48 bytes while a request runs, else nothing |
 //! | any of them with a waiting line | the same; refuses what would wait too long | 100 bytes for each request that waits |
@@ -23,8 +23,10 @@ mod decision;
 mod fixed;
 mod keys;
 mod limiter;
+mod line;
 mod meter;
 mod registry;
+mod remote;
 mod settings;
 mod shared;
 mod slots;
@@ -36,6 +38,8 @@ mod tests;
 pub use concurrency::{ConcurrencyLimit, Permit};
 pub use decision::{Ask, Count, Decision};
 pub use limiter::Limiter;
+pub use line::{Line, Passed};
 pub use registry::{Plan, Registry};
+pub use remote::{Lease, OnStoreError, RemoteLimit, SharedCounters};
 pub use settings::{Algorithm, Overflow, Precision, Rate, Settings, WindowStart};
 pub use shared::{Answer, Limit, Pending, SharedLimit};

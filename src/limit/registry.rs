@@ -6,7 +6,7 @@ use std::sync::Arc;
 use hashbrown::HashMap;
 use parking_lot::Mutex;
 
-use super::{ConcurrencyLimit, Limit, Limiter, Settings};
+use super::{ConcurrencyLimit, Limit, Limiter, RemoteLimit, Settings, SharedCounters};
 use crate::clock::Clock;
 
 /// All limits in force. Clones share them.
@@ -21,6 +21,7 @@ pub struct Registry {
 struct Limits {
     rates: HashMap<(String, Settings), Arc<Limiter>>,
     concurrency: HashMap<(String, NonZeroU32), ConcurrencyLimit>,
+    shared: HashMap<(String, Settings), (SharedCounters, Arc<RemoteLimit>)>,
 }
 
 /// The limits of a configuration that is being built. Nothing in force changes until [`Plan::commit`]; a plan that is
@@ -30,6 +31,8 @@ pub struct Plan {
     registry: Registry,
     old: Limits,
     new: Mutex<Limits>,
+    /// Where rate limits are counted, when not in memory.
+    counters: Option<SharedCounters>,
 }
 
 impl Registry {
@@ -40,7 +43,7 @@ impl Registry {
 
     /// Begins the limits of a new configuration.
     pub fn plan(&self) -> Plan {
-        Plan { registry: self.clone(), old: self.current.lock().clone(), new: Mutex::default() }
+        Plan { registry: self.clone(), old: self.current.lock().clone(), new: Mutex::default(), counters: None }
     }
 
     /// How many rate limits are in force.
@@ -55,9 +58,26 @@ impl Registry {
 }
 
 impl Plan {
+    /// The same plan, its rate limits counted where several gateways count together.
+    #[must_use]
+    pub fn counted_in(self, counters: Option<SharedCounters>) -> Self {
+        Self { counters, ..self }
+    }
+
     /// The limit of the policy `id`, wherever it is counted.
     pub fn limit(&self, id: &str, settings: Settings) -> Limit {
-        Limit::Local(self.limiter(id, settings))
+        let Some(counters) = &self.counters else { return Limit::Local(self.limiter(id, settings)) };
+        let name = (id.to_owned(), settings);
+        if let Some((_, limit)) = self.new.lock().shared.get(&name) {
+            return Limit::Shared(limit.clone());
+        }
+        let local = self.limiter(id, counters.local(&name.1));
+        let limit = match self.old.shared.get(&name) {
+            Some((known, limit)) if known == counters => limit.clone(),
+            _ => Arc::new(RemoteLimit::new(id, name.1.clone(), counters, local, self.registry.clock.clone())),
+        };
+        self.new.lock().shared.insert(name, (counters.clone(), limit.clone()));
+        Limit::Shared(limit)
     }
 
     /// The limit of the policy `id` in memory: the one in force when it says the same, else a new one that takes over the state of

@@ -140,7 +140,7 @@ impl Meter for Slots {
     fn charge(&self, state: &mut Counts, units: u32, now: u64) {
         let slot = self.advance(state, now);
         let held = state.at(slot);
-        *held = held.saturating_add(units).min(self.calls);
+        *held = held.saturating_add(units).min(self.calls.max(*held));
     }
 
     fn give_back(&self, state: &mut Counts, units: u32, decision: &Decision, now: u64) {
@@ -169,7 +169,10 @@ impl Meter for Slots {
         let share = || vec![(now, u32::try_from(carried.share.of(self.calls.into())).unwrap_or(self.calls))];
         let mut state = self.fresh();
         for (at, count) in carried.runs.unwrap_or_else(share) {
-            self.charge(&mut state, count, at);
+            // All of it is kept, also where the limit is lower now: it may be raised again while it is in the window.
+            let slot = self.advance(&mut state, at);
+            let held = state.at(slot);
+            *held = held.saturating_add(count);
         }
         self.advance(&mut state, now);
         state

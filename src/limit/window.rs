@@ -39,6 +39,8 @@ pub(super) struct Ring {
     runs: VecDeque<Run>,
     /// The sum of all counts. It may be above `calls` after a charge, or after a reload that lowered the limit.
     count: u64,
+    /// The largest `calls` that it was counted under, where rates vary.
+    most: u32,
 }
 
 impl Runs {
@@ -119,7 +121,7 @@ impl Window {
                 let mut runs = VecDeque::with_capacity((self.calls as usize).clamp(2, 4));
                 runs.push_back(*run);
                 let count = run.count.into();
-                *state = Runs::Many(Box::new(Ring { runs, count }));
+                *state = Runs::Many(Box::new(Ring { runs, count, most: self.calls }));
                 let Runs::Many(ring) = state else { return };
                 ring
             }
@@ -142,8 +144,9 @@ impl Window {
             }
         }
         // The newest `calls` units decide everything, so that what was charged beyond them keeps memory bounded too.
+        ring.most = ring.most.max(self.calls);
         while let Some(run) = ring.runs.front()
-            && ring.count - u64::from(run.count) >= self.calls.into()
+            && ring.count - u64::from(run.count) >= ring.most.into()
         {
             ring.count -= u64::from(run.count);
             ring.runs.pop_front();
@@ -246,10 +249,14 @@ impl Meter for Window {
     fn carry_in(&self, carried: Carried, now: u64) -> Runs {
         // Without times all of it was just now: the latest it can have been.
         let share = || vec![(now, u32::try_from(carried.share.of(self.calls.into())).unwrap_or(self.calls))];
+        let runs = carried.runs.unwrap_or_else(share);
+        // All of it is kept, also where the limit is lower now: it may be raised again while it is in the window.
+        let whole = runs.iter().fold(0_u32, |sum, (_, count)| sum.saturating_add(*count));
+        let roomy = Self { calls: self.calls.max(whole), ..*self };
         let mut state = self.fresh();
-        for (at, count) in carried.runs.unwrap_or_else(share) {
+        for (at, count) in runs {
             if count > 0 {
-                self.note(&mut state, at, count);
+                roomy.note(&mut state, at, count);
             }
         }
         self.expire(&mut state, now);

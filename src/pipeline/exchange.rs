@@ -13,8 +13,9 @@ use serde_json::Value as Json;
 use smallvec::SmallVec;
 
 use super::Fault;
-use crate::body::{Body, BodyError};
+use super::limits::Limited;
 use crate::backend::ClientIdentity;
+use crate::body::{Body, BodyError};
 use crate::clock::Nanos;
 use crate::credential::Renewal;
 use crate::forwarded::TraceContext;
@@ -90,6 +91,8 @@ pub struct State {
     pub identity: Option<Arc<ClientIdentity>>,
     /// The request as it was last known, for sections that no longer hold it.
     pub head: Option<Box<RequestHead>>,
+    /// The limits that have been asked, in that order.
+    pub limits: Vec<Limited>,
     /// Headers for the answer, whatever it will be: those of cors and of limits.
     pub response_headers: Vec<(HeaderName, HeaderValue)>,
     /// The error that on-error handles.

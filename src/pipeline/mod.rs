@@ -5,6 +5,7 @@ pub mod exchange;
 mod facts;
 pub mod fault;
 pub mod forward;
+pub mod limits;
 pub mod next;
 mod redirect;
 pub mod rescue;
@@ -21,7 +22,7 @@ pub use fault::{Blame, Fault};
 pub use forward::Forward;
 pub use next::Next;
 pub use segment::Segment;
-pub use step::{Apply, ApplyAsync, BoxFuture, Call, Flow, Placed, Step};
+pub use step::{Apply, ApplyAsync, BoxFuture, Call, Flow, Grants, Placed, Step, TokenCheck, TokenDemand};
 
 use crate::body::Body;
 use crate::expression::Needs;
@@ -55,6 +56,8 @@ pub struct Pipeline {
     preflight: Box<[Placed]>,
     /// Where each step was written, section by section in the order of [`Section`](crate::policy::Section).
     pub outline: [Box<[Arc<Origin>]>; 4],
+    /// What inbound asks of the caller's token.
+    pub token_checks: Box<[TokenCheck]>,
 }
 
 impl Pipeline {
@@ -62,8 +65,10 @@ impl Pipeline {
     pub fn new(inbound: Vec<Placed>, backend: Vec<Placed>, outbound: Vec<Placed>, on_error: Vec<Placed>) -> Self {
         let outline = [&inbound, &backend, &outbound, &on_error]
             .map(|steps| steps.iter().map(|placed| placed.origin.clone()).collect());
+        let token_checks = inbound.iter().flat_map(|placed| placed.token_checks.iter().cloned()).collect();
         let preflight = inbound.iter().filter(|placed| placed.origin.policy == "cors").cloned().collect();
-        let keep_head = outbound.iter().chain(&on_error).any(|placed| placed.needs.contains(Needs::REQUEST_HEAD));
+        let keep_head = outbound.iter().chain(&on_error).any(|placed| placed.needs.contains(Needs::REQUEST_HEAD))
+            || inbound.iter().any(|placed| placed.needs.contains(Needs::HEAD_LATER));
         let reads_body = outbound.iter().any(|placed| placed.needs.reads_body());
         let said = backend.iter().rfind(|placed| placed.origin.policy == forward::POLICY);
         let origin = said.map_or_else(forward::unwritten, |placed| placed.origin.clone());
@@ -76,6 +81,7 @@ impl Pipeline {
             keep_head,
             preflight,
             outline,
+            token_checks,
         }
     }
 
@@ -85,6 +91,7 @@ impl Pipeline {
             Ok(response) => response,
             Err(fault) => rescue::rescue(fault, exchange, &self.on_error).await,
         };
+        settle(exchange, &mut response);
         finish(exchange, &mut response);
         response
     }
@@ -114,9 +121,23 @@ impl Pipeline {
     }
 }
 
+/// Counts what limits left to be counted when the answer is known.
+fn settle(exchange: &Exchange, response: &mut Response<Body>) {
+    let mut state = exchange.state.lock();
+    if !state.limits.iter().any(|limited| limited.pending) {
+        return;
+    }
+    let mut limits = std::mem::take(&mut state.limits);
+    limits::settle(&mut limits, &Context { exchange, state: &mut state, message: Message::Response(response) });
+    state.limits = limits;
+}
+
 /// Adds what steps left for the answer, whatever it became.
 fn finish(exchange: &Exchange, response: &mut Response<Body>) {
     let mut state = exchange.state.lock();
+    if !state.limits.is_empty() {
+        limits::write(&state.limits, response.headers_mut());
+    }
     for (name, value) in state.response_headers.drain(..) {
         // `Vary` adds up; everything else is the gateway's own word.
         if name == http::header::VARY {

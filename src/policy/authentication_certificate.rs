@@ -113,7 +113,8 @@ impl Apply for Evaluated {
                 By::Thumbprint => certificates::by_thumbprint(&self.known, &text),
             }
         };
-        let not_found = || Fault::internal("CertificateNotFound", "the result names no certificate of `[certificates]`");
+        let not_found =
+            || Fault::internal("CertificateNotFound", "the result names no certificate of `[certificates]`");
         cx.state.identity = Some(identity.ok_or_else(not_found)?);
         Ok(Flow::Next)
     }

@@ -1,5 +1,7 @@
 //! What a verified token grants, against what is required: scopes and roles alike.
 
+use std::sync::Arc;
+
 use http::header::WWW_AUTHENTICATE;
 use http::{HeaderValue, StatusCode};
 use serde_json::Value as Json;
@@ -9,7 +11,7 @@ use crate::compile::{CompileCx, CompileError};
 use crate::config::At;
 use crate::gateway::caller;
 use crate::identity::Verified;
-use crate::pipeline::{Apply, Context, Fault, Flow, Step};
+use crate::pipeline::{Apply, Context, Fault, Flow, Grants, Step, TokenDemand};
 
 /// What kind of grant is required.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,39 +92,51 @@ impl Granted {
             None => requirement.claims().iter().map(|name| (*name).into()).collect(),
         };
         let wanted = wanted.iter().map(|name| name.as_str().into()).collect();
-        Ok(Step::sync(Self { requirement, wanted, any: matching == ClaimMatch::Any, claims }))
+        let compiled = Arc::new(Self { requirement, wanted, any: matching == ClaimMatch::Any, claims });
+        cx.asks_of_token(TokenDemand::Grants(compiled.clone()));
+        Ok(Step::Sync(compiled))
     }
 
-    fn holds(&self, token: &Verified, name: &str) -> bool {
-        self.claims.iter().filter_map(|claim| find(&token.claims, claim)).any(|claim| match claim {
+    fn suffice(&self, claims: &Json) -> bool {
+        let mut held = self.wanted.iter().map(|name| self.holds(claims, name));
+        if self.any { held.any(|held| held) } else { held.all(|held| held) }
+    }
+
+    fn holds(&self, claims: &Json, name: &str) -> bool {
+        self.claims.iter().filter_map(|claim| find(claims, claim)).any(|claim| match claim {
             Json::String(text) => text == name || text.split_ascii_whitespace().any(|held| held == name),
             Json::Array(list) => list.iter().any(|held| held.as_str() == Some(name)),
             _ => false,
         })
     }
 
-    #[cold]
-    fn lacking(&self, cx: &Context<'_>, token: &Verified) -> Fault {
+    /// What the caller is told.
+    fn lack(&self, claims: &Json) -> String {
         let noun = self.requirement.noun();
         let missing: Vec<&str> =
-            self.wanted.iter().map(|name| &**name).filter(|name| !self.holds(token, name)).collect();
-        let message = match &*missing {
+            self.wanted.iter().map(|name| &**name).filter(|name| !self.holds(claims, name)).collect();
+        match &*missing {
             [only] => format!("The token lacks the {noun} `{only}`."),
             several if self.any => format!("The token has none of the {noun}s {}.", listed(several, " and ")),
             several => format!("The token lacks the {noun}s {}.", listed(several, " and ")),
-        };
+        }
+    }
+
+    fn refusal(&self, claims: &Json) -> Fault {
+        let held = format!("{} holds {}", listed(&self.claims, " and "), self.found(claims));
+        Fault::client(StatusCode::FORBIDDEN, self.requirement.reason(), self.lack(claims)).cause(held)
+    }
+
+    #[cold]
+    fn lacking(&self, cx: &Context<'_>, token: &Verified) -> Fault {
+        let message = self.lack(&token.claims);
         let description = message.trim_end_matches('.').replace('`', "'");
         let mut challenge = format!(r#", error="insufficient_scope", error_description="{description}""#);
         if self.requirement == Requirement::Scope {
             // RFC 6750 §3: the scope necessary to access the resource.
             challenge.push_str(&format!(r#", scope="{}""#, self.wanted.join(" ")));
         }
-        let fault = Fault::client(StatusCode::FORBIDDEN, self.requirement.reason(), message).cause(format!(
-            "{} holds {}",
-            listed(&self.claims, " and "),
-            self.found(token)
-        ));
-        self.challenged(cx, fault, &challenge)
+        self.challenged(cx, self.refusal(&token.claims), &challenge)
     }
 
     /// Nothing before this step has verified a token.
@@ -145,8 +159,8 @@ impl Granted {
     }
 
     /// What the token has, for the log.
-    fn found(&self, token: &Verified) -> String {
-        let values = self.claims.iter().filter_map(|claim| find(&token.claims, claim)).flat_map(|claim| match claim {
+    fn found(&self, claims: &Json) -> String {
+        let values = self.claims.iter().filter_map(|claim| find(claims, claim)).flat_map(|claim| match claim {
             Json::String(text) => text.split_ascii_whitespace().map(str::to_owned).collect(),
             Json::Array(list) => {
                 list.iter().map(|held| held.as_str().map_or_else(|| held.to_string(), str::to_owned)).collect()
@@ -167,9 +181,19 @@ impl Granted {
 impl Apply for Granted {
     fn apply(&self, cx: &mut Context<'_>) -> Result<Flow, Fault> {
         let Some(token) = &cx.state.token else { return Err(self.no_token(cx)) };
-        let mut held = self.wanted.iter().map(|name| self.holds(token, name));
-        let enough = if self.any { held.any(|held| held) } else { held.all(|held| held) };
-        if enough { Ok(Flow::Next) } else { Err(self.lacking(cx, token)) }
+        if self.suffice(&token.claims) { Ok(Flow::Next) } else { Err(self.lacking(cx, token)) }
+    }
+}
+
+impl Grants for Granted {
+    fn describe(&self, claims: &Json) -> (String, String) {
+        let quantity = if self.any { "one" } else { "all" };
+        let wanted = format!("{quantity} of {} in {}", listed(&self.wanted, ", "), listed(&self.claims, " and "));
+        (wanted, self.found(claims))
+    }
+
+    fn check(&self, claims: &Json) -> Result<(), Fault> {
+        if self.suffice(claims) { Ok(()) } else { Err(self.refusal(claims)) }
     }
 }
 

@@ -19,6 +19,7 @@ mod ip_filter;
 mod limit_concurrency;
 mod mock_response;
 mod rate_limit;
+mod rate_limit_by_key;
 mod require_role;
 mod require_scope;
 mod retry;
@@ -186,6 +187,7 @@ pub const KINDS: &[Kind] = &[
     Kind::of::<limit_concurrency::LimitConcurrency>(),
     Kind::of::<mock_response::MockResponse>(),
     Kind::of::<rate_limit::RateLimit>(),
+    Kind::of::<rate_limit_by_key::RateLimitByKey>(),
     Kind::of::<require_role::RequireRole>(),
     Kind::of::<require_scope::RequireScope>(),
     Kind::of::<retry::Retry>(),

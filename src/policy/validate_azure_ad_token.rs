@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
+use serde_json::Value as Json;
 
 use super::validate_jwt::{self, Handling, TokenClaim, not_empty};
 use super::{Policy, Sections};
@@ -70,6 +71,8 @@ pub struct ValidateAzureAdToken {
     /// Claims that a token must hold.
     #[serde(default)]
     required_claims: Vec<TokenClaim>,
+    /// Not supported, and refused: encrypted tokens are not accepted.
+    decryption_keys: Option<At<Json>>,
     /// The header that carries the token (also `header-name`). Default `Authorization`, unless `query-parameter` or `token` says
     /// otherwise.
     #[serde(alias = "header-name")]
@@ -122,6 +125,7 @@ impl Policy for ValidateAzureAdToken {
 
 impl ValidateAzureAdToken {
     fn verifier(&self, cx: &CompileCx<'_, '_>) -> Result<TokenVerifier, CompileError> {
+        validate_jwt::no_decryption(&self.decryption_keys)?;
         let own = EntraSpec {
             tenant_id: self.tenant_id.clone(),
             tenants: self.tenants.clone(),
@@ -148,7 +152,9 @@ impl ValidateAzureAdToken {
             None => entra::sources(&own, &RemoteKeysOptions::default(), cx.world)?,
         };
         let rules = self.rules()?;
-        TokenVerifier::new(rules, KeySet::default(), remotes).map_err(|error| CompileError::whole(error.to_string()))
+        let cache = cx.world.shared.tokens.clone();
+        TokenVerifier::new(rules, KeySet::default(), remotes, cache)
+            .map_err(|error| CompileError::whole(error.to_string()))
     }
 
     fn rules(&self) -> Result<TokenRules, CompileError> {

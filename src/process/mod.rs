@@ -105,6 +105,7 @@ pub struct Process {
     encrypted: bool,
     signals: Signals,
     reloading: tokio::task::JoinHandle<()>,
+    fresh: tokio::task::JoinHandle<()>,
     stop: channel::Sender<Option<Duration>>,
     served: oneshot::Receiver<io::Result<Summary>>,
 }
@@ -167,11 +168,14 @@ impl Process {
             started,
             seen: Some(stamp),
             retired: Vec::new(),
+            missing_secrets: Vec::new(),
         };
         // What changed between the load and the first watch is found by looking once more.
         signals.changed.notify_one();
+        let changed = signals.changed.clone();
+        let fresh = tokio::spawn(async move { shared.vault.keep_fresh(&shared.clock, || changed.notify_one()).await });
         let reloading = tokio::spawn(reloader.run(signals.clone()));
-        Ok(Self { entry, status, address, admin, encrypted, signals, reloading, stop, served })
+        Ok(Self { entry, status, address, admin, encrypted, signals, reloading, fresh, stop, served })
     }
 
     /// The configuration in force.
@@ -214,6 +218,7 @@ impl Process {
     /// When the server failed instead.
     pub async fn drain(self, delay: bool) -> io::Result<Summary> {
         self.reloading.abort();
+        self.fresh.abort();
         let gateway = self.gateway();
         let settings = &gateway.settings;
         self.status.draining();

@@ -14,6 +14,7 @@ use super::watch::Watch;
 use crate::compile::Loaded;
 use crate::compile::settings::Process as Settings;
 use crate::config::render;
+use crate::credential::VaultSecret;
 use crate::gateway::Gateway;
 use crate::gateway::handle::Entry;
 
@@ -37,6 +38,8 @@ pub(super) struct Reloader {
     /// Configurations that requests may still use. They are dropped from here, so that no worker has to stop for the
     /// work of taking a large one apart.
     pub(super) retired: Vec<Arc<Gateway>>,
+    /// What the last configuration was refused for, held so that the key vault is asked for it again.
+    pub(super) missing_secrets: Vec<Arc<VaultSecret>>,
 }
 
 /// Why to look at the files.
@@ -126,6 +129,7 @@ impl Reloader {
     /// Puts a configuration in force, or says why not.
     fn take(&mut self, mut loaded: Loaded, stamp: Stamp) {
         let report = render::text(&loaded.diagnostics, &loaded.sources);
+        self.missing_secrets = std::mem::take(&mut loaded.missing_secrets);
         let Some(mut gateway) = loaded.gateway.take() else {
             let (short, all) = summary(&loaded);
             return self.refuse(&short, &report, all);

@@ -18,6 +18,8 @@ pub struct Stamp {
     folder: [u8; 32],
     /// Apart, and never shown: a short secret could be guessed from a digest of it.
     secrets: [u8; 32],
+    /// How often secrets of the key vault have changed.
+    vault: u64,
 }
 
 impl Stamp {
@@ -135,7 +137,7 @@ impl Source {
             }
         }
         self.digests.lock().retain(|path, _| self.files.contains(path));
-        Stamp { folder: folder.finish(), secrets: secrets.finish() }
+        Stamp { folder: folder.finish(), secrets: secrets.finish(), vault: self.shared.vault.changes() }
     }
 
     fn digest(&self, path: &Path) -> std::io::Result<[u8; 32]> {

@@ -8,11 +8,11 @@ use serde_json::Value;
 
 use super::schema;
 use crate::config::codes::CODES;
-use crate::config::credentials::{CertificateSpec, ManagedIdentitySpec, TokenSourceSpec};
+use crate::config::credentials::{CertificateSpec, KeyVaultSpec, ManagedIdentitySpec, TokenSourceSpec};
 use crate::config::named::NamedValueSpec;
 use crate::config::spec::{
     ApiSpec, BackendSpec, ConsumerSpec, ErrorsSpec, IssuerSpec, KeysSpec, OperationSpec, ProductSpec, ServerSpec,
-    StoreSpec, SubscriptionSpec, TelemetrySpec,
+    ShownLimitsSpec, StoreSpec, SubscriptionSpec, TelemetrySpec,
 };
 use crate::expression;
 use crate::policy::{KINDS, Kind, Section};
@@ -41,6 +41,7 @@ fn generated(name: &str, generator: &mut SchemaGenerator) -> String {
     let table = match name {
         "server" => schema::describe::<ServerSpec>(generator),
         "store" => schema::describe::<StoreSpec>(generator),
+        "limits" => schema::describe::<ShownLimitsSpec>(generator),
         "errors" => schema::describe::<ErrorsSpec>(generator),
         "telemetry" => schema::describe::<TelemetrySpec>(generator),
         "named-value" => schema::describe::<NamedValueSpec>(generator),
@@ -50,6 +51,7 @@ fn generated(name: &str, generator: &mut SchemaGenerator) -> String {
         "keys" => schema::describe::<KeysSpec>(generator),
         "certificate" => schema::describe::<CertificateSpec>(generator),
         "token-source" => schema::describe::<TokenSourceSpec>(generator),
+        "key-vault" => schema::describe::<KeyVaultSpec>(generator),
         "managed-identity" => schema::describe::<ManagedIdentitySpec>(generator),
         "product" => schema::describe::<ProductSpec>(generator),
         "subscription" => schema::describe::<SubscriptionSpec>(generator),

@@ -9,11 +9,11 @@ use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::{Map, Value, json};
 
-use crate::config::credentials::{CertificateSpec, ManagedIdentitySpec, TokenSourceSpec};
+use crate::config::credentials::{CertificateSpec, KeyVaultSpec, ManagedIdentitySpec, TokenSourceSpec};
 use crate::config::named::NamedValueSpec;
 use crate::config::spec::{
     ApiSpec, BackendSpec, ConsumerSpec, ErrorsSpec, IssuerSpec, KeysSpec, OperationSpec, ProductSpec, ServerSpec,
-    StoreSpec, SubscriptionSpec, TelemetrySpec,
+    ShownLimitsSpec, StoreSpec, SubscriptionSpec, TelemetrySpec,
 };
 use crate::policy::{KINDS, Kind, Section};
 
@@ -226,6 +226,7 @@ fn gateway_file(generator: &mut SchemaGenerator) -> Value {
     let mut add = |name: &str, schema: Value| drop(properties.insert(name.into(), schema));
     add("server", describe::<ServerSpec>(generator));
     add("store", describe::<StoreSpec>(generator));
+    add("limits", describe::<ShownLimitsSpec>(generator));
     add("errors", describe::<ErrorsSpec>(generator));
     add("telemetry", describe::<TelemetrySpec>(generator));
     let value = json!({ "anyOf": [{ "type": "string" }, describe::<NamedValueSpec>(generator)] });
@@ -237,6 +238,7 @@ fn gateway_file(generator: &mut SchemaGenerator) -> Value {
     let sources = describe::<TokenSourceSpec>(generator);
     add("token-sources", named("Where access tokens for backends come from.", &sources));
     add("managed-identity", describe::<ManagedIdentitySpec>(generator));
+    add("key-vault", describe::<KeyVaultSpec>(generator));
     let product = with_sections(describe::<ProductSpec>(generator), "");
     add("products", named("APIs that are granted together.", &product));
     add("consumers", named("Who calls.", &describe::<ConsumerSpec>(generator)));

@@ -24,12 +24,14 @@ use upstream::Upstreams;
 mod exchange;
 mod process;
 mod server;
+mod shared_store;
 #[cfg(test)]
 mod tests;
 mod upstream;
 
 pub use exchange::{ApiMetrics, OperationMetrics, Record};
 pub use server::KeySource;
+pub use shared_store::SharedStoreMetrics;
 pub use upstream::{BackendMetrics, Outcome, Retry};
 
 /// Upper bounds of the duration histograms, in seconds: from a cached answer to the 120 s a connector waits.
@@ -144,15 +146,18 @@ pub struct Metrics {
     unmatched: OperationMetrics,
     limit_decisions: IntCounterVec,
     limit_shadow_refused: IntCounterVec,
+    limit_delayed: IntCounterVec,
     limits: Names,
     policy_errors: Literals<2>,
     auth_failures: Literals<1>,
     token_fetches: IntCounterVec,
     token_sources: Names,
+    vault_fetches: IntCounterVec,
     reloads: IntCounterVec,
     reload_success: IntGauge,
     reload_timestamp: Gauge,
     server: server::Server,
+    shared_store: SharedStoreMetrics,
     /// Access-log lines dropped because the sink was gone or too slow.
     pub access_log_dropped: IntCounter,
 }
@@ -164,6 +169,14 @@ pub struct TokenSourceMetrics {
     /// Requests that the endpoint refused.
     pub refused: IntCounter,
     /// Requests without a usable answer.
+    pub failed: IntCounter,
+}
+
+/// The series of the key vault.
+pub struct VaultMetrics {
+    /// Secrets that were fetched.
+    pub fetched: IntCounter,
+    /// Fetches that failed.
     pub failed: IntCounter,
 }
 
@@ -292,6 +305,11 @@ impl Metrics {
                 "Requests that a limit in shadow mode would have refused.",
                 &["policy"],
             ),
+            limit_delayed: families.counters(
+                "limit_delayed_total",
+                "Requests that waited for their turn before a limit decided.",
+                &["policy"],
+            ),
             limits: Names::new(bounds.policies),
             policy_errors: Literals::new(
                 families.counters(
@@ -315,6 +333,11 @@ impl Metrics {
                 &["source", "result"],
             ),
             token_sources: Names::new(bounds.backends),
+            vault_fetches: families.counters(
+                "key_vault_fetches_total",
+                "Fetches of secrets from the key vault, by result: fetched or failed.",
+                &["result"],
+            ),
             reloads: families.counters(
                 "config_reload_total",
                 "Loads of the configuration, the first included, by result: success or failure.",
@@ -327,6 +350,7 @@ impl Metrics {
                 "When the configuration in force was loaded, in seconds since 1970.",
             ))),
             server: server::Server::new(&mut families),
+            shared_store: SharedStoreMetrics::new(&mut families),
             access_log_dropped: families.counter(
                 "access_log_dropped_lines_total",
                 "Access-log lines dropped because the sink was gone or too slow.",
@@ -334,6 +358,11 @@ impl Metrics {
             registry: families.registry,
             names: families.names,
         }
+    }
+
+    /// The counters of the shared store.
+    pub fn shared_store(&self) -> SharedStoreMetrics {
+        self.shared_store.clone()
     }
 
     /// The full name of every family, those without a series yet included.
@@ -380,6 +409,7 @@ impl Metrics {
             refused: decision("refused"),
             overflow: decision("overflow"),
             shadow_refused: self.limit_shadow_refused.with_label_values(&[policy]),
+            delayed: self.limit_delayed.with_label_values(&[policy]),
         }
     }
 
@@ -388,6 +418,12 @@ impl Metrics {
         let source = self.token_sources.label(name);
         let result = |result| self.token_fetches.with_label_values(&[source, result]);
         TokenSourceMetrics { issued: result("issued"), refused: result("refused"), failed: result("failed") }
+    }
+
+    /// The handle of the key vault.
+    pub fn vault(&self) -> VaultMetrics {
+        let result = |result| self.vault_fetches.with_label_values(&[result]);
+        VaultMetrics { fetched: result("fetched"), failed: result("failed") }
     }
 
     /// Counts an error of a policy. Both names are literals in the program, which bounds the labels.
@@ -436,4 +472,6 @@ pub struct LimitMetrics {
     pub overflow: IntCounter,
     /// Requests that would have been refused, were the limit not in shadow mode.
     pub shadow_refused: IntCounter,
+    /// Requests that waited for their turn.
+    pub delayed: IntCounter,
 }

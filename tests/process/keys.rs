@@ -154,3 +154,102 @@ fn a_key_file_that_cannot_be_read_leaves_the_keys_in_force() {
     let other = done(&["rotate", "contoso"], folder.path(), "");
     becomes(&gateway, &other, 200);
 }
+
+/// A connection of its own to an address where nobody answers.
+fn dead() -> std::net::SocketAddr {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+}
+
+#[test]
+fn no_key_is_shown_anywhere_whatever_becomes_of_the_call() {
+    const SOURCES: &str = r#"
+policy = "api-key"
+sources = ["header", "query", "cookie", "basic", "body"]
+header = "x-shibboleth"
+query = "shibboleth"
+cookie = "shibboleth"
+body = "/auth/shibboleth"
+"#;
+    for format in ["apim", "connector", "problem"] {
+        let dead = dead();
+        let operation = |name: &str, more: &str| {
+            format!(
+                "[[operation]]\nname = \"{name}\"\nmatch = \"* /{name}/{{*rest}}\"\n[[operation.inbound]]{SOURCES}{more}\n"
+            )
+        };
+        // One lets the key go on to a backend, which is dead for another.
+        let kept = "strip = false\n";
+        let nobody = "strip = false\n[[operation.inbound]]\npolicy = \"set-backend-service\"\nbackend = \"dead\"\n";
+        let api = format!(
+            "[api]\nname = \"sample\"\npath = \"/sample\"\nbackend = \"sample\"\n{}{}{}",
+            operation("taken", ""),
+            operation("kept", kept),
+            operation("dead", nobody)
+        );
+        let own = SAMPLE_API.replace("sample", "own").replace("backend = \"own\"", "backend = \"sample\"");
+        let own =
+            own.replace("[[operation]]", "subscription-required = true\nkey-query = \"shibboleth\"\n[[operation]]");
+        let gateway = format!(
+            "[errors]\nformat = \"{format}\"\n[telemetry]\nlog-level = \"trace\"\n\
+             [backends.dead]\nurl = \"http://{dead}\"\n{SAMPLE_BACKEND}"
+        );
+        let folder = Folder::new(&[("gateway.toml", &gateway), ("sample.toml", &api), ("own.toml", &own)]);
+        done(&["new", "contoso", "--stdin"], folder.path(), "hush-hush-good-key");
+        let gateway = Gateway::run(folder.path());
+        let mut calls = 0;
+        let mut shown = String::new();
+        for (key, basic) in
+            [("hush-hush-good-key", "dTpodXNoLWh1c2gtZ29vZC1rZXk="), ("hush-hush-wrong", "dTpodXNoLWh1c2gtd3Jvbmc=")]
+        {
+            let body = format!(r#"{{"auth":{{"shibboleth":"{key}"}}}}"#);
+            let with_body = format!("content-type: application/json\r\ncontent-length: {}\r\n", body.len());
+            for operation in ["taken", "kept", "dead"] {
+                let path = format!("/sample/{operation}/x");
+                for (method, path, fields, body) in [
+                    ("GET", path.clone(), format!("x-shibboleth: {key}\r\n"), ""),
+                    ("GET", format!("{path}?shibboleth={key}"), String::new(), ""),
+                    ("GET", path.clone(), format!("cookie: shibboleth={key}\r\n"), ""),
+                    ("GET", path.clone(), format!("authorization: Basic {basic}\r\n"), ""),
+                    ("POST", path.clone(), with_body.clone(), &body),
+                ] {
+                    let after = if body.is_empty() { String::new() } else { format!("\r\n{body}") };
+                    let mut client = Client::new(gateway.address);
+                    let answer = client.request(method, &path, &format!("{fields}{after}")).unwrap();
+                    let good = key.ends_with("good-key");
+                    let want = match (good, operation) {
+                        (false, _) => 401,
+                        (true, "dead") => 502,
+                        (true, _) => 404,
+                    };
+                    assert_eq!(answer.status, want, "{format} {operation} {fields}");
+                    shown += &format!("{:?} {}", answer.fields, answer.text());
+                    calls += 1;
+                }
+            }
+            for (path, fields) in [
+                ("/own/x".to_owned(), format!("ocp-apim-subscription-key: {key}\r\n")),
+                (format!("/own/x?shibboleth={key}"), String::new()),
+                (format!("/nowhere?shibboleth={key}"), format!("ocp-apim-subscription-key: {key}\r\n")),
+            ] {
+                let answer = Client::new(gateway.address).request("GET", &path, &fields).unwrap();
+                shown += &format!("{:?} {}", answer.fields, answer.text());
+                calls += 1;
+            }
+        }
+        assert!(
+            shown.contains("401") || shown.contains("Access denied"),
+            "{format}: the errors are among what was seen"
+        );
+        let lines = gateway.access_log(calls);
+        for page in ["/", "/readyz", "/metrics", "/config", "/config?format=text"] {
+            shown += gateway.admin(page).text();
+        }
+        let everything = format!("{shown}{lines:?}{}", gateway.stderr());
+        assert!(everything.contains("contoso"), "{}", gateway.stderr());
+        assert!(gateway.stderr().contains("DEBUG"), "the log says all it can: {}", gateway.stderr());
+        for secret in ["hush", "dTpodXNo"] {
+            let at = everything.find(secret).map(|at| &everything[at.saturating_sub(300)..at + 10]);
+            assert_eq!(at, None, "{format}: {secret}");
+        }
+    }
+}

@@ -9,4 +9,7 @@ mod drain;
 mod keys;
 mod reload;
 mod secrets;
+mod store;
 mod support;
+mod tokens;
+mod vault;

@@ -11,6 +11,7 @@ use super::{Failure, Format};
 use crate::cli::output::{complain, print};
 use crate::config::folder::{self, GATEWAY_FILE};
 use crate::config::key_file::{self, write};
+use crate::config::named::Offline;
 use crate::config::source::Sources;
 use crate::config::spec::{KeySpec, SubscriptionSpec, SubscriptionState};
 use crate::config::{At, Diagnostics};
@@ -48,7 +49,7 @@ impl List {
         let mut sources = Sources::default();
         sources.add(GATEWAY_FILE, gateway);
         let file = sources.add_keys(path.display().to_string(), "");
-        let document = folder::parse(&sources, Some(&self.place.folder), &mut diagnostics);
+        let document = folder::parse(&sources, Some(&self.place.folder), &Offline, &mut diagnostics);
         let mut entries = Vec::new();
         for entry in &document.subscriptions {
             entries.extend(self.entry(entry.name.get_ref(), &entry.spec, GATEWAY_FILE, now));

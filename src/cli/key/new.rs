@@ -11,6 +11,7 @@ use crate::cli::output::{complain, print};
 use crate::config::diagnostic::suggest;
 use crate::config::folder::{self, Document};
 use crate::config::key_file::edit::{self, EditError, KeyEntry, NewSubscription, Slot, shown};
+use crate::config::named::Offline;
 use crate::config::source::Sources;
 use crate::config::{Diagnostics, key_file};
 
@@ -119,7 +120,7 @@ impl New {
         for (name, text) in files.into_iter().filter(|(name, _)| Some(name) != named.as_ref()) {
             sources.add(name, text);
         }
-        let document = folder::parse(&sources, Some(&self.place.folder), &mut Diagnostics::default());
+        let document = folder::parse(&sources, Some(&self.place.folder), &Offline, &mut Diagnostics::default());
         let Document { products, consumers, subscriptions, apis, .. } = &document;
         let products: Vec<&str> = products.iter().map(|one| one.name.get_ref().as_str()).collect();
         let consumers: Vec<&str> = consumers.iter().map(|one| one.name.get_ref().as_str()).collect();

@@ -44,7 +44,7 @@ fn bare(text: &str) -> Result<String, String> {
     // Terminals and mail break long lines.
     let text: String = text.split_ascii_whitespace().collect();
     if text.is_empty() {
-        return Err("there is no token; hint: printf %s \"$TOKEN\" | sluicegate token decode".to_owned());
+        return Err("there is no token\n  hint: give it on standard input, as in `printf %s \"$TOKEN\" | sluicegate token decode`".to_owned());
     }
     Ok(text)
 }

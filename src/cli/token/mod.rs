@@ -3,6 +3,7 @@
 mod decode;
 mod input;
 mod mint;
+mod verify;
 
 use clap::Subcommand;
 
@@ -21,6 +22,7 @@ pub(super) enum Format {
 pub enum Command {
     Mint(Box<mint::Mint>),
     Decode(decode::Decode),
+    Verify(verify::Verify),
 }
 
 impl Command {
@@ -29,6 +31,7 @@ impl Command {
         match self {
             Self::Mint(mint) => mint.run(),
             Self::Decode(decode) => decode.run(),
+            Self::Verify(verify) => verify.run(),
         }
     }
 }

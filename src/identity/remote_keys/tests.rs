@@ -30,7 +30,8 @@ fn jwks(issuer: &Issuer, clock: &Clock) -> Arc<RemoteKeys> {
 
 fn verifier(remotes: Vec<Arc<RemoteKeys>>) -> TokenVerifier {
     let rules = TokenRules { audiences: vec!["api".into()], require_expiration: false, ..TokenRules::default() };
-    TokenVerifier::new(rules, KeySet::default(), remotes.into_iter().map(RemoteSource::from).collect()).unwrap()
+    TokenVerifier::new(rules, KeySet::default(), remotes.into_iter().map(RemoteSource::from).collect(), Arc::default())
+        .unwrap()
 }
 
 fn a() -> Signer {
@@ -426,7 +427,7 @@ async fn discovery_names_the_issuer_and_speaks_for_its_own_keys_only() {
     let plain = source(KeyLocation::Jwks(issuer.url("/one/keys")), &clock);
     let mixed = sources().into_iter().chain([plain]).map(RemoteSource::from).collect();
     let rules = TokenRules { audiences: vec!["api".into()], ..TokenRules::default() };
-    let error = TokenVerifier::new(rules, KeySet::default(), mixed).unwrap_err();
+    let error = TokenVerifier::new(rules, KeySet::default(), mixed, Arc::default()).unwrap_err();
     assert_eq!(error, VerifierError::NoIssuer);
 }
 
@@ -438,7 +439,7 @@ async fn issuers_that_publish_the_same_key_speak_for_themselves() {
     let keys = jwks(&issuer, &clock);
     let of = |name: &str| RemoteSource { keys: Arc::clone(&keys), issuer: Some(name.into()), tenants: None };
     let rules = TokenRules { audiences: vec!["api".into()], require_expiration: false, ..TokenRules::default() };
-    let verifier = TokenVerifier::new(rules, KeySet::default(), vec![of("one"), of("two")]).unwrap();
+    let verifier = TokenVerifier::new(rules, KeySet::default(), vec![of("one"), of("two")], Arc::default()).unwrap();
     for (iss, want) in [("one", "ok"), ("two", "ok"), ("three", "TokenIssuerNotAllowed")] {
         let token = a().token(Some("a"), &json!({ "aud": "api", "iss": iss }));
         assert_eq!(reason(verifier.verify_or_wait(&token, &clock).await), want, "{iss}");

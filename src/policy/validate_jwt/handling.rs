@@ -10,7 +10,7 @@ use super::step::{ClaimHeaders, Immediate, Place, Validation, Waiting};
 use crate::compile::{CompileCx, CompileError};
 use crate::config::{At, Text};
 use crate::identity::TokenVerifier;
-use crate::pipeline::Step;
+use crate::pipeline::{Step, TokenDemand};
 use crate::policy::set_header::is_framing;
 use crate::policy::value::{StatusValue, TextValue};
 
@@ -58,12 +58,21 @@ impl Handling<'_> {
             return Err(CompileError::at(forward, "where the token of an expression came from is not known")
                 .hint("take it off with `set-header` or `set-query-parameter`"));
         }
+        let (verifier, status) = (Arc::new(verifier?), status?);
+        cx.asks_of_token(TokenDemand::Valid {
+            verifier: verifier.clone(),
+            status: match status {
+                StatusValue::Literal(status) => Some(status),
+                _ => None,
+            },
+            place: place.describe().into(),
+        });
         let validation = Validation {
             scheme: scheme.to_owned(),
             place,
-            verifier: Arc::new(verifier?),
+            verifier,
             pool: cx.world.shared.verification.clone(),
-            status: status?,
+            status,
             message: message?,
             output: self.output_token_variable.as_ref().map(|name| name.as_str().into()),
             headers: headers?,

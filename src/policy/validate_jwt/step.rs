@@ -182,6 +182,16 @@ impl Validation {
 }
 
 impl Place {
+    /// In words, for a person who has a token and no request.
+    pub(super) fn describe(&self) -> String {
+        match self {
+            Self::Header { name, scheme: Some(scheme) } => format!("header `{name}` after `{scheme}`"),
+            Self::Header { name, scheme: None } => format!("header `{name}`"),
+            Self::Query(name) => format!("query parameter `{name}`"),
+            Self::Value(_) => "an expression".to_owned(),
+        }
+    }
+
     /// The token of a request. One that came twice is refused: the backend might read the other one.
     fn token<'a>(&'a self, cx: &'a Context<'_>) -> Result<Result<Cow<'a, str>, TokenError>, Fault> {
         let twice = TokenError::Malformed { what: "there is more than one" };
