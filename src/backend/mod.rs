@@ -46,6 +46,15 @@ pub struct EndpointSettings {
     pub authorities: Option<PathBuf>,
     /// The certificate that the endpoint is shown.
     pub identity: Option<Arc<ClientIdentity>>,
+    /// Whether it answers in place of the endpoint that is meant, and so is shown no certificate.
+    pub is_stand_in: bool,
+}
+
+impl EndpointSettings {
+    /// Whether the certificate that a policy names is shown.
+    pub fn shows_that_of_policies(&self) -> bool {
+        self.identity.is_none() && !self.is_stand_in
+    }
 }
 
 impl Default for EndpointSettings {
@@ -57,6 +66,7 @@ impl Default for EndpointSettings {
             preserve_host: false,
             authorities: None,
             identity: None,
+            is_stand_in: false,
         }
     }
 }

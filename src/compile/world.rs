@@ -222,6 +222,8 @@ impl World {
                 let found = certificates::find(&world.certificates, name);
                 found.map_err(|error| report(error, name.span.clone(), file, diagnostics)).ok()
             });
+            // The text tells: in a rehearsal all endpoints are one without TLS.
+            let is_plain = |url: &At<String>| url.get(..6).is_none_or(|scheme| !scheme.eq_ignore_ascii_case("https:"));
             let build = || {
                 if !entry.clean {
                     return None;
@@ -239,7 +241,7 @@ impl World {
             let mut backend = build().unwrap_or_else(|| {
                 Backend::new(name, Vec::new(), crate::backend::Deadlines::default(), shared.metrics.backend(name))
             });
-            if let Some(shown) = shown.filter(|_| backend.endpoints().iter().any(|it| it.endpoint.scheme() == "http")) {
+            if let Some(shown) = shown.filter(|_| entry.spec.url.iter().chain(&entry.spec.urls).any(is_plain)) {
                 let message = "a backend that is not called over TLS cannot be shown a certificate";
                 diagnostics
                     .push(Diagnostic::error("bad-backend", file, shown.span.clone(), message).hint("an `https` URL"));

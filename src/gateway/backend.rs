@@ -322,6 +322,7 @@ fn settings(spec: &BackendSpec, identity: Option<Arc<ClientIdentity>>, folder: O
             .as_ref()
             .map(|path| folder.map_or_else(|| PathBuf::from(&path.value), |folder| folder.join(&path.value))),
         identity,
+        is_stand_in: false,
     }
 }
 
@@ -355,7 +356,7 @@ fn endpoint(
     Endpoint::new(url, settings.clone())?;
     let stand_in =
         format!("http://{address}{}", url.path()).parse().map_err(|_| crate::backend::EndpointError::Host)?;
-    shared.endpoints.endpoint(&stand_in, settings)
+    shared.endpoints.endpoint(&stand_in, EndpointSettings { is_stand_in: true, ..settings })
 }
 
 fn target(url: &At<String>, settings: &EndpointSettings, shared: &Shared) -> Result<Target, BackendError> {

@@ -256,7 +256,7 @@ async fn send(
 ) -> Result<Response<Body>, Fault> {
     let shown;
     let endpoint = match &options.identity {
-        Some(identity) if picked.target.endpoint.settings().identity.is_none() => {
+        Some(identity) if picked.target.endpoint.settings().shows_that_of_policies() => {
             shown = showing(&picked.target.endpoint, identity)?;
             &shown
         }
