@@ -3,7 +3,7 @@
 //! Each folder beside this file holds a package and what is to come of it: `want.toml`, the API, and `want.md`, the report.
 //! `UPDATE_GOLDEN=1 cargo test --test connectors` rewrites them. Real packages are tested where `SLUICEGATE_CONNECTORS` names a folder of them.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test that cannot go on fails")]
 
 #[path = "../support/mod.rs"]
 mod support;
