@@ -47,6 +47,11 @@ impl Draws {
 }
 
 impl Draw {
+    #[cfg(test)]
+    pub(super) fn seeded(request: u64) -> Self {
+        Self(mixed(request))
+    }
+
     fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         mixed(self.0)

@@ -9,6 +9,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::draw::{Draws, share};
+use super::mock_response::media_type;
 use super::{Policy, Sections};
 use crate::body::Body;
 use crate::compile::{CompileCx, CompileError};
@@ -17,9 +18,9 @@ use crate::pipeline::{Apply, Context, Fault, Flow, Step};
 
 /// Answers some requests with an error, to try out locally what an app or a flow does with an unreliable API.
 ///
-/// In inbound the answer goes straight back to the caller and outbound does not run. In backend it stands for the backend's own: a
-/// `retry` before it sees the error and tries again, and outbound runs. In outbound it takes the place of the answer, after the
-/// backend has done its work: the error that tempts callers to do it twice.
+/// In inbound and backend the backend is not called, and outbound does not run; a `retry` before it in backend sees the error and
+/// tries again. In outbound the error takes the place of the answer, after the backend has done its work: the one that tempts
+/// callers to do it twice.
 ///
 /// Chance is decided by a seed: after every start and every reload the n-th request fares as it did the last time. While requests
 /// overtake each other it is not sure which one is the n-th; `key` makes a request's fate its own.
@@ -61,7 +62,9 @@ impl Policy for InjectError {
         let statuses = match &self.statuses {
             None => vec![StatusCode::INTERNAL_SERVER_ERROR],
             Some(none) if none.is_empty() => {
-                return Err(CompileError::at(none, "there is no status to answer with").hint("for example `[500, 503]`"));
+                return Err(
+                    CompileError::at(none, "there is no status to answer with").hint("for example `[500, 503]`")
+                );
             }
             Some(statuses) => statuses.iter().map(|status| cx.status(status)).collect::<Result<_, _>>()?,
         };
@@ -77,10 +80,7 @@ impl Policy for InjectError {
         };
         let content_type = match &self.content_type {
             None => HeaderValue::from_static("application/json"),
-            Some(text) => HeaderValue::from_str(text).ok().filter(|_| text.contains('/')).ok_or_else(|| {
-                CompileError::at(text, format!("`{}` is not a content type", text.value))
-                    .hint("for example `application/json`")
-            })?,
+            Some(text) => media_type(text)?,
         };
         let draws = Draws::compile(self.seed, self.key.as_ref(), Self::NAME, cx)?;
         let body = self.body.unwrap_or_default().into();

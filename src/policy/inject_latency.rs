@@ -5,7 +5,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::draw::{Draws, share};
+use super::draw::{Draw, Draws, share};
 use super::{Policy, Sections};
 use crate::clock::Clock;
 use crate::compile::{CompileCx, CompileError};
@@ -84,36 +84,111 @@ impl Policy for InjectLatency {
         let share = share(self.percentage.as_ref())?;
         let draws = Draws::compile(self.seed, self.key.as_ref(), Self::NAME, cx)?;
         let clock = cx.world.shared.clock.clone();
-        Ok(Step::asynchronous(Compiled { duration, jitter, distribution: self.distribution, max, share, draws, clock }))
+        let wait = Wait { duration, jitter, distribution: self.distribution, max, share };
+        Ok(Step::asynchronous(Compiled { wait, draws, clock }))
     }
 }
 
 // === impl ApplyAsync ===
 
 struct Compiled {
+    wait: Wait,
+    draws: Draws,
+    clock: Clock,
+}
+
+struct Wait {
     duration: Duration,
     jitter: Duration,
     distribution: Distribution,
     max: Duration,
     share: f64,
-    draws: Draws,
-    clock: Clock,
 }
 
 impl ApplyAsync for Compiled {
     fn apply<'a>(&'a self, mut call: Call<'a>) -> BoxFuture<'a, Result<Flow, Fault>> {
         Box::pin(async move {
-            let mut draw = call.with(|cx| self.draws.draw(cx))?;
-            if draw.unit() < self.share {
-                let wait = match self.distribution {
-                    Distribution::Uniform => {
-                        (self.duration + (2 * self.jitter).mul_f64(draw.unit())).saturating_sub(self.jitter)
-                    }
-                    Distribution::Exponential => self.duration.saturating_add(draw.exponential(self.jitter)),
-                };
-                self.clock.sleep_until(self.clock.now() + wait.min(self.max)).await;
+            let draw = call.with(|cx| self.draws.draw(cx))?;
+            if let Some(wait) = self.wait.of(draw) {
+                self.clock.sleep_until(self.clock.now() + wait).await;
             }
             Ok(Flow::Next)
         })
+    }
+}
+
+impl Wait {
+    /// How long a request waits, if it does.
+    fn of(&self, mut draw: Draw) -> Option<Duration> {
+        if draw.unit() >= self.share {
+            return None;
+        }
+        let wait = match self.distribution {
+            Distribution::Uniform => {
+                (self.duration + (2 * self.jitter).mul_f64(draw.unit())).saturating_sub(self.jitter)
+            }
+            Distribution::Exponential => self.duration.saturating_add(draw.exponential(self.jitter)),
+        };
+        Some(wait.min(self.max))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_are_drawn_within_their_bounds() {
+        struct Case {
+            name: &'static str,
+            wait: [u64; 3],
+            distribution: Distribution,
+            share: f64,
+            /// Of 10,000 requests: how many wait, and from when to when, in ms.
+            want: (std::ops::RangeInclusive<usize>, std::ops::RangeInclusive<u128>),
+        }
+        let (uniform, exponential) = (Distribution::Uniform, Distribution::Exponential);
+        for Case { name, wait, distribution, share, want } in [
+            Case {
+                name: "always",
+                wait: [200, 0, 900],
+                distribution: uniform,
+                share: 1.0,
+                want: (10_000..=10_000, 200..=200),
+            },
+            Case { name: "never", wait: [200, 0, 900], distribution: uniform, share: 0.0, want: (0..=0, 0..=0) },
+            Case {
+                name: "evenly",
+                wait: [200, 150, 900],
+                distribution: uniform,
+                share: 1.0,
+                want: (10_000..=10_000, 50..=350),
+            },
+            Case {
+                name: "not before now",
+                wait: [100, 150, 900],
+                distribution: uniform,
+                share: 1.0,
+                want: (10_000..=10_000, 0..=250),
+            },
+            Case {
+                name: "a long tail, cut",
+                wait: [100, 200, 900],
+                distribution: exponential,
+                share: 0.1,
+                want: (900..=1_100, 100..=900),
+            },
+        ] {
+            let [duration, jitter, max] = wait.map(Duration::from_millis);
+            let wait = Wait { duration, jitter, distribution, max, share };
+            let waits: Vec<u128> =
+                (0..10_000).filter_map(|n| wait.of(Draw::seeded(n))).map(|it| it.as_millis()).collect();
+            assert!(want.0.contains(&waits.len()), "{name}: {}", waits.len());
+            assert!(waits.iter().all(|wait| want.1.contains(wait)), "{name}");
+            let spread = |part: u128| {
+                waits.iter().any(|wait| *wait >= want.1.start() + (want.1.end() - want.1.start()) * part / 10)
+            };
+            assert!(waits.is_empty() || spread(9), "{name}: nothing waits nearly as long as may be");
+        }
     }
 }
