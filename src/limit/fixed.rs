@@ -98,7 +98,8 @@ impl Meter for Fixed {
 
     fn give_back(&self, state: &mut Current, units: u32, decision: &Decision, _: u64) {
         let same = state.count > 0 && state.start <= decision.at.0 && decision.at.0 < self.full_at(state);
-        if same {
+        // A count at its end says no more how much there was.
+        if same && state.count < u32::MAX {
             state.count -= units.min(state.count);
         }
     }

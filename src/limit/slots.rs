@@ -112,10 +112,9 @@ impl Meter for Slots {
         };
         if counted > 0 {
             let held = state.at(slot);
-            // A slot that holds all of `calls` refuses everything for as long as it can.
-            let more = counted.min(self.calls.saturating_sub(*held));
-            *held += more;
-            used += u64::from(more);
+            let before = *held;
+            *held = before.saturating_add(counted);
+            used += u64::from(*held - before);
         }
         let retry_after = if admitted {
             Duration::ZERO
@@ -140,7 +139,8 @@ impl Meter for Slots {
     fn charge(&self, state: &mut Counts, units: u32, now: u64) {
         let slot = self.advance(state, now);
         let held = state.at(slot);
-        *held = held.saturating_add(units).min(self.calls.max(*held));
+        // All of it is kept, because others in the slot may be given back.
+        *held = held.saturating_add(units);
     }
 
     fn give_back(&self, state: &mut Counts, units: u32, decision: &Decision, now: u64) {
@@ -148,7 +148,10 @@ impl Meter for Slots {
         let slot = decision.at.0 / self.width;
         if state.newest() - slot.min(state.newest()) <= u64::from(self.slots) {
             let held = state.at(slot);
-            *held = held.saturating_sub(units);
+            // A count at its end says no more how much there was.
+            if *held < u32::MAX {
+                *held = held.saturating_sub(units);
+            }
         }
     }
 

@@ -143,13 +143,16 @@ impl Window {
                 ring.count += u64::from(count);
             }
         }
-        // The newest `calls` units decide everything, so that what was charged beyond them keeps memory bounded too.
+        // The newest `calls` units decide everything, so that times charged beyond them need not be told apart, which keeps memory
+        // bounded too. The units are kept, because some of the newest may be given back.
         ring.most = ring.most.max(self.calls);
-        while let Some(run) = ring.runs.front()
-            && ring.count - u64::from(run.count) >= ring.most.into()
+        while ring.runs.len() > ring.most as usize
+            && let Some(oldest) = ring.runs.pop_front()
         {
-            ring.count -= u64::from(run.count);
-            ring.runs.pop_front();
+            let Some(next) = ring.runs.front_mut() else { return };
+            let before = u64::from(oldest.count) + u64::from(next.count);
+            next.count = next.count.saturating_add(oldest.count);
+            ring.count -= before - u64::from(next.count);
         }
     }
 
@@ -209,13 +212,14 @@ impl Meter for Window {
     fn charge(&self, state: &mut Runs, units: u32, now: u64) {
         self.expire(state, now);
         if units > 0 {
-            self.note(state, now, units.min(self.calls));
+            self.note(state, now, units);
         }
     }
 
     fn give_back(&self, state: &mut Runs, units: u32, decision: &Decision, _: u64) {
         let take = |run: &mut Run| {
-            let less = if run.at == decision.at.0 { units.min(run.count) } else { 0 };
+            // A count at its end says no more how much there was.
+            let less = if run.at == decision.at.0 && run.count < u32::MAX { units.min(run.count) } else { 0 };
             run.count -= less;
             (less, run.count)
         };

@@ -91,7 +91,8 @@ impl Policy for MockResponse {
     }
 }
 
-fn media_type(text: &At<String>) -> Result<HeaderValue, CompileError> {
+/// A content type as written.
+pub(super) fn media_type(text: &At<String>) -> Result<HeaderValue, CompileError> {
     HeaderValue::from_str(text).ok().filter(|_| text.contains('/')).ok_or_else(|| {
         CompileError::at(text, format!("`{}` is not a content type", text.value)).hint("for example `application/json`")
     })

@@ -11,10 +11,13 @@ mod branch;
 mod check_header;
 mod choose;
 mod cors;
+mod draw;
 mod find_and_replace;
 mod forward_request;
 mod granted;
 mod include_fragment;
+mod inject_error;
+mod inject_latency;
 mod ip_filter;
 mod limit_concurrency;
 mod mock_response;
@@ -185,6 +188,8 @@ pub const KINDS: &[Kind] = &[
     Kind::of::<find_and_replace::FindAndReplace>(),
     Kind::of::<forward_request::ForwardRequest>(),
     Kind::of::<include_fragment::IncludeFragment>(),
+    Kind::of::<inject_error::InjectError>(),
+    Kind::of::<inject_latency::InjectLatency>(),
     Kind::of::<ip_filter::IpFilter>(),
     Kind::of::<limit_concurrency::LimitConcurrency>(),
     Kind::of::<mock_response::MockResponse>(),

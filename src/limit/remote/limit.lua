@@ -112,13 +112,6 @@ local function window()
   end
   local function note(count)
     local time, there = last()
-    if width > 0 then
-      -- A slot that holds all of the limit refuses everything for as long as it can.
-      count = math.min(count, limit - (time == at and there or 0))
-      if count <= 0 then
-        return
-      end
-    end
     if time and time >= at then
       redis.call('LSET', key, -2, text(time) .. ':' .. text(there + count))
       used = used + count
@@ -135,17 +128,13 @@ local function window()
         size = 2
       end
     end
-    -- The newest `limit` units decide everything, so that times charged beyond them are not kept.
-    local before = size
-    while width == 0 and size > 2 do
-      local _, oldest = read(redis.call('LINDEX', key, 0))
-      if used - oldest < limit then
-        break
-      end
-      drop_oldest(oldest)
-    end
-    if size ~= before then
-      store_sum()
+    -- The newest `limit` units decide everything, so that times charged beyond them need not be told apart. The units are kept,
+    -- because some of the newest may be given back.
+    while width == 0 and size - 1 > limit do
+      local _, oldest = read(redis.call('LPOP', key))
+      local next_time, next_count = read(redis.call('LINDEX', key, 0))
+      redis.call('LSET', key, 0, text(next_time) .. ':' .. text(next_count + oldest))
+      size = size - 1
     end
     keep(at + length)
   end

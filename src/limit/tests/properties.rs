@@ -22,6 +22,12 @@ impl History {
         self.0.iter().filter(|(at, _)| holds(*at)).map(|(_, units)| units).sum()
     }
 
+    /// What is missing from a bucket that gets a token back in each interval, as the time until it is full.
+    fn missing(&self, interval: u64, now: u64) -> u64 {
+        let full_at = self.0.iter().fold(0, |full_at: u64, (at, units)| full_at.max(*at) + units * interval);
+        full_at.saturating_sub(now)
+    }
+
     /// The most units in any half-open window of `period`: one that is fullest begins with a unit.
     fn fullest(&self, period: u64) -> u64 {
         let windows = self.0.iter().map(|(from, _)| self.sum(|at| (*from..from + period).contains(&at)));
@@ -246,32 +252,91 @@ proptest! {
     /// What is taken back is never too much: the bound holds for what stays counted.
     #[test]
     fn what_is_given_back_breaks_no_bound(
-        settings in any_settings(), steps in prop::collection::vec((0..600_u64, 1..4_u32, 0..8_usize), 1..120),
+        settings in any_settings(),
+        steps in prop::collection::vec(
+            (prop_oneof![1 => Just(0), 3 => 0..600_u64], 1..4_u32, prop_oneof![2 => Just(0_u32), 1 => 1..12_u32], 0..8_usize),
+            1..120,
+        ),
     ) {
         let clock = Clock::manual();
         let limiter = Limiter::new(settings.clone(), clock.clone());
-        let mut held: Vec<(Decision, u32)> = Vec::new();
-        // Whatever is taken back before its window ends is room for others from then on, so what is looked at are the units that
-        // have not been taken back so far, whenever one is admitted.
-        for (step, cost, back) in steps {
+        let epoch = clock.wall().duration_since(std::time::UNIX_EPOCH).unwrap().as_nanos();
+        // What was counted and has not been taken back; a charge has no decision.
+        let mut held: Vec<(Option<Decision>, u64, u32)> = Vec::new();
+        for (step, cost, charge, back) in steps {
             clock.advance(nanos(step));
-            if back < held.len() && back % 2 == 0 {
-                let (decision, cost) = held.remove(back);
+            let now = clock.now().0;
+            if charge > 0 {
+                limiter.charge(&Ask::new("k", charge));
+                held.push((None, now, charge));
+            }
+            let back = held.len().checked_sub(back + 1);
+            if let Some(Some(decision)) = back.map(|back| held[back].0) {
+                let (_, _, cost) = held.remove(back.unwrap());
                 limiter.give_back(&Ask::new("k", cost), &decision);
             }
+            let before = History(held.iter().map(|(_, at, units)| (*at, (*units).into())).collect());
             let decision = limiter.decide("k", cost);
             if !decision.admitted {
                 continue;
             }
-            held.push((decision, cost));
-            let now = clock.now().0;
-            let history = History(held.iter().map(|(decision, cost)| (decision.at.0, (*cost).into())).collect());
-            let most = match settings.algorithm {
-                Algorithm::SlidingWindow { .. } => u64::from(settings.calls.get()),
-                Algorithm::FixedWindow { .. } => 2 * u64::from(settings.calls.get()),
-                Algorithm::TokenBucket { burst } => u64::from(burst.get()) + u64::from(settings.calls.get()),
+            held.push((Some(decision), now, cost));
+            let (calls, cost) = (u64::from(settings.calls.get()), u64::from(cost));
+            // As if the rest had never been.
+            let fits = match settings.algorithm {
+                Algorithm::SlidingWindow { .. } => before.within(PERIOD, now) + cost <= calls,
+                Algorithm::FixedWindow { start: WindowStart::Clock } => {
+                    let window = |at: u64| (epoch + u128::from(at)) / u128::from(PERIOD);
+                    before.sum(|at| window(at) == window(now)) + cost <= calls
+                }
+                Algorithm::FixedWindow { start: WindowStart::FirstCall } => {
+                    let ends = now + u64::try_from(decision.reset.as_nanos()).unwrap();
+                    before.sum(|at| at + PERIOD >= ends) + cost <= calls
+                }
+                Algorithm::TokenBucket { burst } => {
+                    let interval = PERIOD.div_ceil(calls);
+                    before.missing(interval, now) + cost * interval <= u64::from(burst.get()) * interval
+                }
             };
-            prop_assert!(history.within(PERIOD, now) <= most, "{:?}", settings.algorithm);
+            prop_assert!(fits, "{:?} at {}", settings.algorithm, now);
+        }
+    }
+
+    /// What is taken back is not too little either: with charges beyond the limit too the exact window is as if the units had never
+    /// been counted, for as many different times as it keeps.
+    #[test]
+    fn what_is_given_back_to_an_exact_window_is_as_if_it_had_never_been(
+        steps in prop::collection::vec((0..200_u64, 1..12_u32, 0..6_u8, 0..4_usize), 1..60),
+    ) {
+        const CALLS: u32 = 60;
+        let clock = Clock::manual();
+        let limiter = Limiter::new(settings(EXACT, CALLS, nanos(PERIOD)), clock.clone());
+        let mut history = History::default();
+        let mut decisions: Vec<(Decision, u64)> = Vec::new();
+        for (step, cost, what, back) in steps {
+            clock.advance(nanos(step));
+            let now = clock.now().0;
+            let fits = history.within(PERIOD, now) + u64::from(cost) <= CALLS.into();
+            match (what, decisions.len().checked_sub(back + 1)) {
+                (0, _) => {
+                    limiter.charge(&Ask::new("k", cost * 4));
+                    history.0.push((now, u64::from(cost) * 4));
+                }
+                (1 | 2, Some(back)) => {
+                    let (decision, units) = decisions.remove(back);
+                    limiter.give_back(&Ask::new("k", u32::try_from(units).unwrap()), &decision);
+                    let at = history.0.iter().position(|it| *it == (decision.at.0, units)).unwrap();
+                    history.0.remove(at);
+                }
+                _ => {
+                    let decision = limiter.decide("k", cost);
+                    prop_assert_eq!(decision.admitted, fits, "at {}", now);
+                    if decision.admitted {
+                        decisions.push((decision, cost.into()));
+                        history.0.push((now, cost.into()));
+                    }
+                }
+            }
         }
     }
 
@@ -309,7 +374,7 @@ proptest! {
         base in any_settings(), steps in prop::collection::vec((0..400_u64, 1..8_u32), 1..120),
     ) {
         let clock = Clock::manual();
-        let limiter = Limiter::new(Settings { varying: true, ..base }, clock.clone());
+        let limiter = Limiter::new(Settings { varying: true, ..base.clone() }, clock.clone());
         let mut history = History::default();
         for (step, calls) in steps {
             clock.advance(nanos(step));
