@@ -1,15 +1,17 @@
-//! What identity costs: a token seen before, a token verified, a subscription key found among few and many.
+//! What tokens cost: one seen before, one verified, and a whole request with one seen before beside a request without.
+
+mod support;
 
 use std::hint::black_box;
+use std::sync::Arc;
 
-use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
+use criterion::{Criterion, criterion_group, criterion_main};
+use http::{Request, StatusCode};
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use serde_json::json;
+use sluicegate::body::Body;
 use sluicegate::clock::Clock;
-use sluicegate::identity::subscription::SubscriptionKey;
-use sluicegate::identity::{
-    KeyDigest, KeyRing, KeySet, Scope, State, Subscription, TokenRules, TokenVerifier, VerificationKey,
-};
+use sluicegate::identity::{KeySet, TokenCache, TokenRules, TokenVerifier, VerificationKey};
 
 macro_rules! fixture {
     ($name:literal) => {
@@ -17,22 +19,22 @@ macro_rules! fixture {
     };
 }
 
-fn verifier(cache_entries: usize) -> TokenVerifier {
+fn verifier(remembered: usize) -> TokenVerifier {
     let rules = TokenRules {
         audiences: vec!["api://orders".into()],
         issuers: vec!["https://issuer.test/v2.0".into()],
-        cache_entries,
         ..TokenRules::default()
     };
     let key = |text: &str, id: &str| VerificationKey::from_pem(text).expect("a fixture").with_id(id);
     let keys = vec![key(fixture!("rsa-a.pub.pem"), "rsa"), key(fixture!("p256.pub.pem"), "p256")];
-    TokenVerifier::new(rules, KeySet::new(keys), Vec::new()).expect("rules and keys that fit")
+    TokenVerifier::new(rules, KeySet::new(keys), Vec::new(), Arc::new(TokenCache::new(remembered)))
+        .expect("rules and keys that fit")
 }
 
 /// The size of an access token of Entra ID: about 1.5 KiB.
 fn token(algorithm: Algorithm, kid: &str, key: &EncodingKey) -> String {
     let claims = json!({
-        "aud": "api://orders", "iss": "https://issuer.test/v2.0", "exp": 1_767_229_200_u64, "nbf": 1_767_225_000_u64,
+        "aud": "api://orders", "iss": "https://issuer.test/v2.0", "exp": 4_102_444_800_u64, "nbf": 1_767_225_000_u64,
         "scp": "access_as_user", "sub": "s".repeat(43), "oid": "0".repeat(36), "tid": "1".repeat(36),
         "roles": ["Orders.Read", "Orders.Write"], "padding": "p".repeat(450),
     });
@@ -55,38 +57,34 @@ fn tokens(criterion: &mut Criterion) {
     group.finish();
 }
 
-fn ring(count: usize) -> KeyRing {
-    KeyRing::new((0..count).map(|number| Subscription {
-        id: number.to_string().into(),
-        consumer: None,
-        scope: Scope::All,
-        state: State::Active,
-        expires: None,
-        keys: vec![SubscriptionKey { digest: KeyDigest::of(key(number).as_bytes()), last_four: None }],
-    }))
-    .expect("distinct keys")
-}
-
-fn key(number: usize) -> String {
-    format!("subscription-key-{number:015}")
-}
-
-fn subscription_keys(criterion: &mut Criterion) {
-    let mut group = criterion.benchmark_group("subscription key");
-    for count in [10, 1_000_000] {
-        let ring = ring(count);
-        let mut number = 0;
-        // Another key each time, so that a large ring is not measured with one entry in the processor's cache.
-        let mut next = move || {
-            number = (number + 7_919) % count;
-            key(number)
+/// The bar is 3 µs over no authentication.
+fn requests(criterion: &mut Criterion) {
+    let rsa = EncodingKey::from_rsa_pem(fixture!("rsa-a.pem").as_bytes()).expect("a fixture");
+    let token = format!("Bearer {}", token(Algorithm::RS256, "rsa", &rsa));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let policy = format!(
+        "[[inbound]]\npolicy = \"validate-jwt\"\naudiences = [\"api://orders\"]\nkeys = [{{ id = \"rsa\", pem = \"\"\"{}\"\"\" }}]\n",
+        fixture!("rsa-a.pub.pem"),
+    );
+    let more = "claims-to-headers = { x-user = \"oid\", x-scopes = \"scp\" }\nforward-token = false\n";
+    let mut group = criterion.benchmark_group("request");
+    for (name, policies) in [
+        ("without authentication", String::new()),
+        ("with a token seen before", policy.clone()),
+        ("with a token seen before, its claims to headers", policy + more),
+    ] {
+        let gateway = support::gateway(&runtime, &policies);
+        let pipeline = gateway.operations[0].pipeline.clone();
+        let serve = || {
+            let exchange = support::exchange(&gateway);
+            let request = Request::get("/1").header("authorization", &token).body(Body::Empty).expect("a request");
+            runtime.block_on(pipeline.serve(&exchange, Box::new(request)))
         };
-        group.bench_function(format!("one of {count}"), |b| {
-            b.iter_batched(&mut next, |key| ring.lookup(key.as_bytes()).is_some(), BatchSize::SmallInput);
-        });
+        assert_eq!(serve().status(), StatusCode::OK, "{name}");
+        group.bench_function(name, |bencher| bencher.iter(|| black_box(serve())));
     }
     group.finish();
 }
 
-criterion_group!(benches, tokens, subscription_keys);
+criterion_group!(benches, tokens, requests);
 criterion_main!(benches);

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use sluicegate::clock::Clock;
-use sluicegate::limit::{Algorithm, ConcurrencyLimit, Limiter, Overflow, Settings};
+use sluicegate::limit::{Algorithm, ConcurrencyLimit, Limiter, Precision, Settings, WindowStart};
 
 const KEYS: usize = 1_000_000;
 
@@ -17,15 +17,21 @@ fn key(number: usize) -> String {
 
 fn limiter(algorithm: Algorithm, calls: NonZeroU32, period: Duration) -> Limiter {
     let max_keys = NonZeroUsize::MIN.saturating_add(KEYS);
-    Limiter::new(Settings { algorithm, calls, period, max_keys, on_overflow: Overflow::Reject }, Clock::system())
+    Limiter::new(Settings { max_keys, ..Settings::new(algorithm, calls, period) }, Clock::system())
 }
 
 fn decisions(criterion: &mut Criterion) {
     let hundred = NonZeroU32::MIN.saturating_add(99);
     let million = NonZeroU32::MIN.saturating_add(999_999);
     let minute = Duration::from_secs(60);
+    let sixteen = NonZeroU32::MIN.saturating_add(15);
+    let exact = Algorithm::SlidingWindow { precision: Precision::Exact };
+    let slots = Algorithm::SlidingWindow { precision: Precision::Slots(sixteen) };
+    let fixed = Algorithm::FixedWindow { start: WindowStart::Clock };
     for (name, algorithm, roomy) in [
-        ("sliding window", Algorithm::SlidingWindow, Algorithm::SlidingWindow),
+        ("sliding window", exact, exact),
+        ("sliding window in 16 slots", slots, slots),
+        ("fixed window", fixed, fixed),
         ("token bucket", Algorithm::TokenBucket { burst: hundred }, Algorithm::TokenBucket { burst: million }),
     ] {
         let mut group = criterion.benchmark_group(name);

@@ -19,7 +19,8 @@
 //!
 //! * [`pipeline`] and [`layer`] never read TOML, and nothing that runs implements `Deserialize`.
 //! * Only [`pipeline::rescue`] writes error bodies; only policies made for it (`return-response`) write others.
-//! * Only [`server`], [`backend`], [`identity`]'s key fetches, [`admin`] and [`sample`] touch sockets.
+//! * Only [`server`], [`backend`], [`identity`]'s key fetches, [`credential`]'s token fetches, [`admin`], [`sample`] and
+//!   [`issuer`] touch sockets.
 //! * Only [`config`] reads the environment. Time, randomness and stores are passed in; see [`clock`].
 //! * Nothing that a caller sends can grow without a bound, and a mistake never means "no limit" or "no authentication".
 
@@ -30,10 +31,12 @@ pub mod cli;
 pub mod clock;
 pub mod compile;
 pub mod config;
+pub mod credential;
 pub mod expression;
 pub mod forwarded;
 pub mod gateway;
 pub mod identity;
+pub mod issuer;
 pub mod layer;
 pub mod limit;
 pub mod pipeline;
@@ -43,5 +46,6 @@ pub mod reference;
 pub mod routing;
 pub mod sample;
 pub mod server;
+pub mod shared_store;
 pub mod store;
 pub mod telemetry;

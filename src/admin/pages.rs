@@ -81,6 +81,57 @@ fn sources(state: &State) -> Vec<(KeySource, Option<String>)> {
     sources
 }
 
+/// Where tokens for backends come from. The names are the configuration's, and the errors hold no secret.
+fn token_sources(state: &State) -> Json {
+    let mut sources: Vec<_> = state.0.shared.token_sources.all().iter().map(|source| source.status()).collect();
+    sources.sort_by(|a, b| a.name.cmp(&b.name));
+    sources
+        .iter()
+        .map(|source| {
+            json!({
+                "source": &*source.name,
+                "url": source.url,
+                "cached_for_callers": source.cached,
+                "failures": source.failures,
+                "last_error": source.error,
+            })
+        })
+        .collect()
+}
+
+/// The stores that gateways share. One that does not answer is told of here, and takes no gateway out of service: limits go on
+/// without it.
+fn shared_stores(state: &State) -> Json {
+    let redactor = Redactor::default();
+    let stores = state.0.shared.stores.all();
+    stores
+        .iter()
+        .map(|store| {
+            let urls: Vec<_> = store.settings().urls.iter().map(|url| redactor.url(url)).collect();
+            let failing = store.failing().map(|error| error.to_string());
+            json!({ "urls": urls, "failing": failing.is_some(), "last_error": failing })
+        })
+        .collect()
+}
+
+/// Where secrets come from. The names and URLs are the configuration's, and the errors hold no secret.
+fn vault_secrets(state: &State) -> Json {
+    let mut secrets: Vec<_> = state.0.shared.vault.all().iter().map(|secret| secret.status()).collect();
+    secrets.sort_by(|a, b| a.name.cmp(&b.name));
+    secrets
+        .iter()
+        .map(|secret| {
+            json!({
+                "named_value": &*secret.name,
+                "url": secret.url,
+                "fetched_at": secret.fetched.map(timestamp),
+                "failures": secret.failures,
+                "last_error": secret.error,
+            })
+        })
+        .collect()
+}
+
 fn ready(state: &State) -> Response<Bytes> {
     let mut detail = state.0.status.detail();
     detail["key_sources"] = sources(state)
@@ -95,6 +146,9 @@ fn ready(state: &State) -> Response<Bytes> {
             })
         })
         .collect();
+    detail["token_sources"] = token_sources(state);
+    detail["stores"] = shared_stores(state);
+    detail["vault_secrets"] = vault_secrets(state);
     let status = if detail["ready"] == true { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     page(status, JSON, format!("{detail:#}\n"))
 }

@@ -3,12 +3,14 @@
 mod check;
 mod completions;
 mod docs;
+mod issuer;
 mod key;
 mod oneshot;
 mod output;
 mod routes;
 mod run;
 mod schema;
+mod token;
 
 use std::process::ExitCode;
 
@@ -58,9 +60,13 @@ enum Command {
     Routes(routes::Routes),
     Schema(schema::Schema),
     Docs(docs::Docs),
-    /// Work with subscription keys.
+    /// Make, list, replace and end subscription keys.
     #[command(subcommand)]
     Key(key::Command),
+    Issuer(Box<issuer::IssuerCommand>),
+    /// Make and read tokens, and find out why one is refused.
+    #[command(subcommand)]
+    Token(token::Command),
     Completions(completions::Completions),
 }
 
@@ -71,11 +77,13 @@ pub fn main() -> ExitCode {
         None => run::Run::default().run(),
         Some(Command::Run(run)) => run.run(),
         Some(Command::Oneshot(oneshot)) => oneshot.run(),
-        Some(Command::Key(command)) => key::run(&command),
+        Some(Command::Key(command)) => command.run(),
         Some(Command::Check(check)) => check.run(),
         Some(Command::Routes(routes)) => routes.run(),
         Some(Command::Schema(schema)) => schema.run(),
         Some(Command::Docs(docs)) => docs.run(),
+        Some(Command::Issuer(issuer)) => issuer.run(),
+        Some(Command::Token(command)) => command.run(),
         Some(Command::Completions(completions)) => completions.run(),
     };
     ExitCode::from(code)

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use super::{exit, output};
 use crate::compile::Loaded;
 use crate::config::folder::{self, ApiDocument};
+use crate::config::named::Offline;
 use crate::config::spec::VersionScheme;
 use crate::config::{Diagnostics, render};
 use crate::gateway::{Gateway, Operation};
@@ -75,7 +76,7 @@ struct Row<'g> {
 /// The operations, sorted by URL.
 fn rows<'g>(loaded: &Loaded, gateway: &'g Gateway) -> Vec<Row<'g>> {
     // Hosts and versions stand in the document; of what runs, only the router knows them.
-    let document = folder::parse(&loaded.sources, None, &mut Diagnostics::default());
+    let document = folder::parse(&loaded.sources, None, &Offline, &mut Diagnostics::default());
     let scheme = if loaded.process.tls.is_some() { "https" } else { "http" };
     let listen = loaded.process.server.listen.first();
     let port = listen.map_or(0, std::net::SocketAddr::port);

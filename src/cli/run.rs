@@ -68,7 +68,7 @@ pub(super) struct Listeners {
 }
 
 /// What the parser of addresses says by itself does not help who wrote a port or a name.
-fn address<T: FromStr>(text: &str) -> Result<T, String> {
+pub(super) fn address<T: FromStr>(text: &str) -> Result<T, String> {
     text.parse().map_err(|_| "expected an IP address and a port, as in `127.0.0.1:8080` or `[::1]:8080`".to_owned())
 }
 
@@ -142,6 +142,11 @@ pub(super) fn prepare(origin: Origin, runtime: &Runtime) -> Result<Prepared, u8>
         return Err(exit::FAILED);
     };
     complain(&render::styled(&loaded.diagnostics, &loaded.sources, style));
+    if loaded.lacks_only_secrets() {
+        // Not a mistake: whoever supervises the process may start it again.
+        complain("error: the configuration is valid, but the key vault does not give its secrets\n");
+        return Err(exit::FAILED);
+    }
     if loaded.gateway.is_none() {
         let errors = loaded.diagnostics.errors();
         complain(&format!("{errors} error{} in the configuration\n", if errors == 1 { "" } else { "s" }));
@@ -162,7 +167,7 @@ pub(super) fn start(prepared: Prepared, overrides: &Overrides) -> Result<Process
     Process::start(source, loaded, stamp, overrides).map_err(|error| {
         complain(&format!("error: {error}\n"));
         match error {
-            StartError::Configuration | StartError::Tls(_) => exit::CONFIGURATION,
+            StartError::Configuration => exit::CONFIGURATION,
             _ => exit::FAILED,
         }
     })

@@ -16,7 +16,7 @@ use crate::config::source::{FileId, Location, Sources};
 use crate::config::{At, Diagnostic, Diagnostics, Nested, RawPolicy, Text, read};
 use crate::expression::{Dialect, Expression, Needs};
 use crate::gateway::Backend;
-use crate::pipeline::{Origin, Placed, Step, forward};
+use crate::pipeline::{Origin, Placed, Step, TokenCheck, TokenDemand, forward};
 use crate::policy::{KINDS, Kind, Section};
 use crate::routing::TemplateError;
 
@@ -50,6 +50,11 @@ impl CompileError {
     /// A failure whose causes have been reported.
     pub fn reported() -> Self {
         Self { span: None, code: Self::REPORTED, message: String::new(), hint: None }
+    }
+
+    /// Whether its causes have been reported.
+    pub fn is_reported(&self) -> bool {
+        self.code == Self::REPORTED
     }
 
     /// Says what would be accepted.
@@ -125,6 +130,14 @@ pub struct CompileCx<'a, 'i> {
     pub origin: Arc<Origin>,
     /// What the policy's expressions read so far.
     pub needs: Needs,
+    /// Whether the policy being compiled may verify the caller's token.
+    pub gives_token: bool,
+    /// Whether the policy being compiled asks for a token that a policy before it verified.
+    pub needs_token: bool,
+    /// Where a policy inside it stands that does.
+    token_place: Option<Location>,
+    /// What the policy being compiled, and those inside it, ask of the caller's token.
+    token_checks: Vec<TokenCheck>,
     /// Whether the innermost list is a fragment: its counters are those of the fragment, whoever includes it.
     pub fragment: Option<String>,
     /// The rate limits of the section so far, to find those that contradict each other.
@@ -154,6 +167,10 @@ impl<'a, 'i> CompileCx<'a, 'i> {
             scope,
             origin: Arc::default(),
             needs: Needs::default(),
+            gives_token: false,
+            needs_token: false,
+            token_place: None,
+            token_checks: Vec::new(),
             fragment: None,
             rates: Vec::new(),
             file,
@@ -252,6 +269,8 @@ impl<'a, 'i> CompileCx<'a, 'i> {
             std::mem::replace(&mut self.origin, origin.clone()),
             std::mem::take(&mut self.needs),
             std::mem::replace(&mut self.nested, raw.nested.clone()),
+            (std::mem::take(&mut self.gives_token), std::mem::take(&mut self.needs_token), self.token_place.take()),
+            std::mem::take(&mut self.token_checks),
         );
         let step = (kind.compile)(raw, self);
         if step.is_none() {
@@ -262,9 +281,19 @@ impl<'a, 'i> CompileCx<'a, 'i> {
             }
         }
         let needs = std::mem::replace(&mut self.needs, outer.1);
+        let token_checks = std::mem::replace(&mut self.token_checks, outer.4).into_boxed_slice();
+        let gives_token = std::mem::replace(&mut self.gives_token, outer.3.0);
+        let own = std::mem::replace(&mut self.needs_token, outer.3.1);
+        let own = own.then(|| Location { file: raw.file, span: raw.name.span() });
+        let token_place = own.or(std::mem::replace(&mut self.token_place, outer.3.2));
         self.origin = outer.0;
         self.nested = outer.2;
-        Some(Placed { step: step?, origin, needs })
+        let needs_token = token_place.is_some();
+        let placed = Placed { step: step?, origin, needs, gives_token, needs_token, token_checks };
+        if let Some(place) = token_place {
+            self.world.token_needs.lock().push((placed.origin.clone(), place));
+        }
+        Some(placed)
     }
 
     /// Reads the policy's own type.
@@ -359,15 +388,28 @@ impl<'a, 'i> CompileCx<'a, 'i> {
         if steps.iter().any(|placed| placed.needs.contains(Needs::REQUEST_HEAD)) {
             self.needs |= Needs::REQUEST_HEAD;
         }
+        if steps.iter().any(|placed| placed.needs.contains(Needs::HEAD_LATER)) {
+            self.needs |= Needs::HEAD_LATER;
+        }
         if steps.iter().any(|placed| placed.needs.reads_body()) {
             self.needs |= Needs::INNER_BODY;
         }
-        for later in [Needs::KEPT_HEAD, Needs::ANSWER] {
-            if steps.iter().any(|placed| placed.needs.contains(later)) {
-                self.needs |= later;
-            }
+        if steps.iter().any(|placed| placed.needs.contains(Needs::ANSWER)) {
+            self.needs |= Needs::ANSWER;
         }
+        if let Some(origin) = without_token(&steps).next() {
+            let needs = self.world.token_needs.lock();
+            let place = needs.iter().find(|(known, _)| Arc::ptr_eq(known, origin)).map(|(_, place)| place.clone());
+            self.token_place = self.token_place.take().or(place);
+        }
+        self.gives_token |= steps.iter().any(|placed| placed.gives_token);
+        self.token_checks.extend(steps.iter().flat_map(|placed| placed.token_checks.iter().cloned()));
         steps
+    }
+
+    /// Notes what the policy being compiled asks of the caller's token.
+    pub fn asks_of_token(&mut self, demand: TokenDemand) {
+        self.token_checks.push(TokenCheck { origin: self.origin.clone(), demand });
     }
 
     /// Compiles an expression and notes what it reads.
@@ -476,6 +518,13 @@ fn owners(key: &str) -> Option<String> {
 /// The hint for a name that is not known: the closest one, else where such names are defined.
 pub fn unknown_hint<'n>(found: &str, known: impl IntoIterator<Item = &'n str>, otherwise: &str) -> String {
     suggest(found, known).unwrap_or_else(|| otherwise.to_owned())
+}
+
+/// The steps that ask for a verified token which no step before them gives.
+pub fn without_token(steps: &[Placed]) -> impl Iterator<Item = &Arc<Origin>> {
+    // A list of policies inside one may do both, and is judged by what comes first in it.
+    let end = steps.iter().position(|placed| placed.gives_token).map_or(steps.len(), |at| at + 1);
+    steps[..end].iter().filter(|placed| placed.needs_token).map(|placed| &placed.origin)
 }
 
 /// Whether any of the steps is a layer.

@@ -28,6 +28,11 @@ impl<T> Kept<T> {
         all.insert(name, Arc::downgrade(&state));
         state
     }
+
+    /// All the state that some configuration holds.
+    pub fn all(&self) -> Vec<Arc<T>> {
+        self.0.lock().values().filter_map(Weak::upgrade).collect()
+    }
 }
 
 #[cfg(test)]

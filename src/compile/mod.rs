@@ -1,12 +1,18 @@
 //! Configuration → pipeline: the only module that knows both sides.
 
+pub mod credentials;
 mod cx;
+pub mod entra;
 mod kept;
 mod routes;
 mod scope;
 pub mod settings;
+mod store;
+pub mod subscriptions;
 #[cfg(test)]
 mod tests;
+pub mod tls;
+mod vault;
 mod world;
 
 use std::collections::HashMap;
@@ -17,15 +23,18 @@ use std::sync::atomic::{AtomicU64, Ordering};
 pub use cx::{CompileCx, CompileError, Item, RateSeen, ScopeId, has_layer, unknown_hint};
 pub use kept::Kept;
 
-pub use world::{Issuer, Shared, World};
+pub use world::{Issuer, Shared, World, shown};
 
 use crate::config::diagnostic::suggest;
 use crate::config::folder::{self, ApiDocument, Document, Entry, NamedText, ProductDocument};
+use crate::config::key_file::{self, KEYS_FILE};
 use crate::config::source::{FileId, Location, Sources};
 use crate::config::{At, Diagnostic, Diagnostics};
+use crate::credential::VaultSecret;
 use crate::gateway::{Api, Backend, Gateway, Operation, Product};
+use crate::identity::certificate::ClientTrust;
 use crate::limit;
-use crate::pipeline::Pipeline;
+use crate::pipeline::{self, Pipeline};
 use crate::policy::{Kind, Section};
 use scope::{Fragments, ScopeItems, Setting};
 
@@ -75,9 +84,21 @@ pub struct Loaded {
     pub view: Vec<(String, String, String)>,
     /// The other files that it reads: secrets, keys, certificates.
     pub files: Vec<PathBuf>,
+    /// What the key vault did not give. While somebody holds them they are asked for again, and one that is given then is a
+    /// change to load for.
+    pub missing_secrets: Vec<Arc<VaultSecret>>,
 }
 
-/// Reads and compiles a configuration. Nothing is listened on and nothing is fetched.
+impl Loaded {
+    /// Whether nothing is wrong but that the key vault does not give its secrets.
+    pub fn lacks_only_secrets(&self) -> bool {
+        let missing = self.missing_secrets.len();
+        missing > 0 && self.diagnostics.errors() == missing
+    }
+}
+
+/// Reads and compiles a configuration. Nothing is listened on, and nothing is fetched but secrets of a key vault that no
+/// configuration in force has: what is compiled depends on them.
 pub fn load(origin: &Origin, shared: &Arc<Shared>) -> Loaded {
     match origin.read() {
         Ok(files) => compile(files, origin.folder(), shared),
@@ -96,6 +117,7 @@ pub fn load(origin: &Origin, shared: &Arc<Shared>) -> Loaded {
                 process: settings::Process::default(),
                 view: Vec::new(),
                 files: Vec::new(),
+                missing_secrets: Vec::new(),
             }
         }
     }
@@ -104,19 +126,38 @@ pub fn load(origin: &Origin, shared: &Arc<Shared>) -> Loaded {
 /// Compiles the files of a configuration.
 pub fn compile(files: Vec<NamedText>, folder: Option<&Path>, shared: &Arc<Shared>) -> Loaded {
     let mut sources = Sources::default();
+    let keys = key_file(&files, folder);
     for (name, text) in files {
-        sources.add(name, text);
+        if name == KEYS_FILE {
+            sources.add_keys(name, text);
+        } else {
+            sources.add(name, text);
+        }
     }
     let mut diagnostics = Diagnostics::default();
-    let document = folder::parse(&sources, folder, &mut diagnostics);
+    match keys {
+        Ok(Some((name, text))) => drop(sources.add_keys(name, text)),
+        Ok(None) => {}
+        Err(unreadable) => diagnostics.push(*unreadable),
+    }
+    let vault = vault::Vault::new(shared, folder);
+    let document = folder::parse(&sources, folder, &vault, &mut diagnostics);
     if !sources.iter().any(|(_, source)| source.name == folder::GATEWAY_FILE) {
         diagnostics.push(
             Diagnostic::global("missing-file", format!("there is no {} in the folder", folder::GATEWAY_FILE))
                 .hint("it describes the process; an empty file will do"),
         );
     }
-    let process = settings::process(&document, folder, &mut diagnostics);
-    let built = build(&document, &sources, folder, shared, &mut diagnostics);
+    let trust = tls::client_trust(&document, folder, shared.clock.wall(), &mut diagnostics);
+    let listener = tls::listener(&document, folder, &trust, &mut diagnostics);
+    if let (Some(path), Some(file), None) = (&document.keys.file, document.gateway, document.key_file) {
+        diagnostics.push(
+            Diagnostic::warning("no-key-file", file, path.span.clone(), format!("there is no file `{}`", path.value))
+                .hint("`sluicegate key new` makes it; until then no key of it is known"),
+        );
+    }
+    let process = settings::process(&document, folder, listener, &mut diagnostics);
+    let built = build(&document, &sources, folder, shared, &trust, &mut diagnostics);
     diagnostics.sort();
     // A message may quote a value that a secret stands in.
     for one in &mut diagnostics.0 {
@@ -128,8 +169,41 @@ pub fn compile(files: Vec<NamedText>, folder: Option<&Path>, shared: &Arc<Shared
     }
     let view = settings::view(&document, &sources);
     let files = settings::files(&document, folder);
-    let (gateway, limits) = built.filter(|_| diagnostics.errors() == 0).unzip();
-    Loaded { diagnostics, gateway, limits, process, view, files, sources }
+    let (mut gateway, limits) = built.filter(|_| diagnostics.errors() == 0).unzip();
+    let (fetched, missing_secrets) = vault.into_secrets();
+    if let Some(gateway) = &mut gateway {
+        gateway.vault_secrets = fetched;
+    }
+    Loaded { diagnostics, gateway, limits, process, view, files, missing_secrets, sources }
+}
+
+/// The name and the text of the key file, unless it is among the files or is not there. One that cannot be read is a mistake:
+/// to go on without its keys would refuse callers who have a good one.
+fn key_file(files: &[NamedText], folder: Option<&Path>) -> Result<Option<NamedText>, Box<Diagnostic>> {
+    let (Some(gateway), Some(folder)) = (files.iter().find(|(name, _)| name == folder::GATEWAY_FILE), folder) else {
+        return Ok(None);
+    };
+    let named = key_file::named(&gateway.1);
+    if named.is_none() && files.iter().any(|(name, _)| name == KEYS_FILE) {
+        return Ok(None);
+    }
+    let name = named.as_deref().unwrap_or(KEYS_FILE).to_owned();
+    let bytes = match std::fs::read(key_file::path(named.as_deref(), folder)) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => {
+            let text = format!("the key file `{name}` cannot be read: {error}");
+            let unreadable = Diagnostic::global("unreadable", text)
+                .hint("the gateway needs to read it; its owner and its permissions say who may");
+            return Err(Box::new(unreadable));
+        }
+    };
+    let text = match String::from_utf8(bytes) {
+        Ok(text) => text,
+        // What is not UTF-8 becomes U+FFFD, which is refused and shown.
+        Err(error) => String::from_utf8_lossy(error.as_bytes()).into_owned(),
+    };
+    Ok(Some((name, text)))
 }
 
 fn build(
@@ -137,11 +211,13 @@ fn build(
     sources: &Sources,
     folder: Option<&Path>,
     shared: &Arc<Shared>,
+    trust: &Arc<ClientTrust>,
     diagnostics: &mut Diagnostics,
 ) -> Option<(Gateway, limit::Plan)> {
     let file = document.gateway?;
-    let world = World::build(document, folder, shared, diagnostics);
-    let settings = settings::settings(document, diagnostics);
+    let mut world = World::build(document, sources, folder, shared, diagnostics);
+    world.client_trust = trust.clone();
+    let settings = settings::settings(document, trust, diagnostics);
     let fragments: Fragments<'_, '_> =
         document.fragments.iter().map(|entry| (entry.name.get_ref().as_str(), entry)).collect();
     let setting = Setting { world: &world, sources, fragments: &fragments };
@@ -179,14 +255,16 @@ fn build(
         router,
         apis,
         operations,
-        unmatched: scope::pipeline(&[&global]),
+        unmatched: scope::pipeline(&[&global]).0,
         keys: world.keys.clone(),
+        consumers: world.consumers,
         products: products.into_iter().map(|one| one.product).collect(),
         backends: world.backends.values().cloned().collect(),
         settings: settings?,
         clock: shared.clock.clone(),
         metrics: shared.metrics.clone(),
         access_log: None,
+        vault_secrets: Vec::new(),
         secret_parameters: world.secret_parameters.into_inner().into_iter().map(Into::into).collect(),
     };
     Some((gateway, world.limits))
@@ -294,18 +372,45 @@ struct Assembly<'a, 'i> {
     routes: Vec<Route>,
 }
 
-/// The pipeline outside any product, and those of the products.
-type Pipelines = (Arc<Pipeline>, Box<[(Arc<str>, Arc<Pipeline>)]>);
+/// The pipelines of an operation.
+#[derive(Clone)]
+struct Pipelines {
+    /// Outside any product.
+    plain: Arc<Pipeline>,
+    /// Under each product.
+    products: Box<[(Arc<str>, Arc<Pipeline>)]>,
+    /// The steps that ask for a verified token before any step gives one.
+    without_token: Vec<Arc<pipeline::Origin>>,
+}
 
 impl<'i> Assembly<'_, 'i> {
     fn pipelines(&self, products: &[Arc<Product>], api: &ScopeItems, operation: Option<&ScopeItems>) -> Pipelines {
-        let under = |product: Option<&ScopeItems>| {
+        let mut without_token = Vec::new();
+        let mut under = |product: Option<&ScopeItems>| {
             let scopes: Vec<&ScopeItems> =
                 [Some(&self.global), product, Some(api), operation].into_iter().flatten().collect();
-            Arc::new(scope::pipeline(&scopes))
+            let (pipeline, steps) = scope::pipeline(&scopes);
+            without_token.extend(steps);
+            Arc::new(pipeline)
         };
         let mine = self.products.iter().filter(|one| products.iter().any(|product| Arc::ptr_eq(product, &one.product)));
-        (under(None), mine.map(|one| (one.product.name.clone(), under(Some(&one.items)))).collect())
+        let plain = under(None);
+        let products = mine.map(|one| (one.product.name.clone(), under(Some(&one.items)))).collect();
+        Pipelines { plain, products, without_token }
+    }
+
+    /// Warns about steps that ask for a verified token which no step before them gives, once for each.
+    fn without_token(&self, steps: &[Arc<pipeline::Origin>], diagnostics: &mut Diagnostics) {
+        for step in steps {
+            let mut needs = self.setting.world.token_needs.lock();
+            // Taken out, so that one step of a broad scope is not reported for each operation.
+            let found = needs.iter().position(|(known, _)| Arc::ptr_eq(known, step));
+            let Some((_, Location { file, span })) = found.map(|at| needs.swap_remove(at)) else { continue };
+            diagnostics.push(
+                Diagnostic::warning("no-token", file, span, "no policy before this one verifies a token")
+                    .hint("`policy = \"validate-jwt\"` before it, in this scope or a broader one"),
+            );
+        }
     }
 
     /// A backend by name; a name that is not known is reported.
@@ -343,7 +448,8 @@ impl<'i> Assembly<'_, 'i> {
             path: spec.path.as_str().into(),
             found_by_path: spec.hosts.is_empty() && spec.version.is_none(),
             subscription_required: required,
-            checks_keys: required || !products.is_empty(),
+            // A key is looked at where one may matter: an API that says nothing of keys may pass on those of its backend.
+            checks_keys: spec.subscription_required.is_some() || !products.is_empty(),
             key_header,
             key_query: key_query.into(),
             products: products.iter().map(|product| product.name.clone()).collect(),
@@ -389,8 +495,9 @@ impl<'i> Assembly<'_, 'i> {
             let inherit = spec.inherit.unwrap_or(true);
             let own = ScopeItems::compile(&operation.scope, inherit, &id, document.file, &self.setting, diagnostics);
             let Some((method, template)) = matches else { continue };
-            let (pipeline, product_pipelines) =
+            let pipelines =
                 if own.adds_nothing() { shared.clone() } else { self.pipelines(&products, &items, Some(&own)) };
+            self.without_token(&pipelines.without_token, diagnostics);
             self.routes.push(Route {
                 api: number,
                 operation: self.operations.len(),
@@ -404,8 +511,8 @@ impl<'i> Assembly<'_, 'i> {
                 method,
                 template,
                 backend: backend.clone(),
-                pipeline,
-                product_pipelines,
+                pipeline: pipelines.plain,
+                product_pipelines: pipelines.products,
                 metrics: metrics.operation(&api_metrics, &spec.name),
             }));
         }

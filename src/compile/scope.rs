@@ -1,13 +1,14 @@
 //! Scopes laid over each other: which steps an operation runs, and in which order.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
-use super::cx::{CompileCx, Item, ScopeId};
+use super::cx::{CompileCx, Item, ScopeId, without_token};
 use super::world::World;
 use crate::config::Diagnostics;
 use crate::config::folder::{Entry, RawPolicy, ScopeDocument};
 use crate::config::source::{FileId, Sources};
-use crate::pipeline::{Pipeline, Placed};
+use crate::pipeline::{Origin, Pipeline, Placed};
 use crate::policy::Section;
 
 /// The fragments of a configuration, by name.
@@ -65,10 +66,12 @@ impl ScopeItems {
     }
 }
 
-/// The pipeline of the scopes, from the broadest to the narrowest.
-pub fn pipeline(scopes: &[&ScopeItems]) -> Pipeline {
+/// The pipeline of the scopes, from the broadest to the narrowest; and the steps of inbound that ask for a verified token
+/// before any step gives one.
+pub fn pipeline(scopes: &[&ScopeItems]) -> (Pipeline, Vec<Arc<Origin>>) {
     let [inbound, backend, outbound, on_error] = Section::ALL.map(|section| effective(scopes, section));
-    Pipeline::new(inbound, backend, outbound, on_error)
+    let without_token = without_token(&inbound).cloned().collect();
+    (Pipeline::new(inbound, backend, outbound, on_error), without_token)
 }
 
 /// A narrower section runs the broader one first, or where it placed `base`; with `inherit = false` only where it did.

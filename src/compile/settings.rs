@@ -3,12 +3,14 @@
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderName;
 use ipnet::IpNet;
 
 use crate::config::folder::Document;
+use crate::config::key_file;
 use crate::config::source::{FileId, Sources};
 use crate::config::spec::{self, ErrorFormat};
 use crate::config::{At, Diagnostic, Diagnostics, Period, Size};
@@ -25,8 +27,8 @@ use crate::telemetry::redact::MASK;
 pub struct Process {
     /// Listeners, limits and time-outs.
     pub server: server::Settings,
-    /// Certificate and key of the public listener.
-    pub tls: Option<(PathBuf, PathBuf)>,
+    /// What the public listener shows and asks for, read from its files.
+    pub tls: Option<Arc<rustls::ServerConfig>>,
     /// The admin address.
     pub admin: Option<SocketAddr>,
     /// The access log.
@@ -77,7 +79,12 @@ fn address(
 }
 
 /// The settings that only the start of the process reads.
-pub fn process(document: &Document<'_>, folder: Option<&Path>, diagnostics: &mut Diagnostics) -> Process {
+pub fn process(
+    document: &Document<'_>,
+    folder: Option<&Path>,
+    tls: Option<Arc<rustls::ServerConfig>>,
+    diagnostics: &mut Diagnostics,
+) -> Process {
     let (server, file) = (&document.server, document.gateway);
     let default = server::Settings::default();
     let listen = address(server.listen.as_ref(), "127.0.0.1:8080", file, diagnostics);
@@ -85,8 +92,6 @@ pub fn process(document: &Document<'_>, folder: Option<&Path>, diagnostics: &mut
         Some(text) if text.value == "off" => None,
         text => address(text.as_ref(), "127.0.0.1:9090", file, diagnostics),
     };
-    let relative =
-        |path: &At<String>| folder.map_or_else(|| PathBuf::from(&path.value), |folder| folder.join(&path.value));
     let body = server.limits.body_size.map_or(100 << 20, |size| size.0);
     Process {
         server: server::Settings {
@@ -102,7 +107,7 @@ pub fn process(document: &Document<'_>, folder: Option<&Path>, diagnostics: &mut
             max_connections: server.limits.connections.map_or(default.max_connections, std::num::NonZeroUsize::get),
             ..default
         },
-        tls: server.tls.as_ref().map(|tls| (relative(&tls.certificate), relative(&tls.key))),
+        tls,
         admin,
         access_log: document.telemetry.access_log,
         access_log_path: document.telemetry.access_log_path.as_ref().map(|path| path.value.clone()),
@@ -141,7 +146,11 @@ fn store(document: &Document<'_>, folder: Option<&Path>, diagnostics: &mut Diagn
 }
 
 /// The settings that requests read.
-pub fn settings(document: &Document<'_>, diagnostics: &mut Diagnostics) -> Option<Settings> {
+pub fn settings(
+    document: &Document<'_>,
+    trust: &Arc<crate::identity::certificate::ClientTrust>,
+    diagnostics: &mut Diagnostics,
+) -> Option<Settings> {
     let file = document.gateway?;
     let server = &document.server;
     let mut proxies = Vec::new();
@@ -172,6 +181,7 @@ pub fn settings(document: &Document<'_>, diagnostics: &mut Diagnostics) -> Optio
         buffer_size: server.limits.buffer_size.map_or(8 << 20, |size| size.0),
         request_id_header: header_name(server.request_id_header.as_ref(), "x-request-id", file, diagnostics),
         forwarding: Forwarding::new(proxies.into_iter().collect(), fields),
+        client_certificates: super::tls::client_certificates(document, trust, diagnostics),
         drain_delay: or(server.drain.delay, Duration::ZERO),
         drain_deadline: or(server.drain.deadline, Duration::from_secs(30)),
     })
@@ -217,6 +227,14 @@ pub fn view(document: &Document<'_>, sources: &Sources) -> Vec<(String, String, 
             }),
             // What stands in for a secret of the environment or of a file.
             "default" => table.starts_with("named-values."),
+            // What a backend is shown, whatever it is called.
+            _ if [".credentials.header.", ".credentials.query.", ".credentials.authorization.parameter"]
+                .iter()
+                .any(|part| key.contains(part)) =>
+            {
+                true
+            }
+            "header" => table == "managed-identity",
             // It may be a symmetric key.
             "jwk" => true,
             // The key of a limit, the file of a private key.
@@ -237,10 +255,16 @@ pub fn view(document: &Document<'_>, sources: &Sources) -> Vec<(String, String, 
 pub fn files(document: &Document<'_>, folder: Option<&Path>) -> Vec<PathBuf> {
     let names = document.settings.iter().filter(|(key, ..)| {
         let last = key.rsplit('.').next().unwrap_or_default();
-        last == "file" || last.ends_with("-file") || matches!(key.as_str(), "server.tls.certificate" | "server.tls.key")
+        let last = last.split_once('[').map_or(last, |(list, _)| list);
+        last == "file"
+            || last.ends_with("-file")
+            || last.ends_with("-files")
+            || matches!(key.as_str(), "server.tls.certificate" | "server.tls.key")
     });
     let path = |name: &String| folder.map_or_else(|| PathBuf::from(name), |folder| folder.join(name));
     let mut files: Vec<PathBuf> = names.map(|(_, name, _)| path(name)).collect();
+    // Also while there is none, so that the first key is noticed. One that is named is among the others.
+    files.extend(folder.filter(|_| document.keys.file.is_none()).map(|folder| key_file::path(None, folder)));
     files.sort();
     files.dedup();
     files

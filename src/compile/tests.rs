@@ -80,3 +80,20 @@ proptest! {
         drop(render::sarif(&loaded.diagnostics, &loaded.sources, &folder));
     }
 }
+
+#[test]
+fn a_key_file_with_many_warnings_is_read_to_its_end() {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let shared = Arc::new(Shared { offline: true, ..Shared::new(Clock::manual(), runtime.handle().clone()) });
+    let load = |line: &str| {
+        let mut keys: String = (0..150).map(|number| format!("[subscriptions.s{number}]\n{line}\n")).collect();
+        keys += "[subscriptions.last]\nprimary = { digest = \"sha256:ade937c23dc04c64b0bd37e190c26c8fdbe7bb3b824adc8660c02a968b492425\" }\n";
+        let files = [("gateway.toml", String::new()), ("keys.toml", keys)].map(|(name, text)| (name.to_owned(), text));
+        compile(files.into(), None, &shared)
+    };
+    let warned = load("");
+    assert_eq!((warned.diagnostics.errors(), warned.diagnostics.warnings()), (0, 100), "the first hundred are shown");
+    let gateway = warned.gateway.unwrap();
+    assert!(gateway.keys.lookup(b"contoso-demo-key").is_some());
+    assert_eq!(load("expires = \"never\"").diagnostics.errors(), 100);
+}

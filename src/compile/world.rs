@@ -3,23 +3,34 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use parking_lot::Mutex;
+use serde_json::{Map, Value as Json};
 use tokio::runtime::Handle;
 
-use super::Kept;
+use super::credentials::{self, ManagedIdentity, NamedSources};
+use super::subscriptions::{self, KeyFile};
+use super::{CompileError, Kept};
 use crate::clock::Clock;
 use crate::config::diagnostic::suggest;
 use crate::config::folder::{ApiDocument, Document, Entry};
-use crate::config::source::{FileId, Location};
-use crate::config::spec::{IssuerSpec, SubscriptionSpec, SubscriptionState};
-use crate::config::{At, Diagnostic, Diagnostics, Period};
+use crate::config::source::{FileId, Location, Sources};
+use crate::config::spec::{ConsumerSpec, IssuerSpec, LimitHeaders};
+use crate::config::{At, Diagnostic, Diagnostics, Period, named};
+use crate::credential::{TokenSources, Vault};
 use crate::gateway::Backend;
-use crate::identity::subscription::{Scope, State, Subscription, SubscriptionKey};
-use crate::identity::{KeyLocation, KeyRing, RemoteKeyRegistry, RemoteKeys, RemoteKeysOptions, VerificationKey};
+use crate::gateway::Consumers;
+use crate::identity::basic::Hashing;
+use crate::identity::certificate::ClientTrust;
+use crate::identity::{
+    KeyLocation, Keys, RemoteKeyRegistry, RemoteKeys, RemoteKeysOptions, RemoteSource, TokenCache, VerificationKey,
+    VerificationPool,
+};
 use crate::layer::retry::Budget;
 use crate::limit;
+use crate::pipeline::Origin;
+use crate::pipeline::limits::Shown;
 use crate::telemetry::Metrics;
 
 /// What outlives a reload: counters, fetched keys, connections, metrics.
@@ -38,8 +49,22 @@ pub struct Shared {
     pub offline: bool,
     /// Key sets that were fetched.
     pub remote_keys: RemoteKeyRegistry,
+    /// Where passwords are checked.
+    pub hashing: Arc<Hashing>,
+    /// The threads that verify tokens.
+    pub verification: Arc<VerificationPool>,
+    /// The tokens that passed.
+    pub tokens: Arc<TokenCache>,
+    /// The key file as last read, so that a change of anything else does not read it again.
+    pub key_file: Mutex<Option<Arc<KeyFile>>>,
+    /// Sources of tokens for backends, with the tokens they gave.
+    pub token_sources: TokenSources,
+    /// The secrets of the key vault.
+    pub vault: Vault,
     /// The endpoints of backends, with their pools and breakers.
     pub endpoints: crate::gateway::backend::Registry,
+    /// The stores that gateways share.
+    pub stores: crate::shared_store::Registry,
 }
 
 impl Shared {
@@ -47,6 +72,8 @@ impl Shared {
     pub fn new(clock: Clock, control: Handle) -> Self {
         let metrics = Arc::new(Metrics::new(&clock));
         let limits = limit::Registry::new(clock.clone());
+        let hashing = Arc::new(Hashing::new(control.clone()));
+        let vault = Vault::new(metrics.vault());
         Self {
             clock,
             control,
@@ -55,9 +82,20 @@ impl Shared {
             budgets: Kept::default(),
             offline: false,
             remote_keys: RemoteKeyRegistry::default(),
+            hashing,
+            verification: Arc::new(VerificationPool::for_cores(cores())),
+            tokens: Arc::default(),
+            key_file: Mutex::default(),
+            token_sources: TokenSources::default(),
+            vault,
             endpoints: crate::gateway::backend::Registry::default(),
+            stores: crate::shared_store::Registry::default(),
         }
     }
+}
+
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
 }
 
 /// The keys of a token issuer.
@@ -68,7 +106,9 @@ pub struct Issuer {
     /// Keys from the configuration.
     pub keys: Vec<VerificationKey>,
     /// Keys that are fetched.
-    pub remote: Option<Arc<RemoteKeys>>,
+    pub remotes: Vec<RemoteSource>,
+    /// Whether they are of Entra ID, where an application has two audiences.
+    pub entra: bool,
 }
 
 /// The named things of one configuration.
@@ -79,45 +119,39 @@ pub struct World {
     pub folder: Option<PathBuf>,
     /// The backends.
     pub backends: BTreeMap<String, Arc<Backend>>,
+    /// Who clients' certificates are checked by.
+    pub client_trust: Arc<ClientTrust>,
     /// The issuers.
     pub issuers: BTreeMap<String, Issuer>,
+    /// The sources of tokens for backends.
+    pub token_sources: NamedSources,
+    /// Where tokens of the machine's own identity come from.
+    pub identity: ManagedIdentity,
     /// The keys of subscriptions.
-    pub keys: Arc<KeyRing>,
+    pub keys: Keys,
+    /// The consumers, by name.
+    pub consumers: Consumers,
+    /// The names of the APIs and of their operations.
+    pub apis: BTreeMap<String, Vec<String>>,
+    /// Whether there may be more of them, in files that could not be read.
+    pub apis_unread: bool,
     /// The limits of this configuration, put in force with it.
     pub limits: limit::Plan,
+    /// Which headers tell of limits that do not say so themselves.
+    pub limits_shown: Shown,
     /// Query parameters in which callers send credentials: logs mask them.
     pub secret_parameters: Mutex<BTreeSet<String>>,
-    /// The APIs, for policies that name one.
-    pub apis: KnownApis,
+    /// The policies that ask for a verified token, and where they stand.
+    pub token_needs: Mutex<Vec<(Arc<Origin>, Location)>>,
     /// Whether counts are kept over restarts.
     pub keeps_counts: bool,
-}
-
-/// The APIs of the configuration.
-#[derive(Debug, Default)]
-pub struct KnownApis {
-    /// Each API's name and those of its operations.
-    pub names: Vec<(String, Vec<String>)>,
-    /// Whether a file could not be read, so that some may be missing.
-    pub unread: bool,
-}
-
-impl KnownApis {
-    fn of(document: &Document<'_>) -> Self {
-        let operations = |api: &ApiDocument<'_>| {
-            api.operations.iter().map(|operation| operation.spec.name.value.clone()).collect()
-        };
-        Self {
-            names: document.apis.iter().map(|api| (api.spec.name.value.clone(), operations(api))).collect(),
-            unread: document.unread,
-        }
-    }
 }
 
 impl World {
     /// Builds the named things; mistakes go to `diagnostics`.
     pub fn build(
         document: &Document<'_>,
+        sources: &Sources,
         folder: Option<&Path>,
         shared: &Arc<Shared>,
         diagnostics: &mut Diagnostics,
@@ -126,14 +160,33 @@ impl World {
             shared: shared.clone(),
             folder: folder.map(Path::to_owned),
             backends: BTreeMap::new(),
+            client_trust: Arc::new(ClientTrust::none(crate::server::tls::provider())),
             issuers: BTreeMap::new(),
-            keys: Arc::new(KeyRing::default()),
-            limits: shared.limits.plan(),
+            keys: Keys::default(),
+            consumers: Consumers::default(),
+            token_sources: BTreeMap::new(),
+            identity: ManagedIdentity::new(&document.managed_identity, named::identity_environment()),
+            apis: document.apis.iter().map(operation_names).collect(),
+            apis_unread: document.unread,
+            limits: shared.limits.plan().counted_in(super::store::build(document, folder, shared, diagnostics)),
+            limits_shown: shown(document.limits.headers.as_deref().unwrap_or(&[LimitHeaders::Ratelimit])),
             secret_parameters: Mutex::default(),
-            apis: KnownApis::of(document),
+            token_needs: Mutex::default(),
             keeps_counts: document.store.path.is_some(),
         };
         let Some(file) = document.gateway else { return world };
+        for entry in &document.token_sources {
+            let name = entry.name.get_ref();
+            let built = entry
+                .clean
+                .then(|| credentials::token_source(name, &entry.spec, &world.identity, folder, shared))
+                .transpose();
+            let source = built.unwrap_or_else(|error| {
+                report(error, entry.name.span(), file, diagnostics);
+                None
+            });
+            world.token_sources.insert(name.clone(), source);
+        }
         for entry in &document.backends {
             let name = entry.name.get_ref();
             let mut build = || {
@@ -150,39 +203,25 @@ impl World {
                     .ok()
             };
             // What is defined and wrong is known by its name, so that each use does not become a second mistake.
-            let backend = build().unwrap_or_else(|| {
+            let mut backend = build().unwrap_or_else(|| {
                 Backend::new(name, Vec::new(), crate::backend::Deadlines::default(), shared.metrics.backend(name))
             });
+            if let Some(spec) = &entry.spec.credentials {
+                match credentials::backend_credentials(spec, &world.token_sources) {
+                    Ok(credentials) => backend.credentials = Some(Box::new(credentials)),
+                    Err(error) => report(error, entry.name.span(), file, diagnostics),
+                }
+            }
             world.backends.insert(name.clone(), Arc::new(backend));
         }
         for entry in &document.issuers {
             let built = if entry.clean { world.issuer(entry, file, diagnostics) } else { None };
-            let issuer = built.unwrap_or(Issuer { issuer: None, keys: Vec::new(), remote: None });
+            let issuer = built.unwrap_or(Issuer { issuer: None, keys: Vec::new(), remotes: Vec::new(), entra: false });
             world.issuers.insert(entry.name.get_ref().clone(), issuer);
         }
-        let subscriptions =
-            document.subscriptions.iter().filter_map(|entry| subscription(entry, document, file, diagnostics));
-        match KeyRing::new(subscriptions.collect::<Vec<_>>()) {
-            Ok(keys) => world.keys = Arc::new(keys),
-            Err(duplicate) => {
-                let keys = |id: &str| {
-                    let entry = document.subscriptions.iter().find(|entry| *entry.name.get_ref() == *id);
-                    entry.map_or(&[][..], |entry| &entry.spec.keys[..])
-                };
-                let same = |key: &&At<String>| {
-                    let other = keys(&duplicate.first)
-                        .iter()
-                        .find(|other| other.eq_ignore_ascii_case(key) && other.span != key.span);
-                    other.map(|other| (key.span.clone(), other.span.clone()))
-                };
-                let (second, first) =
-                    keys(&duplicate.second).iter().rev().find_map(|key| same(&key)).unwrap_or_default();
-                diagnostics.push(
-                    Diagnostic::error("duplicate-key", file, second, duplicate.to_string())
-                        .related(Location { file, span: first }, "the same key")
-                        .hint("each key belongs to one subscription"),
-                );
-            }
+        world.keys = subscriptions::keys(document, file, sources, &shared.key_file, diagnostics);
+        for entry in &document.consumers {
+            world.consumers.insert(entry.name.get_ref().as_str().into(), consumer(entry, file, diagnostics));
         }
         world
     }
@@ -192,14 +231,24 @@ impl World {
         let mut fail = |span: std::ops::Range<usize>, message: String, hint: &str| {
             diagnostics.push(Diagnostic::error("bad-issuer", file, span, message).hint(hint));
         };
-        let sources = [&spec.openid_config, &spec.jwks_url, &spec.key_file, &spec.secret].into_iter().flatten().count();
+        let sources = [&spec.openid_config, &spec.jwks_url, &spec.key_file, &spec.secret].into_iter().flatten().count()
+            + usize::from(spec.entra.is_some());
         if sources != 1 {
             let text =
                 if sources == 0 { "an issuer needs a source of keys" } else { "an issuer has one source of keys" };
-            fail(entry.name.span(), text.to_owned(), "one of `openid-config`, `jwks-url`, `key-file` and `secret`");
+            fail(
+                entry.name.span(),
+                text.to_owned(),
+                "one of `entra`, `openid-config`, `jwks-url`, `key-file` and `secret`",
+            );
             return None;
         }
-        if spec.issuer.is_none() && spec.openid_config.is_none() {
+        if let (Some(issuer), Some(_)) = (&spec.issuer, &spec.entra) {
+            let text = "the issuers of Entra ID are known from its tenants".to_owned();
+            fail(issuer.span.clone(), text, "leave `issuer` out");
+            return None;
+        }
+        if spec.issuer.is_none() && spec.openid_config.is_none() && spec.entra.is_none() {
             fail(
                 entry.name.span(),
                 "missing key `issuer`".to_owned(),
@@ -210,9 +259,18 @@ impl World {
         let mut issuer = Issuer {
             issuer: spec.issuer.as_ref().map(|text| text.value.as_str().into()),
             keys: Vec::new(),
-            remote: None,
+            remotes: Vec::new(),
+            entra: spec.entra.is_some(),
         };
-        if let Some(path) = &spec.key_file {
+        if let Some(entra) = &spec.entra {
+            match super::entra::sources(entra, &options(spec), self) {
+                Ok(remotes) => issuer.remotes = remotes,
+                Err(error) => {
+                    let span = error.span.unwrap_or_else(|| entra.span.clone());
+                    diagnostics.push(Diagnostic::error(error.code, file, span, error.message).maybe_hint(error.hint));
+                }
+            }
+        } else if let Some(path) = &spec.key_file {
             match self.key_file(path) {
                 Ok(keys) => issuer.keys = keys,
                 Err(message) => {
@@ -233,24 +291,15 @@ impl World {
             .map(|url| (KeyLocation::Discovery(url.value.clone()), url))
             .or_else(|| spec.jwks_url.as_ref().map(|url| (KeyLocation::Jwks(url.value.clone()), url)))
         {
-            match self.remote(location, spec) {
-                Ok(remote) => issuer.remote = Some(remote),
+            let options = RemoteKeysOptions { check_issuer: spec.issuer.is_none(), ..options(spec) };
+            match self.remote_keys(location, options) {
+                Ok(keys) => {
+                    issuer.remotes = vec![RemoteSource { keys, issuer: issuer.issuer.clone(), tenants: None }];
+                }
                 Err(message) => fail(text.span.clone(), message, "an `https` URL; plain `http` only to this machine"),
             }
         }
         Some(issuer)
-    }
-
-    fn remote(&self, location: KeyLocation, spec: &IssuerSpec) -> Result<Arc<RemoteKeys>, String> {
-        let default = RemoteKeysOptions::default();
-        let or = |period: &Option<Period>, default: Duration| period.map_or(default, |period| period.0);
-        let options = RemoteKeysOptions {
-            refresh: or(&spec.refresh, default.refresh),
-            min_refetch: or(&spec.min_refetch, default.min_refetch),
-            stale_max: or(&spec.stale_max, default.stale_max),
-            ..default
-        };
-        self.remote_keys(location, options)
     }
 
     /// Keys that are fetched: the source in use when there is one with the same options, else one that starts now.
@@ -288,111 +337,63 @@ impl World {
 
     /// A file of the configuration folder.
     pub fn read_file(&self, path: &At<String>) -> Result<Vec<u8>, String> {
-        let full = self.folder.as_ref().map_or_else(|| PathBuf::from(&path.value), |folder| folder.join(&path.value));
-        std::fs::read(&full).map_err(|error| format!("`{}` cannot be read: {error}", path.value))
+        read_file(self.folder.as_deref(), path)
     }
 }
 
-fn subscription(
-    entry: &Entry<SubscriptionSpec>,
-    document: &Document<'_>,
+fn options(spec: &IssuerSpec) -> RemoteKeysOptions {
+    let default = RemoteKeysOptions::default();
+    let or = |period: &Option<Period>, default: Duration| period.map_or(default, |period| period.0);
+    RemoteKeysOptions {
+        refresh: or(&spec.refresh, default.refresh),
+        min_refetch: or(&spec.min_refetch, default.min_refetch),
+        stale_max: or(&spec.stale_max, default.stale_max),
+        ..default
+    }
+}
+
+pub(super) fn report(
+    error: CompileError,
+    otherwise: std::ops::Range<usize>,
     file: FileId,
     diagnostics: &mut Diagnostics,
-) -> Option<Subscription> {
+) {
+    if !error.is_reported() {
+        let span = error.span.unwrap_or(otherwise);
+        diagnostics.push(Diagnostic::error(error.code, file, span, error.message).maybe_hint(error.hint));
+    }
+}
+
+fn operation_names(api: &ApiDocument<'_>) -> (String, Vec<String>) {
+    let names = api.operations.iter().map(|operation| operation.spec.name.value.clone());
+    (api.spec.name.value.clone(), names.collect())
+}
+
+/// Which headers tell of limits.
+pub fn shown(headers: &[LimitHeaders]) -> Shown {
+    Shown {
+        ratelimit: headers.contains(&LimitHeaders::Ratelimit),
+        x_ratelimit: headers.contains(&LimitHeaders::XRatelimit),
+    }
+}
+
+/// A file of the configuration folder.
+pub(super) fn read_file(folder: Option<&Path>, path: &At<String>) -> Result<Vec<u8>, String> {
+    let full = folder.map_or_else(|| PathBuf::from(&path.value), |folder| folder.join(&path.value));
+    std::fs::read(&full).map_err(|error| format!("`{}` cannot be read: {error}", path.value))
+}
+
+/// What `@consumer('name')` reads.
+fn consumer(entry: &Entry<ConsumerSpec>, file: FileId, diagnostics: &mut Diagnostics) -> Map<String, Json> {
     let spec = &entry.spec;
-    let before = diagnostics.errors();
-    let mut keys = Vec::new();
-    for key in &spec.keys {
-        match key.value.parse() {
-            Ok(digest) => keys.push(SubscriptionKey { digest, last_four: None }),
-            Err(error) => {
-                let error: crate::identity::subscription::DigestError = error;
-                diagnostics.push(
-                    Diagnostic::error("bad-digest", file, key.span.clone(), error.to_string())
-                        .hint("`sluicegate key digest` reads a key from standard input and prints its digest"),
-                );
-            }
-        }
-    }
-    if spec.keys.is_empty() && entry.clean {
+    if spec.metadata.contains_key("groups") {
         diagnostics.push(
-            Diagnostic::warning(
-                "no-keys",
-                file,
-                entry.name.span(),
-                format!("subscription `{}` has no keys, so nobody can use it", entry.name.get_ref()),
-            )
-            .hint("keys = [\"sha256:…\"]"),
+            Diagnostic::error("bad-name", file, entry.name.span(), "`groups` cannot be the name of metadata")
+                .hint("`@consumer('groups')` reads the list `groups` beside `metadata`"),
         );
     }
-    if spec.product.is_some() && !spec.apis.is_empty() {
-        diagnostics.push(
-            Diagnostic::error(
-                "bad-subscription",
-                file,
-                entry.name.span(),
-                "a subscription grants a product or a list of APIs",
-            )
-            .hint("give `product` or `apis`"),
-        );
-    }
-    if let Some(product) = &spec.product
-        && !document.products.iter().any(|known| *known.name.get_ref() == product.value)
-    {
-        diagnostics.push(
-            Diagnostic::error(
-                "unknown-product",
-                file,
-                product.span.clone(),
-                format!("unknown product `{}`", product.value),
-            )
-            .hint("define it under `[products]` in gateway.toml")
-            .maybe_hint(suggest(product, document.products.iter().map(|known| known.name.get_ref().as_str()))),
-        );
-    }
-    known_apis(&spec.apis, document, file, diagnostics);
-    let mut time = |text: &Option<At<String>>| match text {
-        None => None,
-        Some(text) => match text.parse::<jiff::Timestamp>() {
-            Ok(time) => Some(SystemTime::from(time)),
-            Err(_) => {
-                diagnostics.push(
-                    Diagnostic::error(
-                        "bad-value",
-                        file,
-                        text.span.clone(),
-                        format!("`{}` is not a date and time", text.value),
-                    )
-                    .hint("RFC 3339 with a time zone: `2027-01-31T00:00:00Z`"),
-                );
-                None
-            }
-        },
-    };
-    let (expires, start) = (time(&spec.expires), time(&spec.start));
-    if diagnostics.errors() > before {
-        return None;
-    }
-    Some(Subscription {
-        id: entry.name.get_ref().as_str().into(),
-        consumer: spec.consumer.as_deref().map(Into::into),
-        scope: match &spec.product {
-            Some(product) => Scope::Product(product.as_str().into()),
-            None if spec.apis.is_empty() => Scope::All,
-            None => Scope::Apis(spec.apis.iter().map(|name| name.as_str().into()).collect()),
-        },
-        state: match spec.state {
-            SubscriptionState::Active => State::Active,
-            SubscriptionState::Suspended => State::Suspended,
-            SubscriptionState::Submitted => State::Submitted,
-            SubscriptionState::Rejected => State::Rejected,
-            SubscriptionState::Cancelled => State::Cancelled,
-            SubscriptionState::Expired => State::Expired,
-        },
-        expires,
-        start,
-        keys,
-    })
+    let metadata = spec.metadata.iter().map(|(name, value)| (name.clone(), value.0.clone()));
+    metadata.chain([("groups".to_owned(), Json::from(spec.groups.clone()))]).collect()
 }
 
 /// Reports names of APIs that no file describes.

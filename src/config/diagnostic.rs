@@ -39,6 +39,8 @@ pub struct Diagnostic {
     pub hint: Option<String>,
     /// Other places that matter (`first defined here`).
     pub related: Vec<(Location, String)>,
+    /// Whether the text at the place may be a secret, so that no report shows it.
+    pub secret: bool,
 }
 
 impl Diagnostic {
@@ -52,6 +54,7 @@ impl Diagnostic {
             label: String::new(),
             hint: None,
             related: Vec::new(),
+            secret: false,
         }
     }
 
@@ -70,6 +73,7 @@ impl Diagnostic {
             label: String::new(),
             hint: None,
             related: Vec::new(),
+            secret: false,
         }
     }
 
@@ -84,6 +88,13 @@ impl Diagnostic {
     #[must_use]
     pub fn maybe_hint(mut self, hint: Option<String>) -> Self {
         self.hint = hint.or(self.hint);
+        self
+    }
+
+    /// Keeps the text at the place out of reports: it may be a secret that was written there by mistake.
+    #[must_use]
+    pub fn secret(mut self) -> Self {
+        self.secret = true;
         self
     }
 

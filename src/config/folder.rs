@@ -7,13 +7,15 @@ use serde::de::DeserializeOwned;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use super::credentials::{KeyVaultSpec, ManagedIdentitySpec, TokenSourceSpec};
 use super::diagnostic::{Diagnostic, Diagnostics, one_of, suggest};
-use super::named::NamedValues;
+use super::key_file::KEYS_FILE;
+use super::named::{InVault, NamedValues, SecretStore};
 use super::read::{Table, Value, as_text, read_what_is_right as read, take};
 use super::source::{FileId, Location, SourceFile, Sources};
 use super::spec::{
-    ApiSpec, BackendSpec, ErrorsSpec, IssuerSpec, OperationSpec, ProductSpec, ServerSpec, StoreSpec, SubscriptionSpec,
-    TelemetrySpec,
+    ApiSpec, BackendSpec, ConsumerSpec, ErrorsSpec, IssuerSpec, KeysSpec, OperationSpec, ProductSpec, ServerSpec,
+    ShownLimitsSpec, StoreSpec, SubscriptionSpec, TelemetrySpec,
 };
 use super::value::NESTED_MARK;
 
@@ -99,6 +101,8 @@ pub struct Document<'i> {
     pub server: ServerSpec,
     /// `[store]`
     pub store: StoreSpec,
+    /// `[limits]`
+    pub limits: ShownLimitsSpec,
     /// `[errors]`
     pub errors: ErrorsSpec,
     /// `[telemetry]`
@@ -109,8 +113,20 @@ pub struct Document<'i> {
     pub backends: Vec<Entry<BackendSpec>>,
     /// `[issuers]`
     pub issuers: Vec<Entry<IssuerSpec>>,
+    /// `[token-sources]`
+    pub token_sources: Vec<Entry<TokenSourceSpec>>,
+    /// `[managed-identity]`
+    pub managed_identity: ManagedIdentitySpec,
+    /// `[key-vault]`
+    pub key_vault: KeyVaultSpec,
     /// `[products]`
     pub products: Vec<Entry<ProductDocument<'i>>>,
+    /// `[keys]`
+    pub keys: KeysSpec,
+    /// The key file.
+    pub key_file: Option<FileId>,
+    /// `[consumers]`
+    pub consumers: Vec<Entry<ConsumerSpec>>,
     /// `[subscriptions]`
     pub subscriptions: Vec<Entry<SubscriptionSpec>>,
     /// `[fragments]`
@@ -130,13 +146,14 @@ pub struct Document<'i> {
 /// A file before it is parsed: its name in the folder and its text.
 pub type NamedText = (String, String);
 
-/// Reads the TOML files of a folder, sorted by name. Hidden files are left out: editors and Kubernetes keep theirs there.
+/// Reads the TOML files of a folder, sorted by name. Hidden files are left out: editors and Kubernetes keep theirs there. So is
+/// the key file, which may be large.
 pub fn read_folder(folder: &Path) -> std::io::Result<Vec<NamedText>> {
     let mut files = Vec::new();
     for entry in std::fs::read_dir(folder)? {
         let path = entry?.path();
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default().to_owned();
-        if name.ends_with(".toml") && !name.starts_with('.') && path.is_file() {
+        if name.ends_with(".toml") && !name.starts_with('.') && name != KEYS_FILE && path.is_file() {
             let bytes = std::fs::read(&path)?;
             // What is not UTF-8 becomes U+FFFD, which `parse` refuses and shows.
             let text = String::from_utf8_lossy(&bytes).into_owned();
@@ -149,10 +166,15 @@ pub fn read_folder(folder: &Path) -> std::io::Result<Vec<NamedText>> {
 }
 
 /// Parses the files of a folder. `folder` is where relative paths start.
-pub fn parse<'i>(sources: &'i Sources, folder: Option<&Path>, diagnostics: &mut Diagnostics) -> Document<'i> {
-    let mut document = Document::default();
+pub fn parse<'i>(
+    sources: &'i Sources,
+    folder: Option<&Path>,
+    store: &dyn SecretStore,
+    diagnostics: &mut Diagnostics,
+) -> Document<'i> {
+    let mut document = Document { key_file: sources.keys(), ..Document::default() };
     let mut tables = Vec::new();
-    for (file, source) in sources.iter() {
+    for (file, source) in sources.iter().filter(|(file, _)| Some(*file) != sources.keys()) {
         let text: &'i str = &source.text;
         if let Some(at) = text.find('\u{fffd}') {
             diagnostics.push(
@@ -176,7 +198,14 @@ pub fn parse<'i>(sources: &'i Sources, folder: Option<&Path>, diagnostics: &mut 
         && let Some((key, value)) = take(table, "named-values")
     {
         match value.into_inner() {
-            DeValue::Table(values) => document.named = NamedValues::load(values, *file, folder, diagnostics),
+            DeValue::Table(values) => {
+                let (named, in_vault) = NamedValues::load(values, *file, folder, diagnostics);
+                document.named = named;
+                if !in_vault.is_empty() {
+                    let text = &sources.file(*file).text;
+                    fetch(&mut document.named, in_vault, table, *file, text, store, diagnostics);
+                }
+            }
             _ => diagnostics.push(not_a_table("named-values", *file, key.span())),
         }
     }
@@ -189,6 +218,34 @@ pub fn parse<'i>(sources: &'i Sources, folder: Option<&Path>, diagnostics: &mut 
         }
     }
     document
+}
+
+/// Fetches the named values of the key vault, whose own table may use the others.
+fn fetch(
+    named: &mut NamedValues,
+    in_vault: Vec<InVault>,
+    table: &Table<'_>,
+    file: FileId,
+    text: &str,
+    store: &dyn SecretStore,
+    diagnostics: &mut Diagnostics,
+) {
+    let before = diagnostics.errors();
+    let early = |name: &str| {
+        table.iter().find(|(key, _)| key.get_ref() == name).map(|(key, value)| (key.clone(), value.clone()))
+    };
+    let mut tables: Table<'_> = ["key-vault", "managed-identity"].into_iter().filter_map(early).collect();
+    named.substitute(&mut tables, file, text, diagnostics);
+    let vault = one(&mut tables, "key-vault", file, diagnostics).unwrap_or_default();
+    let identity = one(&mut tables, "managed-identity", file, diagnostics).unwrap_or_default();
+    let fetched = if diagnostics.errors() == before {
+        let wanted: Vec<_> = in_vault.iter().map(InVault::wanted).collect();
+        store.secrets(&vault, &identity, &wanted, file, diagnostics)
+    } else {
+        // Nobody is asked with a mistake in what is sent.
+        in_vault.iter().map(|_| None).collect()
+    };
+    named.fetch(in_vault.into_iter().zip(fetched));
 }
 
 /// One mistake in the syntax often makes the parser stumble on over the following lines: of mistakes on neighbouring
@@ -243,15 +300,21 @@ fn list_settings(out: &mut Vec<(String, String, Location)>, prefix: &str, table:
 }
 
 fn read_gateway<'i>(document: &mut Document<'i>, file: FileId, mut table: Table<'i>, diagnostics: &mut Diagnostics) {
-    const KEYS: [&str; 13] = [
+    const KEYS: [&str; 19] = [
         "server",
         "store",
+        "limits",
         "errors",
         "telemetry",
         "named-values",
         "backends",
         "issuers",
+        "token-sources",
+        "managed-identity",
+        "key-vault",
         "products",
+        "consumers",
+        "keys",
         "subscriptions",
         "fragments",
         "inbound",
@@ -262,6 +325,7 @@ fn read_gateway<'i>(document: &mut Document<'i>, file: FileId, mut table: Table<
     document.scope = read_scope(&mut table, "", file, diagnostics);
     document.server = one(&mut table, "server", file, diagnostics).unwrap_or_default();
     document.store = one(&mut table, "store", file, diagnostics).unwrap_or_default();
+    document.limits = one(&mut table, "limits", file, diagnostics).unwrap_or_default();
     document.errors = one(&mut table, "errors", file, diagnostics).unwrap_or_default();
     document.telemetry = one(&mut table, "telemetry", file, diagnostics).unwrap_or_default();
     document.backends = named(&mut table, "backends", file, diagnostics, |table, file, place, diagnostics| {
@@ -270,6 +334,17 @@ fn read_gateway<'i>(document: &mut Document<'i>, file: FileId, mut table: Table<
     document.issuers = named(&mut table, "issuers", file, diagnostics, |table, file, place, diagnostics| {
         read(&table, file, place, diagnostics)
     });
+    document.keys = one(&mut table, "keys", file, diagnostics).unwrap_or_default();
+    document.consumers = named(&mut table, "consumers", file, diagnostics, |table, file, place, diagnostics| {
+        read(&table, file, place, diagnostics)
+    });
+    document.token_sources =
+        named(&mut table, "token-sources", file, diagnostics, |table, file, place, diagnostics| {
+            read(&table, file, place, diagnostics)
+        });
+    // It was of use before, and is read once more for its mistakes.
+    document.key_vault = one(&mut table, "key-vault", file, diagnostics).unwrap_or_default();
+    document.managed_identity = one(&mut table, "managed-identity", file, diagnostics).unwrap_or_default();
     document.subscriptions =
         named(&mut table, "subscriptions", file, diagnostics, |table, file, place, diagnostics| {
             read(&table, file, place, diagnostics)

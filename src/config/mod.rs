@@ -1,8 +1,10 @@
 //! TOML as written: files, tables, values and their mistakes. Holds no runtime types.
 
 pub mod codes;
+pub mod credentials;
 pub mod diagnostic;
 pub mod folder;
+pub mod key_file;
 pub mod named;
 pub mod read;
 pub mod recurrence;
@@ -16,4 +18,4 @@ pub use diagnostic::{Diagnostic, Diagnostics, Severity};
 pub use folder::{Document, RawPolicy, ScopeDocument};
 pub use recurrence::{Kilobytes, Recurrence};
 pub use statuses::StatusRange;
-pub use value::{At, Nested, Period, Size, Template, Text};
+pub use value::{At, Nested, OrExpression, Period, Scalar, Size, Template, Text};

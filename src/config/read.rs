@@ -126,6 +126,9 @@ fn explain(message: &str, file: FileId, span: Range<usize>) -> Diagnostic {
         let names = quoted(rest);
         let name = names.first().map_or("", String::as_str);
         Diagnostic::error("missing-key", file, span, format!("missing key `{name}`"))
+    } else if let Some(rest) = message.strip_prefix("duplicate field ") {
+        // TOML itself refuses a key that stands twice; these are two names for one thing.
+        Diagnostic::error("bad-policy", file, span, format!("{rest} is given twice, by two of its names"))
     } else if let Some(rest) = message.strip_prefix("invalid type: ") {
         let (found, expected) = rest.split_once(", expected ").unwrap_or((rest, "something else"));
         Diagnostic::error(

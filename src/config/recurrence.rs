@@ -39,7 +39,9 @@ impl Recurrence {
             "infinite" => Self::Infinite,
             _ => match Period::parse(text) {
                 Ok(period) if period.0 < Duration::from_millis(1) => {
-                    return Err("a period of zero limits nothing; hint: `infinite` never gives anything back".to_owned());
+                    return Err(
+                        "a period of zero limits nothing; hint: `infinite` never gives anything back".to_owned()
+                    );
                 }
                 Ok(period) => Self::Every(period.0),
                 Err(_) => {
@@ -167,8 +169,14 @@ mod tests {
         struct Spec {
             bandwidth: Kilobytes,
         }
-        for (text, want) in [("1", Some(1024)), ("'1'", Some(1024)), ("'1KiB'", Some(1024)), ("'1B'", Some(1)), ("0", None), ("-1", None)]
-        {
+        for (text, want) in [
+            ("1", Some(1024)),
+            ("'1'", Some(1024)),
+            ("'1KiB'", Some(1024)),
+            ("'1B'", Some(1)),
+            ("0", None),
+            ("-1", None),
+        ] {
             let read = toml::from_str::<Spec>(&format!("bandwidth = {text}"));
             assert_eq!(read.ok().map(|spec| spec.bandwidth.bytes()), want, "{text}");
         }

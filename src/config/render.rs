@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::codes;
 use super::diagnostic::{Diagnostic, Diagnostics, Severity};
-use super::source::{Location, Sources};
+use super::source::{FileId, Location, Sources};
 
 /// How the text form looks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -29,7 +29,8 @@ impl Style {
         if terminal && !refused { Self::Coloured } else { Self::Plain }
     }
 
-    fn paint(self, colour: &str, text: &str) -> String {
+    /// A text in a colour: the parameters of `SGR` (`1;31`).
+    pub fn paint(self, colour: &str, text: &str) -> String {
         match self {
             Self::Plain => text.to_owned(),
             Self::Coloured => format!("\u{1b}[{colour}m{text}\u{1b}[0m"),
@@ -57,14 +58,17 @@ pub fn text(diagnostics: &Diagnostics, sources: &Sources) -> String {
 /// The text form in a style.
 pub fn styled(diagnostics: &Diagnostics, sources: &Sources, style: Style) -> String {
     let mut out = String::new();
+    // Two mistakes may be on one line, so that what one of them hides is hidden for all.
+    let secrets = diagnostics.0.iter().filter(|one| one.secret).filter_map(|one| one.location.as_ref());
+    let secrets: Vec<&Location> = secrets.collect();
     for diagnostic in &diagnostics.0 {
-        one(&mut out, diagnostic, sources, style);
+        one(&mut out, diagnostic, sources, &secrets, style);
         out.push('\n');
     }
     out
 }
 
-fn one(out: &mut String, diagnostic: &Diagnostic, sources: &Sources, style: Style) {
+fn one(out: &mut String, diagnostic: &Diagnostic, sources: &Sources, secrets: &[&Location], style: Style) {
     let colour = colour(diagnostic.severity);
     let head = style.paint(colour, &format!("{}[{}]", diagnostic.severity.as_str(), diagnostic.code));
     let _ = writeln!(out, "{head}{}", style.paint(BOLD, &format!(": {}", diagnostic.message)));
@@ -72,10 +76,10 @@ fn one(out: &mut String, diagnostic: &Diagnostic, sources: &Sources, style: Styl
     let lines = diagnostic.location.iter().chain(diagnostic.related.iter().map(|(at, _)| at));
     let gutter = lines.map(|at| sources.file(at.file).position(at.span.start).0.to_string().len()).max().unwrap_or(1);
     if let Some(location) = &diagnostic.location {
-        snippet(out, &Marks { arrow: "-->", colour, gutter, style }, location, &diagnostic.label, sources);
+        snippet(out, &Marks { arrow: "-->", colour, gutter, style, secrets }, location, &diagnostic.label, sources);
     }
     for (location, text) in &diagnostic.related {
-        snippet(out, &Marks { arrow: ":::", colour: BLUE, gutter, style }, location, text, sources);
+        snippet(out, &Marks { arrow: ":::", colour: BLUE, gutter, style, secrets }, location, text, sources);
     }
     if let Some(hint) = &diagnostic.hint {
         let _ = writeln!(out, "{:gutter$} {} {}: {hint}", "", style.paint(BLUE, "="), style.paint(CYAN, "hint"));
@@ -83,18 +87,31 @@ fn one(out: &mut String, diagnostic: &Diagnostic, sources: &Sources, style: Styl
 }
 
 /// How a snippet is drawn.
-struct Marks {
+struct Marks<'a> {
     arrow: &'static str,
     colour: &'static str,
     gutter: usize,
     style: Style,
+    /// Where secrets may stand.
+    secrets: &'a [&'a Location],
 }
 
-fn snippet(out: &mut String, marks: &Marks, location: &Location, label: &str, sources: &Sources) {
-    let Marks { arrow, colour, gutter, style } = *marks;
+/// A line of a file, with a star for every character of a secret. The quotes around it stay.
+fn without_secrets(file: FileId, line: usize, secrets: &[&Location], sources: &Sources) -> String {
+    let source = sources.file(file);
+    let (text, start) = (source.line(line), source.start(line));
+    let hidden = |at: usize| secrets.iter().any(|one| one.file == file && one.span.contains(&at));
+    let letter = |(at, letter): (usize, char)| {
+        if hidden(start + at) && !matches!(letter, '"' | '\'') { '*' } else { letter }
+    };
+    text.char_indices().map(letter).collect()
+}
+
+fn snippet(out: &mut String, marks: &Marks<'_>, location: &Location, label: &str, sources: &Sources) {
+    let Marks { arrow, colour, gutter, style, secrets } = *marks;
     let file = sources.file(location.file);
     let (line, column) = file.position(location.span.start);
-    let source = file.line(line).replace('\t', " ");
+    let source = without_secrets(location.file, line, secrets, sources).replace('\t', " ");
     let span_text = file.text.get(location.span.clone()).unwrap_or_default();
     let first_line = span_text.lines().next().unwrap_or_default();
     let width =

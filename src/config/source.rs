@@ -29,7 +29,7 @@ pub struct Location {
 
 /// All files of one configuration.
 #[derive(Debug, Default)]
-pub struct Sources(Vec<SourceFile>);
+pub struct Sources(Vec<SourceFile>, Option<FileId>);
 
 impl Sources {
     /// Adds a file.
@@ -38,6 +38,18 @@ impl Sources {
         let lines = std::iter::once(0).chain(memchr::memchr_iter(b'\n', text.as_bytes()).map(|at| at + 1)).collect();
         self.0.push(SourceFile { name: name.into(), text, lines });
         FileId(u32::try_from(self.0.len() - 1).unwrap_or(u32::MAX))
+    }
+
+    /// Adds the key file, which is read in a way of its own.
+    pub fn add_keys(&mut self, name: impl Into<String>, text: impl Into<Arc<str>>) -> FileId {
+        let file = self.add(name, text);
+        self.1 = Some(file);
+        file
+    }
+
+    /// The key file, where there is one.
+    pub fn keys(&self) -> Option<FileId> {
+        self.1
     }
 
     /// The file with this id.
@@ -96,9 +108,14 @@ impl SourceFile {
         (line, self.text.get(start..byte).map_or(0, |text| text.chars().count()) + 1)
     }
 
+    /// Where a line begins, counted from 1.
+    pub fn start(&self, line: usize) -> usize {
+        self.lines.get(line - 1).copied().unwrap_or(self.text.len())
+    }
+
     /// The text of a line, counted from 1, without its end.
     pub fn line(&self, line: usize) -> &str {
-        let start = self.lines.get(line - 1).copied().unwrap_or(self.text.len());
+        let start = self.start(line);
         let end = self.lines.get(line).copied().unwrap_or(self.text.len());
         self.text[start..end].trim_end_matches(['\n', '\r'])
     }

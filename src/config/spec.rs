@@ -1,12 +1,14 @@
 //! The tables of `gateway.toml` and of an API's file, as written. Their doc comments are the reference.
 
+use std::collections::BTreeMap;
 use std::num::{NonZeroU32, NonZeroUsize};
 
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use super::credentials::BackendCredentialsSpec;
 use super::statuses::StatusRange;
-use super::value::{At, Period, Size};
+use super::value::{At, Period, Scalar, Size};
 
 /// `[server]`: listeners, limits and deadlines of the process.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
@@ -29,6 +31,8 @@ pub struct ServerSpec {
     pub request_id_header: Option<At<String>>,
     /// TLS on the public listener. Default: none.
     pub tls: Option<TlsSpec>,
+    /// Certificates of clients, from TLS or from a proxy in front. Default: nobody is asked for one.
+    pub client_certificates: ClientCertificatesSpec,
     /// Sizes beyond which a message is refused.
     pub limits: LimitsSpec,
     /// How long the gateway waits for clients.
@@ -56,6 +60,71 @@ pub struct TlsSpec {
     pub certificate: At<String>,
     /// PEM file with the private key, relative to the configuration folder.
     pub key: At<String>,
+}
+
+/// `[server.client-certificates]`: certificates that clients show, and the authorities that they are checked by. Policies read
+/// them: `validate-client-certificate` requires one, `@clientCertificate('subject')` and others say what it says.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct ClientCertificatesSpec {
+    /// Whether the listener asks for certificates; needs `[server.tls]`. Default `off`.
+    pub mode: Option<At<ClientCertificateMode>>,
+    /// PEM files with the authorities that clients' certificates must go back to, relative to the configuration folder. The
+    /// system's own authorities are never taken: they vouch for servers.
+    pub ca_files: Vec<At<String>>,
+    /// Revocation lists (RFC 5280 §5), PEM or DER, relative to the configuration folder. With any of them, each certificate
+    /// of a chain needs a list of its issuer that is in date, as in OpenSSL. They are read again when they change; whoever
+    /// replaces a file does that. Revocation is never asked for over the network.
+    pub crl_files: Vec<At<String>>,
+    /// The header in which `trusted-proxies` tell of their client's certificate. `X-Forwarded-Client-Cert` is read as Envoy writes
+    /// it, `Client-Cert` as RFC 9440 says, any other as PEM (percent-encoded or not) or Base64: nginx's `ssl-client-cert`,
+    /// `X-ARR-ClientCert`, Traefik's `X-Forwarded-Tls-Client-Cert`. Name it only when every one of the proxies sets or removes it,
+    /// or else callers can write it themselves. Default: none is believed. Whatever is named here, these headers never reach
+    /// policies or backends as they came.
+    pub header: Option<At<String>>,
+    /// Which element of `X-Forwarded-Client-Cert` counts. Default `last`.
+    pub header_element: HeaderElement,
+    /// How the backend is told of the client's certificate, when it was verified or comes from a trusted proxy. Default `off`.
+    pub forward: SentCertificate,
+}
+
+/// Whether clients are asked for a certificate.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum ClientCertificateMode {
+    /// They are not.
+    #[default]
+    Off,
+    /// They are, and may have none, or one of any authority: policies decide what that means. Without a policy that
+    /// does, anybody is let in.
+    Optional,
+    /// They must show one of the `ca-files` that is in force and not revoked; without it the handshake fails.
+    Required,
+}
+
+/// Elements of `X-Forwarded-Client-Cert`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum HeaderElement {
+    /// What the nearest proxy has seen. Elements before it came from whoever called that proxy.
+    #[default]
+    Last,
+    /// What the outermost proxy has seen. Only where that one replaces what its callers send (Envoy's `SANITIZE_SET`), as in a
+    /// service mesh behind an ingress.
+    First,
+}
+
+/// How a backend is told of the client's certificate.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum SentCertificate {
+    /// Not at all.
+    #[default]
+    Off,
+    /// `X-Forwarded-Client-Cert` with `Hash`, `Cert`, `Subject`, `URI` and `DNS`, as Envoy writes it.
+    XForwardedClientCert,
+    /// `Client-Cert` and `Client-Cert-Chain` (RFC 9440).
+    ClientCert,
 }
 
 /// `[server.limits]`: sizes beyond which a message is refused.
@@ -112,6 +181,47 @@ pub struct StoreSpec {
     /// How often changed counts are written to the file: at most what was counted in such an interval is lost when the process
     /// or the machine crashes. From 10 ms to 1 h; default `1s`.
     pub sync_interval: Option<At<Period>>,
+    /// The `redis://HOST:PORT/DATABASE` or, with TLS, `rediss://` URL of the server. Only with `redis`, as is all that follows.
+    pub url: Option<At<String>>,
+    /// The URLs of the Sentinels, or of some servers of the cluster. Either this or `url`.
+    pub urls: Vec<At<String>>,
+    /// How the servers work together. Default `single`.
+    pub topology: Option<At<StoreTopology>>,
+    /// The name under which the Sentinels watch the server. Only with `sentinel`, and needed there.
+    pub master: Option<At<String>>,
+    /// The user to authenticate as. Default: the one in the URL, else the server's default user.
+    pub username: Option<At<String>>,
+    /// The password, usually `"{{named-value}}"`. Default: the one in the URL, else none.
+    pub password: Option<At<String>>,
+    /// PEM file of the authorities that the server's certificate is checked by, relative to the configuration folder. Default: the
+    /// system's.
+    pub ca_file: Option<At<String>>,
+    /// What every key begins with, so that gateways with nothing in common can use one server. Default `sluicegate:`.
+    pub prefix: Option<At<String>>,
+    /// How long an answer may take; then `on-error` decides. Default `50ms`.
+    pub timeout: Option<At<Period>>,
+    /// How long a connection may take to come about. Default `1s`.
+    pub connect_timeout: Option<At<Period>>,
+    /// How long nothing is asked after a failure, so that an outage costs one time-out and not one for each request. Default `1s`.
+    pub pause: Option<At<Period>>,
+    /// What decides while the store does not answer. Default `local`.
+    pub on_error: Option<At<StoreOnError>>,
+    /// How many gateways share the store. While it does not answer, each counts for itself with this part of every limit, rounded
+    /// up. Default 1: each admits the whole limit.
+    pub replicas: Option<At<NonZeroU32>>,
+    /// Rate limits taken in advance.
+    pub lease: Option<StoreLeaseSpec>,
+}
+
+/// `[store.lease]`: each gateway takes part of a rate limit in advance, so that most decisions need no round trip. Together they
+/// then admit at most `replicas × share × calls` more than the limit in any window, and may refuse as much that the limit would admit.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct StoreLeaseSpec {
+    /// Which part of `calls` is taken at once: more than 0, at most 0.5.
+    pub share: At<f64>,
+    /// How long it may be used; what is left then is lost. Default `1s`.
+    pub time: Option<At<Period>>,
 }
 
 /// Kinds of store.
@@ -121,6 +231,56 @@ pub enum StoreKind {
     /// In the memory of this process; counters survive reloads, not restarts.
     #[default]
     Memory,
+    /// In a Redis (6 or later) or Valkey server, for all gateways that use it: each decision is one atomic round trip.
+    Redis,
+}
+
+/// How the servers of a store work together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum StoreTopology {
+    /// One server.
+    #[default]
+    Single,
+    /// A server that Sentinels watch and name. After a failover what was counted last may be missing: Redis replicates after it
+    /// answers.
+    Sentinel,
+    /// A cluster.
+    Cluster,
+}
+
+/// What decides while the store does not answer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum StoreOnError {
+    /// Each gateway counts in its memory; see `replicas`.
+    #[default]
+    Local,
+    /// Requests are admitted and not counted. Weakens every limit: an outage of the store lifts them.
+    Allow,
+    /// Requests are refused, with 429 and the time until the store is asked again.
+    Deny,
+}
+
+/// `[limits]`: how limits show themselves to callers.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct ShownLimitsSpec {
+    /// Which headers tell of every limit that applied to a request, whether it was admitted or not, unless the limit's own
+    /// `headers` says otherwise. `[]` for none, as in Azure API Management. Default `["ratelimit"]`.
+    pub headers: Option<Vec<LimitHeaders>>,
+}
+
+/// Headers that tell of limits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum LimitHeaders {
+    /// `RateLimit-Policy` and `RateLimit`, one item for each limit, by the
+    /// [IETF draft](https://datatracker.ietf.org/doc/draft-ietf-httpapi-ratelimit-headers/): `"api";q=100;w=60` and `"api";r=12;t=3`.
+    Ratelimit,
+    /// `x-ratelimit-limit`, `x-ratelimit-remaining` and `x-ratelimit-reset`, the seconds until all of it is back; for the limit that
+    /// has the least left.
+    XRatelimit,
 }
 
 /// `[errors]`: the form of the gateway's own error answers.
@@ -242,6 +402,8 @@ pub struct BackendSpec {
     pub ca_file: Option<At<String>>,
     /// Stops calling a backend that keeps failing. Each endpoint has a breaker of its own. Default: none.
     pub circuit_breaker: Option<BreakerSpec>,
+    /// What the backend is shown of the gateway's own. Default: nothing.
+    pub credentials: Option<BackendCredentialsSpec>,
 }
 
 /// `[backends.NAME.circuit-breaker]`: trips after so many failures in an interval, for each endpoint by itself. Open endpoints
@@ -265,15 +427,19 @@ pub struct BreakerSpec {
     pub accept_retry_after: bool,
 }
 
-/// `[issuers.NAME]`: where the keys of a token issuer come from. One of the sources is needed: `openid-config`, `jwks-url`,
-/// `key-file` or `secret`. The keys verify tokens of this issuer only.
+/// `[issuers.NAME]`: where the keys of a token issuer come from. One of the sources is needed: `entra`, `openid-config`,
+/// `jwks-url`, `key-file` or `secret`. The keys verify tokens of this issuer only.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct IssuerSpec {
     /// The `iss` value of its tokens. Needed unless `openid-config` gives it; takes the place of what that says.
     pub issuer: Option<At<String>>,
-    /// URL of an OpenID Connect discovery document.
+    /// URL of an OpenID Connect discovery document. One at `ISSUER/.well-known/openid-configuration` that names another
+    /// issuer is refused ([OpenID Connect Discovery](https://openid.net/specs/openid-connect-discovery-1_0.html#ProviderConfigurationValidation),
+    /// section 4.3) unless `issuer` says which is meant. Microsoft's sign-in hosts are known to do that.
     pub openid_config: Option<At<String>>,
+    /// Tenants of Microsoft Entra ID.
+    pub entra: Option<At<EntraSpec>>,
     /// URL of a JSON Web Key Set (RFC 7517).
     pub jwks_url: Option<At<String>>,
     /// PEM file with a public key or certificate, or a JSON file with a key set; relative to the configuration folder.
@@ -288,6 +454,38 @@ pub struct IssuerSpec {
     pub stale_max: Option<Period>,
 }
 
+/// Tenants of [Microsoft Entra ID](https://learn.microsoft.com/entra/identity-platform/access-tokens) whose tokens are accepted,
+/// versions 1 and 2. The keys come from the discovery documents of the authority. A token's issuer must be its own tenant's (`tid`),
+/// and an audience that is an application's id is accepted bare and as `api://ID`.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct EntraSpec {
+    /// The tenant: its id or a domain that it owns. `organizations` and `common` stand for all tenants, and need `tenants` or
+    /// `any-tenant`.
+    pub tenant_id: Option<At<String>>,
+    /// The ids of the tenants to accept, when there are several.
+    pub tenants: Vec<At<String>>,
+    /// Whether the users and applications of every tenant in the world are accepted. Default `false`.
+    pub any_tenant: Option<At<bool>>,
+    /// The versions of tokens to accept: which one an API gets, its app registration says (`accessTokenAcceptedVersion`, or
+    /// `requestedAccessTokenVersion`; version 1 unless it is set). Default both.
+    pub versions: Option<At<Vec<EntraVersion>>>,
+    /// Where tokens come from: the host of a national cloud (`https://login.microsoftonline.us`), or an issuer on this machine.
+    /// Default `https://login.microsoftonline.com`.
+    pub authority: Option<At<String>>,
+}
+
+/// A version of Entra ID's tokens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+pub enum EntraVersion {
+    /// Issued by `https://sts.windows.net/TENANT/`, with `appid`.
+    #[serde(rename = "1.0")]
+    V1,
+    /// Issued by `https://login.microsoftonline.com/TENANT/v2.0`, with `azp`.
+    #[serde(rename = "2.0")]
+    V2,
+}
+
 /// `[products.NAME]`: APIs that are granted together, with policies of their own.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
@@ -300,24 +498,75 @@ pub struct ProductSpec {
     pub inherit: Option<bool>,
 }
 
+/// `[keys]`: the file of subscriptions that `sluicegate key` writes.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct KeysSpec {
+    /// The file, relative to the configuration folder: for folders that nothing may write to. It holds `[subscriptions.NAME]`
+    /// tables only, and goes into force when it changes, as everything in the folder does. Default: `keys.toml`, when
+    /// it is there.
+    pub file: Option<At<String>>,
+}
+
+/// `[consumers.NAME]`: who calls, with one subscription or with several. Without any such table, a subscription's `consumer` may
+/// be any text.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct ConsumerSpec {
+    /// Who it is, for people.
+    pub description: Option<String>,
+    /// The groups that it belongs to; `@consumer('groups')` is a list of them.
+    pub groups: Vec<String>,
+    /// Anything else that policies want to know: `@consumer('tier')` reads `tier`.
+    pub metadata: BTreeMap<String, Scalar>,
+}
+
 /// `[subscriptions.NAME]`: a grant, and the keys it is used with.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct SubscriptionSpec {
+    /// What it is for, for people.
+    pub description: Option<String>,
     /// Digests of the keys: `sha256:` and 64 hexadecimal digits. Two, so that one can be changed at a time.
     pub keys: Vec<At<String>>,
-    /// Who calls with it; for logs and `@consumer()`.
-    pub consumer: Option<String>,
+    /// A key, with what is known of it. `sluicegate key` writes keys in this way.
+    pub primary: Option<At<KeySpec>>,
+    /// The other key, so that one can be changed at a time.
+    pub secondary: Option<At<KeySpec>>,
+    /// Keys that were replaced and work for some time still.
+    pub retiring: Vec<At<KeySpec>>,
+    /// Who calls with it; for logs and `@consumer()`. One of `[consumers]`, where there are any.
+    pub consumer: Option<At<String>>,
     /// The product that it grants.
     pub product: Option<At<String>>,
     /// The APIs that it grants. With neither `product` nor `apis` it grants all APIs.
     pub apis: Vec<At<String>>,
     /// Only an active subscription works. Default `active`.
     pub state: SubscriptionState,
+    /// When it was made: a date and time with a time zone. For people only.
+    pub created: Option<At<String>>,
     /// When it stops working: a date and time with a time zone (`2027-01-31T00:00:00Z`).
     pub expires: Option<At<String>>,
     /// When it began, written the same way: the periods of a `quota` are counted from here. Default: the year 1.
     pub start: Option<At<String>>,
+    /// Anything else that policies want to know: `@subscription('team')` reads `team`.
+    pub metadata: BTreeMap<String, Scalar>,
+}
+
+/// One key of a subscription.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct KeySpec {
+    /// The digest of the key: `sha256:` and 64 hexadecimal digits.
+    pub digest: At<String>,
+    /// The key's last four characters, by which people recognise it.
+    pub last_four: Option<At<String>>,
+    /// When it was made: a date and time with a time zone. `sluicegate key rotate` replaces the older key.
+    pub created: Option<At<String>>,
+    /// When it stops working: a date and time with a time zone.
+    pub expires: Option<At<String>>,
+    /// When it was revoked. A key that has been never works.
+    pub revoked: Option<At<String>>,
 }
 
 /// States of a subscription, as in Azure API Management.
@@ -356,7 +605,9 @@ pub struct ApiSpec {
     pub description: Option<String>,
     /// The version that this file describes.
     pub version: Option<VersionSpec>,
-    /// Whether a subscription key is needed, checked before any policy. Default: `true` when the API is in a product, otherwise `false`.
+    /// Whether a subscription key is needed, checked before any policy. With `false`, none is needed, and one that is sent must be
+    /// good all the same. Default: `true` when the API is in a product; otherwise keys are not looked at before the
+    /// policies, of which `api-key` may ask for one.
     pub subscription_required: Option<bool>,
     /// The header that carries the subscription key. Default `Ocp-Apim-Subscription-Key`.
     pub key_header: Option<At<String>>,

@@ -35,8 +35,16 @@ pub trait Facts {
     fn claims(&self) -> Option<&Json>;
     /// The id of the subscription the call was made with.
     fn subscription(&self) -> Option<&str>;
+    /// A fact of the subscription's metadata.
+    fn subscription_fact(&self, name: &str) -> Option<&Json>;
     /// The name of the consumer.
     fn consumer(&self) -> Option<&str>;
+    /// What the client's certificate says, an object.
+    fn client_certificate(&self) -> Option<&Json>;
+    /// The address of the connection.
+    fn connection_ip(&self) -> IpAddr;
+    /// A fact of the consumer: its `groups`, or one of its metadata.
+    fn consumer_fact(&self, name: &str) -> Option<&Json>;
     /// The caller's address, after trusted proxies.
     fn client_ip(&self) -> IpAddr;
     /// The id of the exchange.
@@ -104,7 +112,19 @@ impl Facts for NoFacts {
     fn subscription(&self) -> Option<&str> {
         None
     }
+    fn subscription_fact(&self, _: &str) -> Option<&Json> {
+        None
+    }
     fn consumer(&self) -> Option<&str> {
+        None
+    }
+    fn client_certificate(&self) -> Option<&Json> {
+        None
+    }
+    fn connection_ip(&self) -> IpAddr {
+        IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED)
+    }
+    fn consumer_fact(&self, _: &str) -> Option<&Json> {
         None
     }
     fn client_ip(&self) -> IpAddr {

@@ -28,6 +28,7 @@ mod facts;
 mod format;
 mod functions;
 mod needs;
+mod readings;
 mod syntax;
 #[doc(hidden)]
 pub mod testing;
@@ -76,6 +77,11 @@ impl Expression {
     pub fn parse(text: &str, dialect: Dialect) -> Result<Self, SyntaxError> {
         let (node, needs) = syntax::parse(text, dialect)?;
         Ok(Self { node, needs })
+    }
+
+    /// A text as it is, whatever stands in it.
+    pub fn text_literal(text: &str) -> Self {
+        Self { node: Node::Literal(Value::Str(text.to_owned().into())), needs: Needs::default() }
     }
 
     /// What must be at hand before this is evaluated.

@@ -28,9 +28,9 @@ impl Needs {
     pub const LAST_ERROR: Self = Self(1 << 7);
     /// A buffered body for a step inside this one, which is buffered there and only when that step runs.
     pub const INNER_BODY: Self = Self(1 << 8);
+    /// The request's head, once there is an answer: for a step of inbound that ends its work then.
+    pub const HEAD_LATER: Self = Self(1 << 9);
 
-    /// The request's head after the request is gone: for what a step decides once there is an answer.
-    pub const KEPT_HEAD: Self = Self(1 << 9);
     /// The backend's answer as it comes: for what a step of inbound counts of it.
     pub const ANSWER: Self = Self(1 << 10);
 
@@ -44,7 +44,7 @@ impl Needs {
         "connection",
         "last-error",
         "inner-body",
-        "kept-head",
+        "head-later",
         "answer",
     ];
 

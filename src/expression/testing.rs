@@ -31,6 +31,8 @@ pub struct MapFacts {
     pub variables: HashMap<String, Json>,
     /// The claims.
     pub claims: Option<Json>,
+    /// What the client's certificate says.
+    pub certificate: Option<Json>,
     /// The failure.
     pub last_error: Option<Json>,
     /// The status of the response.
@@ -52,6 +54,7 @@ impl MapFacts {
             item: None,
             variables: HashMap::new(),
             claims: None,
+            certificate: None,
             last_error: None,
             status: None,
             random: 7,
@@ -70,6 +73,7 @@ impl MapFacts {
         facts.body = Some(json!({ "customer": "Contoso" }));
         facts.item = Some(json!({ "id": 7 }));
         facts.variables.insert("attempt".into(), json!(3));
+        facts.certificate = Some(json!({ "commonName": "erp" }));
         facts.claims = Some(json!({ "sub": "ada", "roles": ["reader", "writer"] }));
         facts.last_error = Some(json!({ "source": "rate-limit", "reason": "RateLimitExceeded" }));
         facts.status = Some(429);
@@ -121,8 +125,20 @@ impl Facts for MapFacts {
     fn subscription(&self) -> Option<&str> {
         Some("sub-1")
     }
+    fn subscription_fact(&self, _: &str) -> Option<&Json> {
+        None
+    }
     fn consumer(&self) -> Option<&str> {
         Some("ada")
+    }
+    fn client_certificate(&self) -> Option<&Json> {
+        self.certificate.as_ref()
+    }
+    fn connection_ip(&self) -> IpAddr {
+        IpAddr::V4(Ipv4Addr::new(198, 51, 100, 1))
+    }
+    fn consumer_fact(&self, _: &str) -> Option<&Json> {
+        None
     }
     fn client_ip(&self) -> IpAddr {
         IpAddr::V4(Ipv4Addr::new(192, 0, 2, 7))

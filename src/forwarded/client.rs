@@ -150,8 +150,11 @@ impl Forwarding {
             Fields::XForwarded => name != FORWARDED,
             Fields::Forwarded => name == FORWARDED,
         };
-        let doomed: SmallVec<[HeaderName; 4]> =
-            headers.keys().filter(|name| is_forwarding(name) && !(peer.is_trusted && in_use(name))).cloned().collect();
+        let doomed: SmallVec<[HeaderName; 4]> = headers
+            .keys()
+            .filter(|name| is_certificate(name) || (is_forwarding(name) && !(peer.is_trusted && in_use(name))))
+            .cloned()
+            .collect();
         for name in &doomed {
             headers.remove(name);
         }
@@ -189,6 +192,21 @@ impl Forwarding {
 fn is_forwarding(name: &HeaderName) -> bool {
     let name = name.as_str();
     name.starts_with("x-forwarded-") || matches!(name, "forwarded" | "x-real-ip" | "x-original-forwarded-for")
+}
+
+/// Fields by which a proxy speaks about the client's certificate. They never pass as they came: who is believed, and what a
+/// backend is told, is settled elsewhere.
+fn is_certificate(name: &HeaderName) -> bool {
+    matches!(
+        name.as_str(),
+        "x-forwarded-client-cert"
+            | "x-forwarded-tls-client-cert"
+            | "x-forwarded-tls-client-cert-info"
+            | "client-cert"
+            | "client-cert-chain"
+            | "ssl-client-cert"
+            | "x-arr-clientcert"
+    )
 }
 
 /// Puts the value at the end of a list field, as one line.
@@ -267,7 +285,7 @@ fn forwarded_for(element: &str) -> Option<IpAddr> {
 }
 
 /// Splits at a separator outside quoted strings; nothing when a string is not closed.
-fn split_quoted(text: &str, separator: u8) -> Option<SmallVec<[Range<usize>; 8]>> {
+pub fn split_quoted(text: &str, separator: u8) -> Option<SmallVec<[Range<usize>; 8]>> {
     let mut parts = SmallVec::new();
     let (mut start, mut is_quoted, mut is_escaped) = (0, false, false);
     for (at, byte) in text.bytes().enumerate() {

@@ -18,6 +18,7 @@ use crate::compile::{Kept, Shared};
 use crate::config::diagnostic::suggest;
 use crate::config::spec::{BackendSpec, BreakerSpec};
 use crate::config::{At, Period, statuses};
+use crate::credential::BackendCredentials;
 use crate::telemetry::metrics::BackendMetrics;
 
 /// A named target.
@@ -31,6 +32,8 @@ pub struct Backend {
     pub deadlines: Deadlines,
     /// Its counters.
     pub metrics: BackendMetrics,
+    /// What it is shown of the gateway's own.
+    pub credentials: Option<Box<BackendCredentials>>,
     next: AtomicUsize,
 }
 
@@ -109,7 +112,14 @@ impl Target {
 impl Backend {
     /// A backend of these endpoints.
     pub fn new(name: &str, endpoints: Vec<Target>, deadlines: Deadlines, metrics: BackendMetrics) -> Self {
-        Self { name: name.into(), endpoints: endpoints.into(), deadlines, metrics, next: AtomicUsize::new(0) }
+        Self {
+            name: name.into(),
+            endpoints: endpoints.into(),
+            deadlines,
+            metrics,
+            credentials: None,
+            next: AtomicUsize::new(0),
+        }
     }
 
     /// The endpoint for the next request: each in turn, but for those whose breaker is open.

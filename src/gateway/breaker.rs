@@ -162,6 +162,11 @@ impl Drop for Breaker {
 }
 
 impl Admission {
+    /// Whether this is the call that finds out whether the endpoint is back.
+    pub fn is_probe(&self) -> bool {
+        self.probe != 0
+    }
+
     /// Tells the breaker how the call ended.
     pub fn end(mut self, end: CallEnd, now: Nanos) {
         self.ended = true;

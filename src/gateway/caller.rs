@@ -17,9 +17,9 @@ pub type Caller = (Option<Arc<Subscription>>, Option<Arc<Product>>);
 /// Where a caller is told to put its key.
 #[derive(Clone, Copy, Debug)]
 pub struct KeyPlace<'a> {
-    /// The name of the header, query parameter or cookie.
+    /// The name of the header, query parameter, cookie or member of the body.
     pub name: &'a str,
-    /// `header`, `query`, `cookie` or `basic`.
+    /// `header`, `query`, `cookie`, `basic` or `body`.
     pub kind: &'static str,
 }
 
@@ -27,8 +27,9 @@ pub struct KeyPlace<'a> {
 /// presented must be good even where none is needed.
 pub fn identify(exchange: &Exchange, api: &Api, request: &Request<Body>) -> Result<Caller, Fault> {
     let decoded;
-    let presented = match request.headers().get(&api.key_header) {
-        Some(value) => Some(value.as_bytes()),
+    let in_header = request.headers().get(&api.key_header).map(HeaderValue::as_bytes);
+    let presented = match in_header.filter(|key| !key.is_empty()) {
+        Some(key) => Some(key),
         None => {
             decoded = exchange.target.query().and_then(|text| query::get(text, &api.key_query));
             decoded.as_ref().map(|text| text.as_bytes())
@@ -51,9 +52,9 @@ pub fn identify(exchange: &Exchange, api: &Api, request: &Request<Body>) -> Resu
 
 /// The subscription of a key, when it may call the API now.
 pub fn granted<'a>(exchange: &'a Exchange, api: &Api, key: &[u8]) -> Result<&'a Arc<Subscription>, Refusal> {
-    let subscription = exchange.gateway.keys.lookup(key).ok_or(Refusal::KeyUnknown)?;
-    subscription.authorize(&api.name, &api.products, exchange.time)?;
-    Ok(subscription)
+    let key = exchange.gateway.keys.lookup(key).ok_or(Refusal::KeyUnknown)?;
+    key.authorize(&api.name, &api.products, exchange.time)?;
+    Ok(&key.subscription)
 }
 
 /// The product that a subscription grants.

@@ -13,6 +13,7 @@ use smallvec::SmallVec;
 use super::{Gateway, Operation, caller};
 use crate::body::{Body, End, Finish};
 use crate::forwarded::{Peer, RequestId, Scheme, TraceContext};
+use crate::pipeline::limits::Limited;
 use crate::pipeline::{Exchange, Fault, State, follow};
 use crate::routing::{Match, Miss, normalise};
 use crate::server::admission::admit;
@@ -85,7 +86,11 @@ struct Pending {
 impl Drop for Pending {
     fn drop(&mut self) {
         if !self.answered {
-            self.exchange.state.lock().status = client_left();
+            {
+                let mut state = self.exchange.state.lock();
+                state.status = client_left();
+                state.limits.iter_mut().for_each(Limited::abandon);
+            }
             self.exchange.finish(End { bytes: 0, complete: false, error: None });
         }
     }
@@ -134,11 +139,16 @@ fn enter(
         }
     };
     let client_ip = forwarding.client(peer, request.headers());
+    let shown = connection.tls().and_then(|tls| tls.certificate.as_ref());
+    let certificate = gateway.settings.client_certificates.presented(peer.is_trusted(), shown, request.headers());
+    let connection_ip = peer.address();
     let admitted = admit(&mut request, connection);
     let mut exchange = Exchange {
         operation: None,
         request_id: id.to_header_value(),
         client_ip,
+        connection_ip,
+        certificate,
         encrypted: connection.is_tls(),
         method: request.method().clone(),
         target: request.uri().path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/")),
@@ -283,6 +293,8 @@ fn prepare(
     request.headers_mut().reserve(10);
     let host = exchange.authority.as_ref().map(Authority::value);
     exchange.gateway.settings.forwarding.apply(peer, host, request.headers_mut());
+    let certificates = &exchange.gateway.settings.client_certificates;
+    certificates.apply(&exchange.certificate, exchange.time, exchange.started, request.headers_mut());
     exchange.trace.apply(request.headers_mut());
     // Also when the caller sent one: it may have named the field in `Connection`.
     if !request.headers().contains_key(&exchange.gateway.settings.request_id_header) || !id.is_incoming() {
@@ -351,7 +363,7 @@ impl Finish for Exchange {
             duration,
             upstream,
             subscription: state.subscription.as_ref().map(|subscription| &*subscription.id),
-            consumer: state.subscription.as_ref().and_then(|subscription| subscription.consumer.as_deref()),
+            consumer: state.consumer(),
             error,
             user_agent: self.user_agent.as_ref().map(HeaderValue::as_bytes),
             aborted,

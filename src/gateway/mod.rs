@@ -5,21 +5,28 @@ pub mod breaker;
 pub mod caller;
 pub mod handle;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderName, Method};
+use serde_json::{Map, Value as Json};
 
 pub use backend::Backend;
 
 use crate::clock::Clock;
+use crate::credential::VaultSecret;
 use crate::forwarded::Forwarding;
-use crate::identity::KeyRing;
+use crate::identity::Keys;
+use crate::identity::certificate::ClientCertificates;
 use crate::pipeline::Pipeline;
 use crate::pipeline::rescue::ErrorFormat;
 use crate::routing::{Router, Template};
 use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::metrics::{Metrics, OperationMetrics};
+
+/// What is known of each consumer, by name: what `@consumer('name')` reads.
+pub type Consumers = HashMap<Arc<str>, Map<String, Json>>;
 
 /// A configuration in force.
 #[derive(Debug)]
@@ -35,7 +42,11 @@ pub struct Gateway {
     /// The pipeline of requests that match nothing: its on-error is the global one.
     pub unmatched: Pipeline,
     /// The subscriptions' keys.
-    pub keys: Arc<KeyRing>,
+    pub keys: Keys,
+    /// The consumers' own facts.
+    pub consumers: Consumers,
+    /// The secrets of the key vault that it was made with: as long as it is in force they are kept fresh.
+    pub vault_secrets: Vec<Arc<VaultSecret>>,
     /// The products.
     pub products: Vec<Arc<Product>>,
     /// The backends, sorted by name.
@@ -63,6 +74,8 @@ pub struct Settings {
     pub request_id_header: HeaderName,
     /// Whose forwarding headers are believed, and which are sent.
     pub forwarding: Forwarding,
+    /// Whose word about clients' certificates is believed, and what backends are told.
+    pub client_certificates: ClientCertificates,
     /// How long readiness is false before the listener closes.
     pub drain_delay: Duration,
     /// How long requests in flight may take to finish.

@@ -12,6 +12,7 @@ use rustls::pki_types::CertificateDer;
 use serde_json::Value;
 
 use super::algorithm::{Algorithm, AlgorithmSet};
+use super::entra::tenant_of_key;
 
 /// A key that cannot be used, or text that is no key. Never shows the key.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -99,6 +100,8 @@ fn first_reason(first: &Option<Box<KeyError>>) -> String {
 pub struct VerificationKey {
     id: Option<Arc<str>>,
     issuer: Option<Arc<str>>,
+    /// The only tenant that the key signs for, of a key that Entra ID publishes.
+    tenant: Option<Arc<str>>,
     algorithms: AlgorithmSet,
     verifiers: Arc<[(Algorithm, Verifier)]>,
 }
@@ -230,6 +233,7 @@ impl VerificationKey {
             key = key.restricted(AlgorithmSet::from_iter([only]));
         }
         key.id = text("kid").map(Into::into);
+        key.tenant = text("issuer").and_then(tenant_of_key);
         Ok(key)
     }
 
@@ -272,7 +276,7 @@ impl VerificationKey {
 
     fn new(verifiers: Vec<(Algorithm, Verifier)>) -> Self {
         let algorithms = verifiers.iter().map(|(algorithm, _)| *algorithm).collect();
-        Self { id: None, issuer: None, algorithms, verifiers: verifiers.into() }
+        Self { id: None, issuer: None, tenant: None, algorithms, verifiers: verifiers.into() }
     }
 
     /// Gives the key an id, which a token's `kid` must equal.
@@ -306,13 +310,18 @@ impl VerificationKey {
         self.issuer.as_ref()
     }
 
+    /// The only tenant that it signs for, when the published key says so.
+    pub(super) fn tenant(&self) -> Option<&str> {
+        self.tenant.as_deref()
+    }
+
     /// The algorithms that this key verifies.
     pub fn algorithms(&self) -> AlgorithmSet {
         self.algorithms
     }
 
     /// Whether `signature` over `message` is by this key; nothing when the key is not one for `algorithm`.
-    pub(super) fn verify(&self, algorithm: Algorithm, message: &[u8], signature: &[u8]) -> Option<bool> {
+    pub(crate) fn verify(&self, algorithm: Algorithm, message: &[u8], signature: &[u8]) -> Option<bool> {
         let allowed = self.algorithms.contains(algorithm);
         let (_, verifier) = self.verifiers.iter().find(|(own, _)| allowed && *own == algorithm)?;
         Some(match verifier {

@@ -53,7 +53,7 @@ pub struct RemoteKeysOptions {
     pub min_refetch: Duration,
     /// How long fetched keys serve when no later fetch succeeds. Default: 24 hours.
     pub stale_max: Duration,
-    /// The time for one request. Default: 10 seconds.
+    /// The time for a fetch, however many requests it takes and however slowly they are answered. Default: 10 seconds.
     pub timeout: Duration,
     /// The longest document that is read. Default: 1 MiB.
     pub max_bytes: usize,
@@ -61,6 +61,9 @@ pub struct RemoteKeysOptions {
     pub max_keys: usize,
     /// Whether plain `http` to other machines is allowed. Default: no.
     pub allow_http: bool,
+    /// Whether a discovery document must name the issuer that its URL is made from (OpenID Connect Discovery 1.0 §4.3). Default:
+    /// yes.
+    pub check_issuer: bool,
 }
 
 impl Default for RemoteKeysOptions {
@@ -73,6 +76,7 @@ impl Default for RemoteKeysOptions {
             max_bytes: 1 << 20,
             max_keys: 64,
             allow_http: false,
+            check_issuer: true,
         }
     }
 }
@@ -307,7 +311,13 @@ impl RemoteKeys {
             Err(error) => {
                 state.failures = state.failures.saturating_add(1);
                 let serving = self.current().map_or(0, |snapshot| snapshot.keys.len());
-                tracing::warn!(url, %error, failures = state.failures, serving, "fetching keys failed");
+                // While there are none it is tried every few seconds, which is not worth a line each.
+                let failures = state.failures;
+                if failures == 1 || self.pause(failures, self.clock.now()) >= self.options.min_refetch {
+                    tracing::warn!(url, %error, failures, serving, "fetching keys failed");
+                } else {
+                    tracing::debug!(url, %error, failures, serving, "fetching keys failed again");
+                }
                 state.error = Some(Arc::new(error));
             }
         }
@@ -332,11 +342,12 @@ impl RemoteKeys {
             if let Some(first) = fetched.skipped.first() {
                 tracing::warn!(url, skipped = fetched.skipped.len(), %first, "the key set has keys that cannot be used");
             }
-            if let Some(issuer) = fetched.issuer.as_deref().filter(|issuer| issuer.contains('{')) {
+            let template = fetched.issuer.as_deref().filter(|issuer| issuer.contains('{') && self.options.check_issuer);
+            if let Some(issuer) = template {
                 tracing::warn!(
                     url,
                     issuer,
-                    "the issuer is a template, which no token matches: list the issuers to accept"
+                    "the issuer is a template, which no token matches: use `entra` of the issuer, or list the issuers to accept"
                 );
             }
         }

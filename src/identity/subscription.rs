@@ -6,8 +6,9 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use aws_lc_rs::{constant_time, digest};
-use hashbrown::HashMap;
-use hashbrown::hash_map::Entry;
+use serde_json::{Map, Value as Json};
+
+use super::key_ring::LastFour;
 
 /// The SHA-256 digest of a key: all that the gateway keeps of it.
 ///
@@ -25,7 +26,12 @@ impl KeyDigest {
         Self(bytes)
     }
 
-    pub(super) fn first_byte(&self) -> u8 {
+    /// A digest that was made in pieces; what is no SHA-256 digest is hashed.
+    pub(crate) fn from_digest(digest: &[u8]) -> Self {
+        <[u8; 32]>::try_from(digest).map_or_else(|_| Self::of(digest), Self)
+    }
+
+    pub(crate) fn first_byte(&self) -> u8 {
         self.0[0]
     }
 }
@@ -168,17 +174,8 @@ pub struct Subscription {
     pub expires: Option<SystemTime>,
     /// When it began; quotas count their periods from here.
     pub start: Option<SystemTime>,
-    /// The digests of its keys: usually two, so that one can be replaced while the other works.
-    pub keys: Vec<SubscriptionKey>,
-}
-
-/// One key of a subscription.
-#[derive(Clone, Debug)]
-pub struct SubscriptionKey {
-    /// The digest of the key.
-    pub digest: KeyDigest,
-    /// The key's last four characters, by which people recognise it.
-    pub last_four: Option<Arc<str>>,
+    /// What `@subscription('name')` reads.
+    pub metadata: Option<Box<Map<String, Json>>>,
 }
 
 impl Subscription {
@@ -217,6 +214,16 @@ pub enum Refusal {
     /// The key is nobody's.
     #[error("the subscription key is not known")]
     KeyUnknown,
+    /// The key has ended, and its subscription may go on with another one.
+    #[error("a key{} of subscription `{subscription}` {ended}", last_four.map(|four| format!(" that ends in `{four}`")).unwrap_or_default())]
+    KeyEnded {
+        /// The subscription.
+        subscription: Arc<str>,
+        /// The end of the key.
+        last_four: Option<LastFour>,
+        /// How: `was revoked`, `has expired`.
+        ended: &'static str,
+    },
     /// The subscription is not in force.
     #[error("subscription `{subscription}` is {}", state.name())]
     Inactive {
@@ -271,66 +278,6 @@ impl Refusal {
                 "Access denied due to invalid subscription key. Make sure to provide a valid key for an active subscription."
             }
         }
-    }
-}
-
-/// Two subscriptions hold the same key.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("subscription `{second}` has a key that subscription `{first}` already has")]
-pub struct DuplicateKey {
-    /// The subscription that had the key first.
-    pub first: Arc<str>,
-    /// The subscription that repeats it.
-    pub second: Arc<str>,
-}
-
-/// All keys, by digest. A lookup costs one hash of the key and one probe, however many there are.
-#[derive(Clone, Default)]
-pub struct KeyRing(HashMap<KeyDigest, Arc<Subscription>, foldhash::fast::RandomState>);
-
-impl KeyRing {
-    /// The ring of all keys of `subscriptions`.
-    pub fn new(subscriptions: impl IntoIterator<Item = Subscription>) -> Result<Self, DuplicateKey> {
-        let mut ring = HashMap::default();
-        for subscription in subscriptions {
-            let subscription = Arc::new(subscription);
-            for key in &subscription.keys {
-                match ring.entry(key.digest) {
-                    Entry::Vacant(vacant) => {
-                        vacant.insert(Arc::clone(&subscription));
-                    }
-                    Entry::Occupied(taken) => {
-                        let first: &Arc<Subscription> = taken.get();
-                        return Err(DuplicateKey {
-                            first: Arc::clone(&first.id),
-                            second: Arc::clone(&subscription.id),
-                        });
-                    }
-                }
-            }
-        }
-        Ok(Self(ring))
-    }
-
-    /// The subscription of a presented key.
-    pub fn lookup(&self, presented: &[u8]) -> Option<&Arc<Subscription>> {
-        self.0.get(&KeyDigest::of(presented))
-    }
-
-    /// How many keys there are.
-    pub fn len(&self) -> usize {
-        self.0.len()
-    }
-
-    /// Whether there is no key.
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-}
-
-impl fmt::Debug for KeyRing {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "KeyRing({} keys)", self.len())
     }
 }
 

@@ -114,6 +114,14 @@ pub enum TokenError {
         /// The token's.
         found: String,
     },
+    /// The token's tenant of Entra ID is none of the allowed.
+    #[error("tenant {found} is not allowed, expected one of {expected}")]
+    TenantNotAllowed {
+        /// The allowed ones.
+        expected: String,
+        /// The token's.
+        found: String,
+    },
     /// `aud` is none of the allowed.
     #[error("audience {found} is not allowed, expected one of {expected}")]
     AudienceNotAllowed {
@@ -127,6 +135,8 @@ pub enum TokenError {
     ClaimNotFound {
         /// Their names.
         names: String,
+        /// The scopes that would do, when it is about scopes.
+        scope: Option<Arc<str>>,
     },
     /// A required claim has another value.
     #[error("claim `{claim}` is {found}, expected {expected}")]
@@ -137,7 +147,20 @@ pub enum TokenError {
         expected: String,
         /// What it holds.
         found: String,
+        /// The scopes that would do, when it is about scopes.
+        scope: Option<Arc<str>>,
     },
+    /// Neither a delegated nor an application permission that suffices.
+    #[error("no sufficient permission: {what}")]
+    PermissionMissing {
+        /// What was looked for, and what is there.
+        what: String,
+        /// The scopes that would do.
+        scope: Option<Arc<str>>,
+    },
+    /// More signatures wait to be verified than may.
+    #[error("too many tokens are waiting to be verified")]
+    Overloaded,
 }
 
 impl TokenError {
@@ -151,10 +174,11 @@ impl TokenError {
             | Self::SignatureInvalid { .. } => "TokenSignatureInvalid",
             Self::KeyNotFound { .. } | Self::KeysUnavailable { .. } => "TokenSignatureKeyNotFound",
             Self::Expired { .. } => "TokenExpired",
-            Self::IssuerNotAllowed { .. } => "TokenIssuerNotAllowed",
+            Self::IssuerNotAllowed { .. } | Self::TenantNotAllowed { .. } => "TokenIssuerNotAllowed",
             Self::AudienceNotAllowed { .. } => "TokenAudienceNotAllowed",
             Self::ClaimNotFound { .. } => "TokenClaimNotFound",
-            Self::ClaimValueNotAllowed { .. } => "TokenClaimValueNotAllowed",
+            Self::ClaimValueNotAllowed { .. } | Self::PermissionMissing { .. } => "TokenClaimValueNotAllowed",
+            Self::Overloaded => "TokenVerificationOverloaded",
             Self::Malformed { .. }
             | Self::TooLarge { .. }
             | Self::Encrypted
@@ -165,12 +189,52 @@ impl TokenError {
         }
     }
 
+    /// The name of the failed check: one for each kind of refusal, where Azure API Management's reasons put several together.
+    pub const fn check(&self) -> &'static str {
+        match self {
+            Self::NotPresent => "present",
+            Self::Malformed { .. } => "form",
+            Self::TooLarge { .. } => "size",
+            Self::Encrypted => "encryption",
+            Self::Unsigned => "signed",
+            Self::AlgorithmNotAllowed { .. } => "algorithm",
+            Self::CriticalHeader => "critical-header",
+            Self::KeyNotFound { .. } => "key",
+            Self::KeyMismatch { .. } => "key-algorithm",
+            Self::KeysUnavailable { .. } => "keys-available",
+            Self::SignatureInvalid { .. } => "signature",
+            Self::ExpirationMissing => "expiration-present",
+            Self::Expired { .. } => "expiration",
+            Self::NotYetValid { .. } => "not-before",
+            Self::ClaimMalformed { .. } => "claim-form",
+            Self::IssuerNotAllowed { .. } => "issuer",
+            Self::TenantNotAllowed { .. } => "tenant",
+            Self::AudienceNotAllowed { .. } => "audience",
+            Self::ClaimNotFound { .. } => "claim-present",
+            Self::ClaimValueNotAllowed { .. } => "claim-value",
+            Self::PermissionMissing { .. } => "permission",
+            Self::Overloaded => "capacity",
+        }
+    }
+
+    /// The scopes that a token must have and this one lacks (`insufficient_scope`, RFC 6750 §3.1): the token is good, but the
+    /// person or application must consent to more.
+    pub fn missing_scope(&self) -> Option<&str> {
+        match self {
+            Self::ClaimNotFound { scope, .. }
+            | Self::ClaimValueNotAllowed { scope, .. }
+            | Self::PermissionMissing { scope, .. } => scope.as_deref(),
+            _ => None,
+        }
+    }
+
     /// Azure API Management's message for on-error. Where the service passes on its token library's text, this gives the
     /// text of the failed check.
     pub fn message(&self) -> String {
         match self {
             Self::NotPresent => "JWT not present.".to_owned(),
-            Self::ClaimNotFound { names } => {
+            Self::Overloaded => "Too many tokens are waiting to be verified.".to_owned(),
+            Self::ClaimNotFound { names, .. } => {
                 format!("JWT token is missing the following claims: {names}. Access denied.")
             }
             Self::ClaimValueNotAllowed { claim, found, .. } => {
@@ -185,6 +249,7 @@ impl TokenError {
     pub const fn public_message(&self) -> &'static str {
         match self {
             Self::NotPresent => "JWT not present.",
+            Self::Overloaded => "The gateway is busy. Try again later.",
             _ => "Invalid JWT.",
         }
     }
@@ -193,7 +258,7 @@ impl TokenError {
     /// send. Nothing when the token is not what is wrong.
     pub const fn description(&self) -> Option<&'static str> {
         Some(match self {
-            Self::NotPresent | Self::KeysUnavailable { .. } => return None,
+            Self::NotPresent | Self::KeysUnavailable { .. } | Self::Overloaded => return None,
             Self::Malformed { .. } | Self::TooLarge { .. } | Self::CriticalHeader | Self::ClaimMalformed { .. } => {
                 "The token is malformed"
             }
@@ -206,7 +271,12 @@ impl TokenError {
             Self::Expired { .. } => "The token expired",
             Self::NotYetValid { .. } => "The token is not valid yet",
             Self::IssuerNotAllowed { .. } => "The issuer is not allowed",
+            Self::TenantNotAllowed { .. } => "The tenant is not allowed",
             Self::AudienceNotAllowed { .. } => "The audience is not allowed",
+            Self::PermissionMissing { scope: None, .. } => "A required role is missing",
+            Self::ClaimNotFound { scope: Some(_), .. }
+            | Self::ClaimValueNotAllowed { scope: Some(_), .. }
+            | Self::PermissionMissing { .. } => "A required scope is missing",
             Self::ClaimNotFound { .. } => "A required claim is missing",
             Self::ClaimValueNotAllowed { .. } => "A required claim has a value that is not allowed",
         })
@@ -229,12 +299,12 @@ fn reason_of(cause: &Option<Arc<FetchError>>) -> String {
     cause.as_ref().map(|cause| format!(": {cause}")).unwrap_or_default()
 }
 
-fn date(time: &SystemTime) -> String {
+pub(super) fn date(time: &SystemTime) -> String {
     // Tokens know whole seconds (RFC 7519 §2).
     let second = |time: jiff::Timestamp| jiff::Timestamp::from_second(time.as_second()).unwrap_or(time);
     jiff::Timestamp::try_from(*time).map_or_else(|_| "a date out of range".to_owned(), |time| second(time).to_string())
 }
 
-fn length(skew: Duration) -> String {
+pub(super) fn length(skew: Duration) -> String {
     if skew.is_zero() { "0s".to_owned() } else { format!("{skew:?}") }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::algorithm::AlgorithmSet;
-use super::claims::RequiredClaim;
+use super::claims::{Permission, RequiredClaim};
 
 /// What a token must satisfy.
 #[derive(Clone, Debug)]
@@ -23,9 +23,10 @@ pub struct TokenRules {
     pub require_expiration: bool,
     /// Claims that must be present or hold certain values.
     pub required_claims: Vec<RequiredClaim>,
-    /// How many verified tokens are remembered, with 2 KiB of token text for each on average; 0 for none.
-    /// Default: 10,000.
-    pub cache_entries: usize,
+    /// The applications whose tokens are accepted (`azp` or `appid`); with none, any.
+    pub clients: Vec<Arc<str>>,
+    /// What the token must be allowed to do.
+    pub permission: Option<Permission>,
 }
 
 impl Default for TokenRules {
@@ -37,7 +38,8 @@ impl Default for TokenRules {
             clock_skew: Duration::ZERO,
             require_expiration: true,
             required_claims: Vec::new(),
-            cache_entries: 10_000,
+            clients: Vec::new(),
+            permission: None,
         }
     }
 }

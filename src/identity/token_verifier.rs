@@ -12,26 +12,29 @@
 //! [`TokenVerifier::verify`] never waits, so a token is looked at twice at most. The algorithm must be configured *and* be
 //! one of the key's own: a key never verifies by an algorithm that only the token names (RFC 8725 §3.1).
 
-use std::borrow::Cow;
+mod explain;
+mod parts;
+mod search;
+
 use std::fmt;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use serde::Deserialize;
-use serde::de::{Deserializer, IgnoredAny};
 use serde_json::Value;
 
 use super::algorithm::{Algorithm, AlgorithmSet};
-use super::claims::{self, Lifetime};
-use super::key_set::{KeySet, VerificationKey, clip};
-use super::remote_keys::{KeyLocation, Refresh, RemoteKeys};
+use super::claims::{self, Lifetime, Speaker};
+use super::entra::Tenants;
+use super::key_set::{KeySet, clip};
+use super::remote_keys::{KeyLocation, Refresh, RemoteKeys, Snapshot};
 use super::subscription::KeyDigest;
-use super::token_cache::{Cached, KeyOrigin, TokenCache};
+use super::token_cache::{Cached, KeyOrigin, TokenCache, VerifierId};
 use super::token_error::TokenError;
 use super::token_rules::{TokenRules, VerifierError};
 use crate::clock::Clock;
+pub use explain::{Check, Explanation, Standing};
+use parts::{Header, Parts, decode};
+use search::{Signed, Trial};
 
 /// The longest token that is looked at.
 pub const MAX_TOKEN_BYTES: usize = 16 * 1024;
@@ -66,6 +69,17 @@ pub enum Outcome {
     Wait(KeyRefresh),
 }
 
+/// What [`TokenVerifier::begin`] gives.
+#[derive(Debug)]
+pub enum Begun {
+    /// The answer.
+    Done(Result<Arc<Verified>, TokenError>),
+    /// The answer depends on keys being fetched.
+    Wait(KeyRefresh),
+    /// A public-key signature is to be verified, which is more work than a thread that serves others should do.
+    Costly,
+}
+
 /// Fetches under way that may bring the missing key.
 #[derive(Debug)]
 pub struct KeyRefresh(Vec<Refresh>);
@@ -86,11 +100,13 @@ pub struct RemoteSource {
     pub keys: Arc<RemoteKeys>,
     /// The issuer they belong to; without, what discovery says.
     pub issuer: Option<Arc<str>>,
+    /// The tenants that they may speak for, when they are Entra ID's.
+    pub tenants: Option<Arc<Tenants>>,
 }
 
 impl From<Arc<RemoteKeys>> for RemoteSource {
     fn from(keys: Arc<RemoteKeys>) -> Self {
-        Self { keys, issuer: None }
+        Self { keys, issuer: None, tenants: None }
     }
 }
 
@@ -98,32 +114,25 @@ impl RemoteSource {
     fn has_issuer(&self) -> bool {
         self.issuer.is_some() || matches!(self.keys.location(), KeyLocation::Discovery(_))
     }
+
+    /// Whom a key of a fetched set may speak for.
+    fn speaker<'a>(&'a self, snapshot: &'a Snapshot, of_key: Option<&'a str>) -> Speaker<'a> {
+        match (self.issuer.as_ref().or(snapshot.issuer.as_ref()), &self.tenants) {
+            (Some(issuer), Some(tenants)) => Speaker::Tenants { issuer, tenants, of_key },
+            (issuer, _) => Speaker::of(issuer),
+        }
+    }
 }
 
-/// Rules, keys, and a memory of tokens that passed.
+/// Rules, keys, and a share in a memory of tokens that passed.
 pub struct TokenVerifier {
     rules: TokenRules,
     /// The allowed algorithms that some key can serve.
     accepted: AlgorithmSet,
     keys: KeySet,
     remotes: Vec<RemoteSource>,
-    cache: TokenCache,
-}
-
-/// The members of a header that are looked at. A member given twice is an error (RFC 7515 §4).
-#[derive(Deserialize)]
-struct Header<'a> {
-    #[serde(borrow)]
-    alg: Cow<'a, str>,
-    #[serde(borrow, default)]
-    kid: Option<Cow<'a, str>>,
-    #[serde(default, deserialize_with = "present")]
-    crit: bool,
-}
-
-/// Whether a member is there, whatever it holds.
-fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
-    IgnoredAny::deserialize(deserializer).map(|_| true)
+    cache: Arc<TokenCache>,
+    id: VerifierId,
 }
 
 /// A refusal, and whether other keys might change it.
@@ -139,8 +148,14 @@ impl From<TokenError> for Failure {
 }
 
 impl TokenVerifier {
-    /// A verifier with keys from configuration and from `remotes`, which must be started.
-    pub fn new(rules: TokenRules, keys: KeySet, remotes: Vec<RemoteSource>) -> Result<Self, VerifierError> {
+    /// A verifier with keys from configuration and from `remotes`, which must be started. Tokens that pass are remembered in
+    /// `cache`, which others may share.
+    pub fn new(
+        rules: TokenRules,
+        keys: KeySet,
+        remotes: Vec<RemoteSource>,
+        cache: Arc<TokenCache>,
+    ) -> Result<Self, VerifierError> {
         if rules.audiences.is_empty() {
             return Err(VerifierError::NoAudience);
         }
@@ -159,8 +174,8 @@ impl TokenVerifier {
         if rules.issuers.is_empty() && some_have && !all_have {
             return Err(VerifierError::NoIssuer);
         }
-        let cache = TokenCache::new(rules.cache_entries);
-        Ok(Self { rules, accepted, keys, remotes, cache })
+        let id = cache.verifier();
+        Ok(Self { rules, accepted, keys, remotes, cache, id })
     }
 
     /// Verifies with the keys at hand, or says what to wait for.
@@ -203,9 +218,57 @@ impl TokenVerifier {
         !self.remotes.is_empty()
     }
 
-    /// How many verified tokens are remembered.
-    pub fn cached(&self) -> usize {
-        self.cache.len()
+    /// Asks for all published keys now, whatever is at hand: for a command, never for a caller.
+    pub fn fetch_keys(&self) -> KeyRefresh {
+        KeyRefresh(self.remotes.iter().map(|remote| remote.keys.refresh()).collect())
+    }
+
+    /// What can be said at once: all about a token seen before, one that is wrong in form, one signed with a shared secret, and
+    /// one whose key is not at hand.
+    pub fn begin(&self, token: &str, now: SystemTime) -> Begun {
+        let digest = self.digest(token);
+        if let Some(result) = digest.and_then(|digest| self.recall(digest, now)) {
+            return Begun::Done(result);
+        }
+        if self.is_costly(token) {
+            return Begun::Costly;
+        }
+        match self.try_verify(token, now) {
+            Outcome::Done(result) => Begun::Done(result),
+            Outcome::Wait(refresh) => Begun::Wait(refresh),
+        }
+    }
+
+    /// Whether no token ever takes long: all signatures are made with shared secrets, and nothing is fetched.
+    pub fn is_immediate(&self) -> bool {
+        self.remotes.is_empty() && self.accepted.iter().all(Algorithm::is_symmetric)
+    }
+
+    /// Whether a key is at hand that would be tried, and takes its time.
+    fn is_costly(&self, token: &str) -> bool {
+        let costly = || {
+            let json = decode(Parts::split(token).ok()?.header, "").ok()?;
+            let header = Header::read(&json).ok().filter(|header| !header.crit)?;
+            let algorithm = self.accept_algorithm(&header.alg).ok().filter(|algorithm| !algorithm.is_symmetric())?;
+            let tried =
+                |keys: &KeySet| keys.candidates(header.kid.as_deref()).any(|key| key.algorithms().contains(algorithm));
+            let fetched = |remote: &RemoteSource| remote.keys.current().is_some_and(|snapshot| tried(&snapshot.keys));
+            Some(tried(&self.keys) || self.remotes.iter().any(fetched))
+        };
+        token.len() <= MAX_TOKEN_BYTES && costly().unwrap_or(false)
+    }
+
+    /// What a token is remembered by.
+    fn digest(&self, token: &str) -> Option<KeyDigest> {
+        let remembered = self.cache.is_enabled() && token.len() <= MAX_TOKEN_BYTES;
+        remembered.then(|| KeyDigest::of(token.as_bytes()))
+    }
+
+    /// A token that passed before: as long as its keys are in force, only its lifetime can have changed.
+    fn recall(&self, digest: KeyDigest, now: SystemTime) -> Option<Result<Arc<Verified>, TokenError>> {
+        let Cached { verified, origin, .. } = self.cache.get(digest, self.id)?;
+        let in_force = origin.is_none_or(|(source, generation)| self.remotes[source].keys.is_current(generation));
+        in_force.then(|| verified.lifetime.check(now, self.rules.clock_skew).map(|()| verified))
     }
 
     fn attempt(&self, token: &str, now: SystemTime) -> Result<Arc<Verified>, Failure> {
@@ -213,27 +276,21 @@ impl TokenVerifier {
         if found > MAX_TOKEN_BYTES {
             return Err(TokenError::TooLarge { found, limit: MAX_TOKEN_BYTES }.into());
         }
-        if !self.cache.is_enabled() {
-            return self.examine(token, now).map(|(verified, _)| verified);
-        }
-        let digest = KeyDigest::of(token.as_bytes());
-        if let Some(Cached { verified, origin, .. }) = self.cache.get(&digest)
-            && origin.is_none_or(|(source, generation)| self.remotes[source].keys.is_current(generation))
-        {
-            // Everything else about a token that passed once stays true.
-            verified.lifetime.check(now, self.rules.clock_skew)?;
-            return Ok(verified);
+        let digest = self.digest(token);
+        if let Some(result) = digest.and_then(|digest| self.recall(digest, now)) {
+            return result.map_err(Failure::from);
         }
         let (verified, origin) = self.examine(token, now)?;
-        self.cache.insert(digest, Cached { verified: Arc::clone(&verified), origin, bytes: found });
+        if let Some(digest) = digest {
+            self.cache.insert(digest, self.id, Cached { verified: Arc::clone(&verified), origin, bytes: found });
+        }
         Ok(verified)
     }
 
     fn examine(&self, token: &str, now: SystemTime) -> Result<(Arc<Verified>, KeyOrigin), Failure> {
         let parts = Parts::split(token)?;
         let header_json = decode(parts.header, "the header is not base64url")?;
-        let header: Header<'_> = serde_json::from_slice(&header_json)
-            .map_err(|_| TokenError::Malformed { what: "the header is not a JSON object with one text `alg`" })?;
+        let header = Header::read(&header_json)?;
         let algorithm = self.accept_algorithm(&header.alg)?;
         if header.crit {
             return Err(TokenError::CriticalHeader.into());
@@ -263,25 +320,27 @@ impl TokenVerifier {
     /// vouches for.
     fn check_signature(&self, mut trial: Trial<'_>, payload: &str) -> Result<(KeyOrigin, Value), Failure> {
         let symmetric = trial.algorithm.is_symmetric();
-        let mut signed = Signed { payload, rules: &self.rules, claims: None, issuers: Vec::new() };
+        let mut signed = Signed::read(payload, &self.rules.issuers);
         for key in self.keys.candidates(trial.kid) {
-            if trial.passes(key)
-                && let Some(claims) = signed.by(key.issuer())?
-            {
-                return Ok((None, claims));
+            if trial.passes(key) && signed.by(Speaker::of(key.issuer()))? {
+                return Ok((None, signed.into_claims()?));
             }
         }
         let mut without_keys = None;
+        let mut sets = Vec::with_capacity(self.remotes.len());
         for (index, remote) in self.remotes.iter().enumerate().filter(|_| !symmetric) {
-            let Some(snapshot) = remote.keys.current() else {
-                without_keys = Some(&remote.keys);
-                continue;
-            };
-            let issuer = remote.issuer.as_ref().or(snapshot.issuer.as_ref());
-            if snapshot.keys.candidates(trial.kid).any(|key| trial.passes(key))
-                && let Some(claims) = signed.by(issuer)?
-            {
-                return Ok((Some((index, snapshot.generation)), claims));
+            match remote.keys.current() {
+                Some(snapshot) => sets.push((signed.is_likely(remote.speaker(&snapshot, None)), index, snapshot)),
+                None => without_keys = Some(&remote.keys),
+            }
+        }
+        sets.sort_by_key(|(likely, ..)| !likely);
+        for (_, index, snapshot) in &sets {
+            let remote = &self.remotes[*index];
+            for key in snapshot.keys.candidates(trial.kid) {
+                if trial.passes(key) && signed.by(remote.speaker(snapshot, key.tenant()))? {
+                    return Ok((Some((*index, snapshot.generation)), signed.into_claims()?));
+                }
             }
         }
         if let Some(error) = signed.refusal() {
@@ -311,6 +370,12 @@ impl TokenVerifier {
         lifetime.check(now, rules.clock_skew)?;
         claims::check_audience(claims, &rules.audiences)?;
         claims::check_required(claims, &rules.required_claims)?;
+        if !rules.clients.is_empty() {
+            claims::check_client(claims, &rules.clients)?;
+        }
+        if let Some(permission) = &rules.permission {
+            claims::check_permission(claims, permission)?;
+        }
         Ok(lifetime)
     }
 }
@@ -323,107 +388,6 @@ impl fmt::Debug for TokenVerifier {
             .field("remotes", &self.remotes)
             .finish_non_exhaustive()
     }
-}
-
-/// The search for the key of one signature.
-struct Trial<'a> {
-    algorithm: Algorithm,
-    kid: Option<&'a str>,
-    message: &'a [u8],
-    signature: &'a [u8],
-    /// How many keys were tried.
-    tried: usize,
-    /// Whether a key with exactly the token's `kid` was among them.
-    named: bool,
-    /// A key that would be tried but is not for the algorithm.
-    mismatch: Option<(String, AlgorithmSet)>,
-}
-
-impl Trial<'_> {
-    fn passes(&mut self, key: &VerificationKey) -> bool {
-        let named = self.kid.is_some() && key.id() == self.kid;
-        self.named |= named;
-        match key.verify(self.algorithm, self.message, self.signature) {
-            Some(passes) => {
-                self.tried += 1;
-                passes
-            }
-            None => {
-                if named {
-                    self.mismatch = Some((key.id().map(clip).unwrap_or_default(), key.algorithms()));
-                }
-                false
-            }
-        }
-    }
-}
-
-/// What a good signature vouches for, provided that its key may speak for the issuer. Several issuers can publish the same
-/// key (every Entra tenant does), so one that is not the token's does not end the search.
-struct Signed<'a> {
-    payload: &'a str,
-    rules: &'a TokenRules,
-    claims: Option<Value>,
-    /// The issuers whose key made the signature, and that are not the token's.
-    issuers: Vec<Arc<str>>,
-}
-
-impl Signed<'_> {
-    /// The claims, when a key of this issuer may make them.
-    fn by(&mut self, issuer: Option<&Arc<str>>) -> Result<Option<Value>, TokenError> {
-        let claims = match self.claims.take() {
-            Some(claims) => claims,
-            None => {
-                let json = decode(self.payload, "the payload is not base64url")?;
-                let claims: Option<Value> = serde_json::from_slice(&json).ok().filter(Value::is_object);
-                claims.ok_or(TokenError::Malformed { what: "the payload is not a JSON object" })?
-            }
-        };
-        match claims::check_issuer(&claims, &self.rules.issuers, issuer.map(|issuer| &**issuer)) {
-            Ok(()) => Ok(Some(claims)),
-            Err(TokenError::IssuerNotAllowed { .. }) => {
-                self.claims = Some(claims);
-                self.issuers.extend(issuer.cloned());
-                Ok(None)
-            }
-            Err(error) => Err(error),
-        }
-    }
-
-    /// Why nobody whose key made the signature may speak for the token's issuer; nothing when no signature was good.
-    fn refusal(&self) -> Option<TokenError> {
-        let allowed: Vec<Arc<str>> = self.rules.issuers.iter().chain(&self.issuers).cloned().collect();
-        claims::check_issuer(self.claims.as_ref()?, &allowed, None).err()
-    }
-}
-
-/// The compact serialization (RFC 7515 §7.1).
-struct Parts<'a> {
-    header: &'a str,
-    payload: &'a str,
-    signature: &'a str,
-    /// Header and payload with the dot between them.
-    signed: &'a str,
-}
-
-impl<'a> Parts<'a> {
-    fn split(token: &'a str) -> Result<Self, TokenError> {
-        match token.matches('.').count() {
-            2 => {}
-            4 => return Err(TokenError::Encrypted),
-            _ => return Err(TokenError::Malformed { what: "it does not have three parts separated by dots" }),
-        }
-        let parts = || {
-            let (signed, signature) = token.rsplit_once('.')?;
-            let (header, payload) = signed.split_once('.')?;
-            Some(Self { header, payload, signature, signed })
-        };
-        parts().ok_or(TokenError::Malformed { what: "it does not have three parts separated by dots" })
-    }
-}
-
-fn decode(part: &str, what: &'static str) -> Result<Vec<u8>, TokenError> {
-    URL_SAFE_NO_PAD.decode(part).map_err(|_| TokenError::Malformed { what })
 }
 
 #[cfg(test)]

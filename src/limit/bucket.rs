@@ -1,78 +1,46 @@
-//! The token bucket: governor's generic cell rate algorithm over the gateway's own key store and clock.
+//! The token bucket, as the generic cell rate algorithm: one time for each key, and no rounding but that of the interval.
 
-use std::cell::Cell;
-use std::hash::{Hash, Hasher};
-use std::num::NonZeroU32;
 use std::time::Duration;
 
-use governor::clock::Clock;
-use governor::middleware::NoOpMiddleware;
-use governor::nanos::Nanos;
-use governor::state::StateStore;
-use governor::{Quota, RateLimiter};
+use super::meter::{Carried, Meter, Share};
+use super::{Count, Decision, Rate};
+use crate::clock::Nanos;
 
-use super::keys::Meter;
-use super::{Decision, Missing};
-
-/// Admits at most `burst + t / interval` in any time `t`. The interval is `period / calls` rounded up to a nanosecond,
-/// where governor's own constructors round down and so refill a little too fast.
-#[derive(Debug)]
+/// Admits at most `burst + t / interval` in any time `t`. The interval is `period / calls` rounded up to a nanosecond, so that
+/// the bucket never refills too fast.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Bucket {
-    limiter: RateLimiter<Level, InPlace, ByHand, NoOpMiddleware<Nanos>>,
     interval: u64,
     burst: u32,
 }
 
-/// One key's bucket: governor's "theoretical arrival time", when it will be full again. Already found in the key store
-/// and under the lock of its shard when governor sees it, so that governor needs neither a map nor a copy of the key.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Level(Cell<u64>);
-
-impl Hash for Level {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        self.0.get().hash(state);
-    }
+/// One key's bucket.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Level {
+    /// When it will be full again: the algorithm's "theoretical arrival time".
+    full_at: u64,
+    /// Since when it has not been full.
+    since: u64,
+    /// What was given back since then, as time.
+    given_back: u64,
 }
 
-/// The governor store whose key is the bucket itself.
-#[derive(Debug)]
-struct InPlace;
-
-impl StateStore for InPlace {
-    type Key = Level;
-
-    fn measure_and_replace<T, F, E>(&self, level: &Level, decide: F) -> Result<T, E>
-    where
-        F: Fn(Option<Nanos>) -> Result<(T, Nanos), E>,
-    {
-        let (value, full_at) = decide(Some(level.0.get().into()))?;
-        level.0.set(full_at.into());
-        Ok(value)
-    }
-}
-
-/// The governor clock that shows the one reading taken for a decision.
-#[derive(Debug, Default)]
-struct ByHand(Cell<u64>);
-
-impl Clock for ByHand {
-    type Instant = Nanos;
-
-    fn now(&self) -> Nanos {
-        self.0.get().into()
+impl Level {
+    /// Takes what takes that long to come back.
+    fn take(&mut self, time: u64, now: u64) {
+        if self.full_at <= now {
+            *self = Self { full_at: now, since: now, given_back: 0 };
+        }
+        self.full_at = self.full_at.saturating_add(time);
     }
 }
 
 impl Bucket {
-    pub(super) fn new(calls: NonZeroU32, period: u64, burst: NonZeroU32) -> Self {
-        let interval = period.div_ceil(u64::from(calls.get())).max(1);
-        // A bucket that takes longer than a century to fill is cut: governor adds these times in 64 bits.
+    pub(super) fn new(rate: &Rate) -> Self {
+        let interval = rate.period_nanos().div_ceil(u64::from(rate.calls.get())).max(1);
+        // A bucket that takes longer than centuries to fill is cut: times are added in 64 bits.
         let most = u32::try_from((u64::MAX / 4) / interval).unwrap_or(u32::MAX);
-        let burst = NonZeroU32::new(burst.get().min(most)).unwrap_or(NonZeroU32::MIN);
-        let quota = Quota::with_period(Duration::from_nanos(interval))
-            .unwrap_or_else(|| Quota::per_second(NonZeroU32::MIN))
-            .allow_burst(burst);
-        Self { limiter: RateLimiter::new(quota, InPlace, ByHand::default()), interval, burst: burst.get() }
+        Self { interval, burst: rate.burst.get().min(most).max(1) }
     }
 
     /// The time an empty bucket takes to fill.
@@ -80,14 +48,9 @@ impl Bucket {
         self.interval * u64::from(self.burst)
     }
 
-    /// How much of the bucket is missing.
-    pub(super) fn missing(&self, level: &Level, now: u64) -> Missing {
-        Missing { used: level.0.get().saturating_sub(now).min(self.whole()), whole: self.whole() }
-    }
-
-    /// A bucket with that share missing.
-    pub(super) fn with_missing(&self, missing: Missing, now: u64) -> Level {
-        Level(Cell::new(now.saturating_add(missing.of(self.whole()))))
+    /// What so many units are worth in time.
+    fn price(&self, units: u32) -> u64 {
+        self.interval.saturating_mul(units.into())
     }
 }
 
@@ -98,33 +61,67 @@ impl Meter for Bucket {
         Level::default()
     }
 
-    fn take(&self, level: &mut Level, cost: u32, now: u64) -> Decision {
-        let mut admitted = true;
-        let mut retry_after = Duration::ZERO;
-        if cost > self.burst {
-            // Asked here, because governor multiplies the cost by the interval before it compares, and may overflow.
-            admitted = false;
-            retry_after = Duration::MAX;
-        } else if let Some(cost) = NonZeroU32::new(cost) {
-            self.limiter.clock().0.set(now);
-            if let Ok(Err(refused)) = self.limiter.check_key_n(level, cost) {
-                admitted = false;
-                retry_after = Duration::from_nanos(refused.earliest_possible().as_u64().saturating_sub(now));
-            }
+    fn take(&self, level: &mut Level, cost: u32, count: Count, now: u64) -> Decision {
+        let mut missing = level.full_at.saturating_sub(now);
+        let wanted = missing.saturating_add(self.price(cost));
+        let admitted = cost == 0 || wanted <= self.whole();
+        if count == Count::All || count == Count::Admitted && admitted {
+            // What is counted of a refused request leaves the bucket empty, and no emptier.
+            let more = wanted.min(self.whole()).saturating_sub(missing);
+            level.take(more, now);
+            missing += more;
         }
-        let reset = level.0.get().saturating_sub(now);
-        let remaining = self.whole().saturating_sub(reset) / self.interval;
+        let retry_after = if admitted {
+            Duration::ZERO
+        } else if cost > self.burst {
+            Duration::MAX
+        } else {
+            Duration::from_nanos(missing.saturating_add(self.price(cost)).saturating_sub(self.whole()))
+        };
+        let remaining = self.whole().saturating_sub(missing) / self.interval;
+        let more = match missing {
+            0 => 0,
+            // Below zero, after a charge: the first token is a whole one.
+            _ if missing >= self.whole() => missing - self.whole() + self.interval,
+            _ => (missing - 1) % self.interval + 1,
+        };
         Decision {
             admitted,
             limit: self.burst,
             remaining: u32::try_from(remaining).unwrap_or(self.burst),
             retry_after,
-            reset: Duration::from_nanos(reset),
+            more: Duration::from_nanos(more),
+            reset: Duration::from_nanos(missing),
+            at: Nanos(now),
             overflowed: false,
         }
     }
 
+    fn charge(&self, level: &mut Level, units: u32, now: u64) {
+        level.take(self.price(units), now);
+    }
+
+    fn give_back(&self, level: &mut Level, units: u32, decision: &Decision, now: u64) {
+        // Without the units, and without all that was given back before them, the bucket would have been full so much earlier, and
+        // what flows into a full bucket is lost: that part does not come back. Nothing does once it has been full.
+        if level.full_at > now && decision.at.0 >= level.since {
+            let room = (decision.at + decision.reset).0.saturating_sub(now).saturating_sub(level.given_back);
+            let back = self.price(units).min(room);
+            level.full_at = level.full_at.saturating_sub(back);
+            level.given_back = level.given_back.saturating_add(back);
+        }
+    }
+
     fn full_at(&self, level: &Level) -> u64 {
-        level.0.get()
+        level.full_at
+    }
+
+    fn carry_out(&self, level: Level, now: u64) -> Carried {
+        let share = Share { used: level.full_at.saturating_sub(now).min(self.whole()), whole: self.whole() };
+        Carried { runs: None, share }
+    }
+
+    fn carry_in(&self, carried: Carried, now: u64) -> Level {
+        Level { full_at: now.saturating_add(carried.share.of(self.whole())), since: now, given_back: 0 }
     }
 }

@@ -9,7 +9,8 @@ use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 use parking_lot::Mutex;
 
-use super::Decision;
+use super::meter::{Carried, Meter};
+use super::{Ask, Count, Decision};
 use crate::clock::Clock;
 
 /// A power of two, well above the number of cores.
@@ -28,18 +29,6 @@ const SEARCH_FREELY_BELOW: usize = 1024;
 /// That while, for each key held in the shard.
 const SEARCH_PAUSE: Duration = Duration::from_micros(10);
 
-/// One algorithm with its parameters. There is one for each shard, used under the shard's lock.
-pub(super) trait Meter: Send {
-    /// What is kept for each key.
-    type State: Send;
-    /// The state of a key that has made no request.
-    fn fresh(&self) -> Self::State;
-    /// Decides, and counts when admitted.
-    fn take(&self, state: &mut Self::State, cost: u32, now: u64) -> Decision;
-    /// When the key is as good as [`fresh`](Self::fresh) if nothing more is counted.
-    fn full_at(&self, state: &Self::State) -> u64;
-}
-
 /// What became of a request.
 pub(super) enum Outcome {
     /// The key was looked at.
@@ -52,6 +41,10 @@ pub(super) enum Outcome {
     /// The keys have moved to another limiter.
     Moved,
 }
+
+/// The keys have moved to another limiter.
+#[derive(Debug)]
+pub(super) struct Moved;
 
 /// The states of all keys of one limit.
 #[derive(Debug)]
@@ -71,7 +64,6 @@ struct Shard<M: Meter> {
 }
 
 struct Table<M: Meter> {
-    meter: M,
     entries: HashTable<Entry<M::State>>,
     /// Where the next look for keys to drop begins.
     cursor: usize,
@@ -91,9 +83,9 @@ impl<M: Meter> std::fmt::Debug for Shard<M> {
 }
 
 impl<M: Meter> Keys<M> {
-    pub(super) fn new(bound: usize, meter: impl Fn() -> M) -> Self {
+    pub(super) fn new(bound: usize) -> Self {
         let shard = |_| Shard {
-            table: Mutex::new(Table { meter: meter(), entries: HashTable::new(), cursor: 0, moved: false }),
+            table: Mutex::new(Table { entries: HashTable::new(), cursor: 0, moved: false }),
             search_at: AtomicU64::new(u64::MAX),
         };
         Self {
@@ -108,17 +100,12 @@ impl<M: Meter> Keys<M> {
         self.held.load(Ordering::Relaxed)
     }
 
-    pub(super) fn decide(&self, key: &str, cost: u32, clock: &Clock) -> Outcome {
-        if key.len() <= LONGEST_KEY {
-            return self.decide_bytes(key.as_bytes(), cost, clock);
-        }
-        // 0xFF occurs in no UTF-8 text, so that a digest is never taken for a key.
-        let mut digested = [0xFF; 1 + digest::SHA256_OUTPUT_LEN];
-        digested[1..].copy_from_slice(digest::digest(&digest::SHA256, key.as_bytes()).as_ref());
-        self.decide_bytes(&digested, cost, clock)
+    /// Decides on a request.
+    pub(super) fn decide(&self, meter: &M, ask: &Ask<'_>, clock: &Clock) -> Outcome {
+        with_bytes(ask.key, |key| self.decide_bytes(meter, key, ask, clock))
     }
 
-    fn decide_bytes(&self, key: &[u8], cost: u32, clock: &Clock) -> Outcome {
+    fn decide_bytes(&self, meter: &M, key: &[u8], ask: &Ask<'_>, clock: &Clock) -> Outcome {
         let hash = self.hasher.hash_one(key);
         let shard = self.shard(hash);
         let mut reserved = false;
@@ -131,31 +118,83 @@ impl<M: Meter> Keys<M> {
             }
             // Read under the lock, so that the times of one key never go back.
             let now = clock.now().0;
-            if let Some(entry) = table.entries.find_mut(hash, |entry| *entry.key == *key) {
+            if let Some(entry) = table.find(hash, key) {
                 self.release(usize::from(reserved));
-                return Outcome::Decided(table.meter.take(&mut entry.state, cost, now));
+                return Outcome::Decided(meter.take(&mut entry.state, ask.cost, ask.count, now));
             }
-            let mut state = table.meter.fresh();
-            if cost == 0 || reserved || self.reserve() {
-                let decision = table.meter.take(&mut state, cost, now);
-                if !decision.admitted || cost == 0 {
+            let counts = ask.cost > 0 && ask.count != Count::Later;
+            let mut state = meter.fresh();
+            if !counts || reserved || self.reserve() {
+                let decision = meter.take(&mut state, ask.cost, ask.count, now);
+                let full_at = meter.full_at(&state);
+                if !counts || full_at <= now {
                     // Nothing was counted, so there is nothing to keep.
-                    self.release(usize::from(cost != 0));
+                    self.release(usize::from(counts));
                     return Outcome::Decided(decision);
                 }
-                self.release(table.drop_some(now));
-                let full_at = table.meter.full_at(&state);
+                self.release(table.drop_some(meter, now));
                 table.insert(&self.hasher, hash, key.into(), state);
                 shard.search_at.fetch_min(full_at, Ordering::Relaxed);
                 return Outcome::Decided(decision);
             }
             // The search locks other shards, so this one is let go first; the key may have come in meanwhile.
             drop(guard);
-            if !self.make_room(now) {
+            if !self.make_room(meter, now) {
                 return Outcome::Overflow { wait: Duration::from_nanos(self.search_at().saturating_sub(now)) };
             }
             reserved = true;
         }
+    }
+
+    /// Counts units of a key, whether or not there is room for them. A new key that cannot be held is not counted.
+    pub(super) fn charge(&self, meter: &M, key: &str, units: u32, clock: &Clock) -> Result<(), Moved> {
+        if units == 0 {
+            return Ok(());
+        }
+        with_bytes(key, |key| {
+            let hash = self.hasher.hash_one(key);
+            let shard = self.shard(hash);
+            let mut table = shard.table.lock();
+            if table.moved {
+                return Err(Moved);
+            }
+            let now = clock.now().0;
+            if let Some(entry) = table.find(hash, key) {
+                meter.charge(&mut entry.state, units, now);
+                return Ok(());
+            }
+            self.release(table.drop_some(meter, now));
+            if self.reserve() {
+                let mut state = meter.fresh();
+                meter.charge(&mut state, units, now);
+                shard.search_at.fetch_min(meter.full_at(&state), Ordering::Relaxed);
+                table.insert(&self.hasher, hash, key.into(), state);
+            }
+            Ok(())
+        })
+    }
+
+    /// Takes back what was counted for a decision.
+    pub(super) fn give_back(
+        &self,
+        meter: &M,
+        key: &str,
+        units: u32,
+        decision: &Decision,
+        clock: &Clock,
+    ) -> Result<(), Moved> {
+        with_bytes(key, |key| {
+            let hash = self.hasher.hash_one(key);
+            let mut table = self.shard(hash).table.lock();
+            if table.moved {
+                return Err(Moved);
+            }
+            let now = clock.now().0;
+            if let Some(entry) = table.find(hash, key) {
+                meter.give_back(&mut entry.state, units, decision, now);
+            }
+            Ok(())
+        })
     }
 
     fn shard(&self, hash: u64) -> &Shard<M> {
@@ -175,11 +214,11 @@ impl<M: Meter> Keys<M> {
     }
 
     /// Drops keys that are back to full until there is room for one more, and reserves it.
-    fn make_room(&self, now: u64) -> bool {
+    fn make_room(&self, meter: &M, now: u64) -> bool {
         for shard in &self.shards {
             if shard.search_at.load(Ordering::Relaxed) <= now {
                 let mut table = shard.table.lock();
-                let (dropped, next) = table.drop_full(now);
+                let (dropped, next) = table.drop_full(meter, now);
                 shard.search_at.store(next, Ordering::Relaxed);
                 drop(table);
                 self.release(dropped);
@@ -197,27 +236,26 @@ impl<M: Meter> Keys<M> {
     }
 
     /// Takes every key out, for good: from then on decisions answer [`Outcome::Moved`].
-    pub(super) fn drain(&self, mut adopt: impl FnMut(&M, Box<[u8]>, M::State)) {
+    pub(super) fn drain(&self, meter: &M, now: u64, mut adopt: impl FnMut(Box<[u8]>, Carried)) {
         for shard in &self.shards {
             let mut table = shard.table.lock();
-            let table = &mut *table;
             table.moved = true;
             let entries = std::mem::take(&mut table.entries);
             self.release(entries.len());
             for entry in entries {
-                adopt(&table.meter, entry.key, entry.state);
+                adopt(entry.key, meter.carry_out(entry.state, now));
             }
         }
     }
 
     /// Takes in a key from another limiter, unless it is back to full. The bound does not apply: to drop such a key
     /// would refill it. It is held again once those keys are back to full.
-    pub(super) fn adopt(&self, key: Box<[u8]>, now: u64, state: impl FnOnce(&M) -> M::State) {
+    pub(super) fn adopt(&self, meter: &M, key: Box<[u8]>, now: u64, carried: Carried) {
         let hash = self.hasher.hash_one(&*key);
         let shard = self.shard(hash);
         let mut table = shard.table.lock();
-        let state = state(&table.meter);
-        let full_at = table.meter.full_at(&state);
+        let state = meter.carry_in(carried, now);
+        let full_at = meter.full_at(&state);
         if full_at > now && table.entries.find(hash, |entry| entry.key == key).is_none() {
             table.insert(&self.hasher, hash, key, state);
             self.held.fetch_add(1, Ordering::Relaxed);
@@ -226,18 +264,33 @@ impl<M: Meter> Keys<M> {
     }
 }
 
+/// The bytes that a key is kept as.
+fn with_bytes<T>(key: &str, then: impl FnOnce(&[u8]) -> T) -> T {
+    if key.len() <= LONGEST_KEY {
+        return then(key.as_bytes());
+    }
+    // 0xFF occurs in no UTF-8 text, so that a digest is never taken for a key.
+    let mut digested = [0xFF; 1 + digest::SHA256_OUTPUT_LEN];
+    digested[1..].copy_from_slice(digest::digest(&digest::SHA256, key.as_bytes()).as_ref());
+    then(&digested)
+}
+
 impl<M: Meter> Table<M> {
+    fn find(&mut self, hash: u64, key: &[u8]) -> Option<&mut Entry<M::State>> {
+        self.entries.find_mut(hash, |entry| *entry.key == *key)
+    }
+
     fn insert(&mut self, hasher: &RandomState, hash: u64, key: Box<[u8]>, state: M::State) {
         self.entries.insert_unique(hash, Entry { key, state }, |entry| hasher.hash_one(&*entry.key));
     }
 
     /// Looks at the next few buckets and drops the keys there that are back to full.
-    fn drop_some(&mut self, now: u64) -> usize {
+    fn drop_some(&mut self, meter: &M, now: u64) -> usize {
         let mut dropped = 0;
         for _ in 0..CHECKED_PER_INSERT.min(self.entries.num_buckets()) {
             self.cursor = (self.cursor + 1) % self.entries.num_buckets();
             if let Some(entry) = self.entries.get_bucket(self.cursor)
-                && self.meter.full_at(&entry.state) <= now
+                && meter.full_at(&entry.state) <= now
                 && let Ok(found) = self.entries.get_bucket_entry(self.cursor)
             {
                 found.remove();
@@ -248,10 +301,9 @@ impl<M: Meter> Table<M> {
     }
 
     /// Drops all keys that are back to full; says how many, and when to look again.
-    fn drop_full(&mut self, now: u64) -> (usize, u64) {
+    fn drop_full(&mut self, meter: &M, now: u64) -> (usize, u64) {
         let before = self.entries.len();
         let mut next = u64::MAX;
-        let meter = &self.meter;
         self.entries.retain(|entry| {
             let full_at = meter.full_at(&entry.state);
             let keep = full_at > now;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use hashbrown::HashMap;
 use parking_lot::Mutex;
 
-use super::{ConcurrencyLimit, Limiter, Settings, quota};
+use super::{ConcurrencyLimit, Limit, Limiter, RemoteLimit, Settings, SharedCounters, quota};
 use crate::clock::Clock;
 
 /// All limits in force. Clones share them.
@@ -22,6 +22,7 @@ pub struct Registry {
 struct Limits {
     rates: HashMap<(String, Settings), Arc<Limiter>>,
     concurrency: HashMap<(String, NonZeroU32), ConcurrencyLimit>,
+    shared: HashMap<(String, Settings), (SharedCounters, Arc<RemoteLimit>)>,
 }
 
 /// The limits of a configuration that is being built. Nothing in force changes until [`Plan::commit`]; a plan that is
@@ -33,6 +34,8 @@ pub struct Plan {
     pub quotas: quota::Plan,
     old: Limits,
     new: Mutex<Limits>,
+    /// Where rate limits are counted, when not in memory.
+    counters: Option<SharedCounters>,
 }
 
 impl Registry {
@@ -43,7 +46,13 @@ impl Registry {
 
     /// Begins the limits of a new configuration.
     pub fn plan(&self) -> Plan {
-        Plan { registry: self.clone(), quotas: self.quotas.plan(), old: self.current.lock().clone(), new: Mutex::default() }
+        Plan {
+            registry: self.clone(),
+            quotas: self.quotas.plan(),
+            old: self.current.lock().clone(),
+            new: Mutex::default(),
+            counters: None,
+        }
     }
 
     /// The quotas in force.
@@ -63,7 +72,29 @@ impl Registry {
 }
 
 impl Plan {
-    /// The limit of the policy `id`: the one in force when it says the same, else a new one that takes over the state of
+    /// The same plan, its rate limits counted where several gateways count together.
+    #[must_use]
+    pub fn counted_in(self, counters: Option<SharedCounters>) -> Self {
+        Self { counters, ..self }
+    }
+
+    /// The limit of the policy `id`, wherever it is counted.
+    pub fn limit(&self, id: &str, settings: Settings) -> Limit {
+        let Some(counters) = &self.counters else { return Limit::Local(self.limiter(id, settings)) };
+        let name = (id.to_owned(), settings);
+        if let Some((_, limit)) = self.new.lock().shared.get(&name) {
+            return Limit::Shared(limit.clone());
+        }
+        let local = self.limiter(id, counters.local(&name.1));
+        let limit = match self.old.shared.get(&name) {
+            Some((known, limit)) if known == counters => limit.clone(),
+            _ => Arc::new(RemoteLimit::new(id, name.1.clone(), counters, local, self.registry.clock.clone())),
+        };
+        self.new.lock().shared.insert(name, (counters.clone(), limit.clone()));
+        Limit::Shared(limit)
+    }
+
+    /// The limit of the policy `id` in memory: the one in force when it says the same, else a new one that takes over the state of
     /// the one in force on [`Plan::commit`]. The `id` must stay the same from one load to the next.
     pub fn limiter(&self, id: &str, settings: Settings) -> Arc<Limiter> {
         let name = (id.to_owned(), settings);

@@ -1,23 +1,25 @@
 //! Tests of the limits: against brute-force references, from many threads, at their bounds and across reloads.
 
+use std::num::{NonZeroU32, NonZeroUsize};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-
-use proptest::prelude::*;
+use std::time::Duration;
 
 use super::*;
+use crate::clock::Clock;
+
+mod line;
+mod properties;
+
+const EXACT: Algorithm = Algorithm::SlidingWindow { precision: Precision::Exact };
 
 fn settings(algorithm: Algorithm, calls: u32, period: Duration) -> Settings {
-    Settings {
-        algorithm,
-        calls: NonZeroU32::new(calls).unwrap(),
-        period,
-        max_keys: NonZeroUsize::new(1000).unwrap(),
-        on_overflow: Overflow::Reject,
-    }
+    let max_keys = NonZeroUsize::new(1000).unwrap();
+    Settings { max_keys, ..Settings::new(algorithm, NonZeroU32::new(calls).unwrap(), period) }
 }
 
 fn window(calls: u32, seconds: u64) -> Settings {
-    settings(Algorithm::SlidingWindow, calls, Duration::from_secs(seconds))
+    settings(EXACT, calls, Duration::from_secs(seconds))
 }
 
 fn bucket(calls: u32, seconds: u64, burst: u32) -> Settings {
@@ -25,133 +27,17 @@ fn bucket(calls: u32, seconds: u64, burst: u32) -> Settings {
     settings(Algorithm::TokenBucket { burst }, calls, Duration::from_secs(seconds))
 }
 
+fn slots(calls: u32, seconds: u64, count: u32) -> Settings {
+    let precision = Precision::Slots(NonZeroU32::new(count).unwrap());
+    settings(Algorithm::SlidingWindow { precision }, calls, Duration::from_secs(seconds))
+}
+
+fn fixed(calls: u32, seconds: u64, start: WindowStart) -> Settings {
+    settings(Algorithm::FixedWindow { start }, calls, Duration::from_secs(seconds))
+}
+
 fn admitted(limiter: &Limiter, key: &str, tries: usize) -> usize {
     (0..tries).filter(|_| limiter.decide(key, 1).admitted).count()
-}
-
-/// The sliding window by definition: every admitted unit with its time, none forgotten.
-#[derive(Default)]
-struct WindowReference(Vec<(u64, u64)>);
-
-impl WindowReference {
-    fn used(&self, period: u64, now: u64) -> u64 {
-        self.0.iter().filter(|(at, _)| now - at < period).map(|(_, cost)| cost).sum()
-    }
-    fn admit(&mut self, calls: u64, period: u64, cost: u64, now: u64) -> bool {
-        let fits = self.used(period, now) + cost <= calls;
-        if fits {
-            self.0.push((now, cost));
-        }
-        fits
-    }
-}
-
-/// The token bucket by definition, in units of a token divided by the interval, so that nothing is rounded.
-struct BucketReference {
-    level: u128,
-    then: u64,
-}
-
-impl BucketReference {
-    fn admit(&mut self, interval: u64, burst: u64, cost: u64, now: u64) -> bool {
-        let full = u128::from(burst) * u128::from(interval);
-        self.level = (self.level + u128::from(now - self.then)).min(full);
-        self.then = now;
-        let price = u128::from(cost) * u128::from(interval);
-        let fits = price <= self.level;
-        if fits {
-            self.level -= price;
-        }
-        fits
-    }
-}
-
-/// Steps of time that often hit the same instant and the edge of a period exactly.
-fn steps() -> impl Strategy<Value = Vec<(u64, u32)>> {
-    let step = prop_oneof![3 => Just(0), 3 => 1..400_u64, 1 => Just(1000), 1 => Just(999), 1 => 0..3000_u64];
-    prop::collection::vec((step, prop_oneof![4 => Just(1_u32), 1 => 0..5_u32]), 1..200)
-}
-
-proptest! {
-    #[test]
-    fn sliding_window_equals_its_definition(calls in 1..8_u32, steps in steps()) {
-        let clock = Clock::manual();
-        let limiter =
-            Limiter::new(settings(Algorithm::SlidingWindow, calls, Duration::from_nanos(1000)), clock.clone());
-        let mut reference = WindowReference::default();
-        for (step, cost) in steps {
-            clock.advance(Duration::from_nanos(step));
-            let now = clock.now().0;
-            let decision = limiter.decide("k", cost);
-            let want = cost == 0 || reference.admit(calls.into(), 1000, cost.into(), now);
-            prop_assert_eq!(decision.admitted, want, "at {}", now);
-            let used = reference.used(1000, now);
-            prop_assert_eq!(u64::from(decision.remaining), u64::from(calls) - used);
-            honest(&reference, calls, cost, now, &decision)?;
-        }
-        // The bound itself, over every window that begins with an admitted request.
-        for (from, _) in &reference.0 {
-            let inside = reference.0.iter().filter(|(at, _)| (*from..from + 1000).contains(at));
-            prop_assert!(inside.map(|(_, cost)| cost).sum::<u64>() <= calls.into());
-        }
-    }
-
-    #[test]
-    fn token_bucket_equals_its_definition(calls in 1..8_u32, burst in 1..8_u32, steps in steps()) {
-        let clock = Clock::manual();
-        let algorithm = Algorithm::TokenBucket { burst: NonZeroU32::new(burst).unwrap() };
-        let limiter = Limiter::new(settings(algorithm, calls, Duration::from_nanos(1000)), clock.clone());
-        let interval = 1000_u64.div_ceil(calls.into());
-        let mut reference = BucketReference { level: u128::from(burst) * u128::from(interval), then: 0 };
-        let mut taken = Vec::new();
-        for (step, cost) in steps {
-            clock.advance(Duration::from_nanos(step));
-            let now = clock.now().0;
-            let decision = limiter.decide("k", cost);
-            prop_assert_eq!(
-                decision.admitted, reference.admit(interval, burst.into(), cost.into(), now), "at {}", now
-            );
-            prop_assert_eq!(u128::from(decision.remaining), reference.level / u128::from(interval));
-            if decision.admitted {
-                taken.push((now, u64::from(cost)));
-            } else if cost > burst {
-                prop_assert_eq!(decision.retry_after, Duration::MAX);
-            } else {
-                let wait = u128::from(cost) * u128::from(interval) - reference.level;
-                prop_assert_eq!(decision.retry_after.as_nanos(), wait);
-            }
-        }
-        // The bound itself: never more than `burst + calls × t / period`, over every pair of requests.
-        for (first, (from, _)) in taken.iter().enumerate() {
-            let mut sum = 0;
-            for (at, cost) in &taken[first..] {
-                sum += cost;
-                prop_assert!(sum * 1000 <= u64::from(burst) * 1000 + u64::from(calls) * (at - from));
-            }
-        }
-    }
-}
-
-/// A rejected request would be admitted after exactly the stated wait and not a nanosecond before.
-fn honest(
-    reference: &WindowReference,
-    calls: u32,
-    cost: u32,
-    now: u64,
-    decision: &Decision,
-) -> Result<(), TestCaseError> {
-    if decision.admitted {
-        prop_assert_eq!(decision.retry_after, Duration::ZERO);
-        prop_assert_eq!(decision.retry_after_seconds(), 0);
-    } else if cost > calls {
-        prop_assert_eq!(decision.retry_after, Duration::MAX);
-    } else {
-        let at = now + u64::try_from(decision.retry_after.as_nanos()).unwrap();
-        let fits = |then| reference.used(1000, then) + u64::from(cost) <= calls.into();
-        prop_assert!(fits(at) && !fits(at - 1));
-        prop_assert!(decision.retry_after_seconds() >= 1);
-    }
-    Ok(())
 }
 
 #[test]
@@ -159,6 +45,9 @@ fn a_client_that_waits_retry_after_is_admitted() {
     for (name, settings, offset_millis) in [
         ("window", window(3, 60), 300),
         ("window at a whole second", window(3, 60), 1000),
+        ("slots", slots(3, 60, 7), 300),
+        ("fixed window", fixed(3, 60, WindowStart::Clock), 300),
+        ("fixed window from the first call", fixed(3, 60, WindowStart::FirstCall), 300),
         ("bucket", bucket(7, 60, 3), 300),
         ("sub-second", bucket(100, 1, 1), 0),
     ] {
@@ -169,7 +58,7 @@ fn a_client_that_waits_retry_after_is_admitted() {
                 clock.advance(Duration::from_millis(offset_millis));
             }
             let decision = limiter.decide("k", 1);
-            let seconds = decision.retry_after_seconds();
+            let seconds = decision.retry_after_seconds().expect("a wait");
             assert!(seconds >= 1, "{name}: never 0");
             assert!(Duration::from_secs(seconds - 1) < decision.retry_after, "{name}: no longer than needed");
             clock.advance(Duration::from_secs(seconds));
@@ -182,19 +71,31 @@ fn a_client_that_waits_retry_after_is_admitted() {
 fn retry_after_seconds_is_the_ceiling() {
     for (millis, want) in [(0, 1), (1, 1), (1000, 1), (1001, 2), (59_999, 60)] {
         let wait = Duration::from_millis(millis);
-        let decision =
-            Decision { admitted: false, limit: 1, remaining: 0, retry_after: wait, reset: wait, overflowed: false };
-        assert_eq!(decision.retry_after_seconds(), want, "{millis} ms");
+        let decision = Decision {
+            admitted: false,
+            retry_after: wait,
+            ..Limiter::new(window(1, 1), Clock::manual()).decide("k", 1)
+        };
+        assert_eq!(decision.retry_after_seconds(), Some(want), "{millis} ms");
     }
 }
 
 #[test]
 fn many_threads_at_one_instant_admit_exactly_the_limit() {
-    for settings in [window(1000, 60), bucket(60, 60, 1000)] {
+    let varying = |settings| Settings { varying: true, ..settings };
+    for settings in [
+        window(1000, 60),
+        slots(1000, 60, 16),
+        fixed(1000, 60, WindowStart::Clock),
+        fixed(1000, 60, WindowStart::FirstCall),
+        bucket(60, 60, 1000),
+        varying(window(1000, 60)),
+        varying(bucket(60, 60, 1000)),
+    ] {
         let limiter = Limiter::new(settings, Clock::manual());
         let total = AtomicUsize::new(0);
         std::thread::scope(|scope| {
-            for _ in 0..32 {
+            for _ in 0..64 {
                 scope.spawn(|| total.fetch_add(admitted(&limiter, "k", 100), Ordering::Relaxed));
             }
         });
@@ -217,11 +118,11 @@ fn rejected_requests_are_not_counted() {
 
 #[test]
 fn a_cost_above_the_limit_is_never_admitted_and_keeps_nothing() {
-    for settings in [window(5, 1), bucket(5, 1, 5)] {
+    for settings in [window(5, 1), slots(5, 1, 4), fixed(5, 1, WindowStart::Clock), bucket(5, 1, 5)] {
         let limiter = Limiter::new(settings, Clock::manual());
         let decision = limiter.decide("k", 6);
         assert!(!decision.admitted);
-        assert_eq!((decision.retry_after, decision.retry_after_seconds()), (Duration::MAX, NEVER_SECONDS));
+        assert_eq!((decision.retry_after, decision.retry_after_seconds()), (Duration::MAX, None));
         assert_eq!((limiter.keys(), decision.remaining), (0, 5));
         assert!(limiter.decide("k", 5).admitted);
     }
@@ -230,7 +131,7 @@ fn a_cost_above_the_limit_is_never_admitted_and_keeps_nothing() {
 #[test]
 fn at_max_keys_a_new_key_overflows_until_one_is_back_to_full() {
     for on_overflow in [Overflow::Reject, Overflow::Admit] {
-        for base in [window(1, 10), bucket(1, 10, 1)] {
+        for base in [window(1, 10), fixed(1, 10, WindowStart::FirstCall), bucket(1, 10, 1)] {
             let clock = Clock::manual();
             let settings = Settings { max_keys: NonZeroUsize::new(3).unwrap(), on_overflow, ..base };
             let name = format!("{settings:?}");
@@ -242,7 +143,7 @@ fn at_max_keys_a_new_key_overflows_until_one_is_back_to_full() {
             let decision = limiter.decide("d", 1);
             assert!(decision.overflowed, "{name}");
             assert_eq!(decision.admitted, on_overflow == Overflow::Admit, "{name}");
-            let wait = if decision.admitted { 0 } else { 7 };
+            let wait = (!decision.admitted).then_some(7);
             assert_eq!(decision.retry_after_seconds(), wait, "{name}: until `a` is back to full");
             assert!(!limiter.decide("a", 1).admitted, "{name}: held keys keep their state");
             clock.advance(Duration::from_secs(7));
@@ -302,7 +203,11 @@ fn extreme_settings_hold() {
     let most = u32::MAX;
     let far = Duration::MAX;
     for settings in [
-        settings(Algorithm::SlidingWindow, most, far),
+        settings(EXACT, most, far),
+        settings(Algorithm::FixedWindow { start: WindowStart::Clock }, most, far),
+        settings(Algorithm::FixedWindow { start: WindowStart::FirstCall }, most, far),
+        settings(Algorithm::SlidingWindow { precision: Precision::Slots(NonZeroU32::MIN) }, most, far),
+        settings(slots(1, 1, 1000).algorithm, 1, Duration::ZERO),
         settings(Algorithm::TokenBucket { burst: NonZeroU32::MAX }, most, far),
         settings(Algorithm::TokenBucket { burst: NonZeroU32::MAX }, 1, far),
         settings(Algorithm::TokenBucket { burst: NonZeroU32::MAX }, most, Duration::ZERO),
@@ -324,6 +229,7 @@ fn a_reload_keeps_what_did_not_change_and_carries_what_did() {
         new: Settings,
         want: usize,
     }
+    let first_call = |calls, seconds| fixed(calls, seconds, WindowStart::FirstCall);
     for Case { name, old, new, want } in [
         Case { name: "same", old: window(10, 60), new: window(10, 60), want: 4 },
         Case { name: "raised", old: window(10, 60), new: window(20, 60), want: 14 },
@@ -334,6 +240,13 @@ fn a_reload_keeps_what_did_not_change_and_carries_what_did() {
         Case { name: "larger bucket", old: bucket(10, 3600, 10), new: bucket(10, 3600, 20), want: 8 },
         Case { name: "smaller bucket", old: bucket(10, 3600, 10), new: bucket(10, 3600, 5), want: 2 },
         Case { name: "window to bucket", old: window(10, 60), new: bucket(10, 3600, 20), want: 8 },
+        Case { name: "window to slots", old: window(10, 60), new: slots(10, 60, 6), want: 4 },
+        Case { name: "slots raised", old: slots(10, 60, 6), new: slots(20, 60, 4), want: 14 },
+        Case { name: "slots to window", old: slots(10, 60, 6), new: window(12, 60), want: 6 },
+        Case { name: "fixed raised", old: first_call(10, 60), new: first_call(20, 60), want: 14 },
+        Case { name: "window to fixed", old: window(10, 60), new: first_call(10, 60), want: 4 },
+        Case { name: "fixed to window", old: first_call(10, 60), new: window(20, 60), want: 14 },
+        Case { name: "fixed to bucket", old: first_call(10, 60), new: bucket(10, 3600, 20), want: 8 },
         Case { name: "bucket to window", old: bucket(10, 3600, 10), new: window(20, 60), want: 8 },
     ] {
         let clock = Clock::manual();

@@ -8,10 +8,10 @@ use http::{Method, Request, Response};
 use tower_service::Service as _;
 
 use super::exchange::{Exchange, Message};
-use super::{Fault, follow};
 use super::next::{Next, Serve, exchange_of};
 use super::segment::Segment;
 use super::step::{BoxFuture, Flow, Placed, Step};
+use super::{Fault, follow};
 use crate::body::Body;
 
 /// What stands at the end of a chain.

@@ -12,12 +12,15 @@ use parking_lot::Mutex;
 use serde_json::Value as Json;
 use smallvec::SmallVec;
 
+use super::limits::Limited;
 use super::{Fault, Followers};
 use crate::body::{Body, BodyError};
 use crate::clock::Nanos;
+use crate::credential::Renewal;
 use crate::forwarded::TraceContext;
 use crate::gateway::Backend;
 use crate::gateway::{Gateway, Operation, Product};
+use crate::identity::certificate::Presented;
 use crate::identity::{Subscription, Verified};
 use crate::limit::quota::{Ledger, Ticket};
 use crate::routing::{Capture, Value as Captured};
@@ -35,6 +38,10 @@ pub struct Exchange {
     pub request_id: HeaderValue,
     /// The client's address, behind trusted proxies.
     pub client_ip: IpAddr,
+    /// The address of the connection: the client's, or that of the proxy in front.
+    pub connection_ip: IpAddr,
+    /// The certificate that the client has shown.
+    pub certificate: Presented,
     /// Whether the client's connection is encrypted.
     pub encrypted: bool,
     /// The method as received.
@@ -68,6 +75,8 @@ pub struct State {
     pub variables: Vec<(Arc<str>, Json)>,
     /// Who calls, when a key was presented and found good.
     pub subscription: Option<Arc<Subscription>>,
+    /// Who calls, when another policy than that of keys found out: a user, a certificate's owner.
+    pub consumer: Option<Arc<str>>,
     /// The product that the call is made under.
     pub product: Option<Arc<Product>>,
     /// The token that `validate-jwt` accepted.
@@ -76,8 +85,12 @@ pub struct State {
     pub backend: Option<Arc<Backend>>,
     /// What `forward-request` asks for.
     pub forward: ForwardOptions,
+    /// The token that a policy put into the request, when a backend that refuses it makes the gateway fetch another.
+    pub renewal: Option<Arc<Renewal>>,
     /// The request as it was last known, for sections that no longer hold it.
     pub head: Option<Box<RequestHead>>,
+    /// The limits that have been asked, in that order.
+    pub limits: Vec<Limited>,
     /// Headers for the answer, whatever it will be: those of cors and of limits.
     pub response_headers: Vec<(HeaderName, HeaderValue)>,
     /// What steps of inbound left behind, to be told how the exchange goes on.
@@ -280,6 +293,12 @@ impl Context<'_> {
 }
 
 impl State {
+    /// The name of the consumer: what a policy found out, else the subscription's.
+    pub fn consumer(&self) -> Option<&str> {
+        let subscribed = || self.subscription.as_ref()?.consumer.as_deref();
+        self.consumer.as_deref().or_else(subscribed)
+    }
+
     /// Sets a variable.
     pub fn set_variable(&mut self, name: &Arc<str>, value: Json) {
         match self.variables.iter_mut().find(|(key, _)| key == name) {

@@ -80,8 +80,25 @@ impl Facts for Context<'_> {
         self.state.subscription.as_ref().map(|subscription| &*subscription.id)
     }
 
+    fn subscription_fact(&self, name: &str) -> Option<&Json> {
+        self.state.subscription.as_ref()?.metadata.as_ref()?.get(name)
+    }
+
     fn consumer(&self) -> Option<&str> {
-        self.state.subscription.as_ref()?.consumer.as_deref()
+        self.state.consumer()
+    }
+
+    fn client_certificate(&self) -> Option<&Json> {
+        self.exchange.certificate.certificate().ok()?.map(|certificate| certificate.facts())
+    }
+
+    fn connection_ip(&self) -> IpAddr {
+        self.exchange.connection_ip
+    }
+
+    fn consumer_fact(&self, name: &str) -> Option<&Json> {
+        let consumer = self.state.subscription.as_ref()?.consumer.as_ref()?;
+        self.exchange.gateway.consumers.get(consumer)?.get(name)
     }
 
     fn client_ip(&self) -> IpAddr {

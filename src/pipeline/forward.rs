@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, LazyLock};
 
-use http::header::{ACCEPT_ENCODING, HeaderValue, RETRY_AFTER};
+use http::header::{ACCEPT_ENCODING, AUTHORIZATION, HeaderValue, RETRY_AFTER};
 use http::{Request, Response, StatusCode};
 use tokio::time::Instant;
 
@@ -13,6 +13,7 @@ use super::{Blame, Fault, Origin};
 use crate::backend;
 use crate::body::Body;
 use crate::clock::Nanos;
+use crate::credential::{self, Credential, Obtained, Renewal};
 use crate::gateway::Backend;
 use crate::gateway::backend::{Picked, Target, Unavailable};
 use crate::gateway::breaker::{Admission, CallEnd};
@@ -51,7 +52,7 @@ impl Tail for Forward {
 
 impl Forward {
     async fn call(&self, exchange: &Arc<Exchange>, mut request: Box<Request<Body>>) -> Result<Response<Body>, Fault> {
-        let (backend, options) = {
+        let (backend, options, renewal) = {
             let mut state = exchange.state.lock();
             if self.keep_head {
                 state.save_head(&request);
@@ -59,7 +60,7 @@ impl Forward {
             let chosen = state.backend.clone();
             let backend =
                 chosen.or_else(|| exchange.operation.as_ref().and_then(|operation| operation.backend.clone()));
-            (backend, state.forward.clone())
+            (backend, state.forward.clone(), state.renewal.clone())
         };
         let Some(backend) = backend else {
             return Err(Fault::internal(
@@ -71,16 +72,27 @@ impl Forward {
             // Without the field any coding would be acceptable (RFC 9110 §12.5.3).
             request.headers_mut().insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         }
+        let renews = renewal.is_some() || backend.credentials.as_ref().is_some_and(|own| own.refresh_on_401);
+        let mut again = (options.follow_redirects || renews)
+            .then(|| Box::new(Again { original: Original::of(&request), renews, shown: None, renewal }));
+        let shown = match authorize(exchange, &backend, &mut request)? {
+            Authorized::Done(shown) => shown,
+            Authorized::Waits(waits) => {
+                Some(Box::pin(authorize_later(exchange, &backend, &mut request, *waits)).await?)
+            }
+        };
+        if let Some(again) = &mut again {
+            again.shown = shown;
+        }
         let now = exchange.gateway.clock.now();
         let picked = backend.pick(now).map_err(|reason| unavailable(&backend, reason))?;
         let target = picked.target;
-        let original = options.follow_redirects.then(|| Box::new(Original::of(&request)));
         let mut response = send(exchange, &backend, picked, now, request, &options).await?;
-        if let Some(original) = original
-            && response.status().is_redirection()
+        if let Some(again) = again
+            && again.wanted(&response, &options)
         {
-            // Boxed: redirections are rare, and would make the future of every request larger.
-            response = Box::pin(follow(exchange, &backend, target, *original, response, &options)).await?;
+            // Boxed: rare, and would make the future of every request larger.
+            response = Box::pin(once_more(exchange, &backend, target, again, response, &options)).await?;
         }
         if options.fail_on_error_status && response.status().as_u16() >= 400 {
             let status = response.status();
@@ -91,6 +103,48 @@ impl Forward {
         }
         Ok(response)
     }
+}
+
+/// What it takes to send a request again.
+struct Again {
+    original: Original,
+    /// Whether a token that is refused is replaced.
+    renews: bool,
+    /// The token that the backend was shown of its own credentials.
+    shown: Option<HeaderValue>,
+    /// How the token is replaced that a policy put into the request.
+    renewal: Option<Arc<Renewal>>,
+}
+
+impl Again {
+    fn wanted(&self, response: &Response<Body>, options: &ForwardOptions) -> bool {
+        let status = response.status();
+        self.renews && status == StatusCode::UNAUTHORIZED || options.follow_redirects && status.is_redirection()
+    }
+}
+
+/// Sends a request again with a newer token than the one that was refused, and goes where the backend redirects to.
+async fn once_more(
+    exchange: &Arc<Exchange>,
+    backend: &Arc<Backend>,
+    mut target: &Target,
+    mut again: Box<Again>,
+    mut response: Response<Body>,
+    options: &ForwardOptions,
+) -> Result<Response<Body>, Fault> {
+    if again.renews
+        && response.status() == StatusCode::UNAUTHORIZED
+        && let Some(request) = renewed(exchange, backend, &mut again).await?
+    {
+        let now = exchange.gateway.clock.now();
+        let picked = backend.pick(now).map_err(|reason| unavailable(backend, reason))?;
+        target = picked.target;
+        response = send(exchange, backend, picked, now, request, options).await?;
+    }
+    if options.follow_redirects && response.status().is_redirection() {
+        response = follow(exchange, backend, target, again.original, response, options).await?;
+    }
+    Ok(response)
 }
 
 /// The most redirections that are followed; the last answer is passed on then.
@@ -106,12 +160,78 @@ async fn follow(
     options: &ForwardOptions,
 ) -> Result<Response<Body>, Fault> {
     for _ in 0..MAX_REDIRECTIONS {
-        let Some(request) = original.redirected(&target.endpoint, &response) else { break };
+        let Some(mut request) = original.redirected(&target.endpoint, &response) else { break };
+        if let Authorized::Waits(waits) = authorize(exchange, backend, &mut request)? {
+            authorize_later(exchange, backend, &mut request, *waits).await?;
+        }
         let now = exchange.gateway.clock.now();
         let picked = target.admit(now).map_err(|wait| unavailable(backend, Unavailable::CircuitOpen { wait }))?;
         response = send(exchange, backend, picked, now, request, options).await?;
     }
     Ok(response)
+}
+
+/// How far the credentials of a backend came without waiting.
+enum Authorized {
+    /// They are on the request, with this token among them.
+    Done(Option<HeaderValue>),
+    /// Their token is not at hand.
+    Waits(Box<(Credential, Obtained)>),
+}
+
+/// Puts the backend's credentials on a request: last of all, so that nothing else ever holds them.
+fn authorize(exchange: &Exchange, backend: &Backend, request: &mut Request<Body>) -> Result<Authorized, Fault> {
+    let Some(credentials) = &backend.credentials else { return Ok(Authorized::Done(None)) };
+    let token = match credentials.token(exchange, request)? {
+        None => None,
+        Some((_, Obtained::Token(token))) => Some(token),
+        Some(waits) => return Ok(Authorized::Waits(Box::new(waits))),
+    };
+    credentials.put(exchange, request, token.as_ref());
+    Ok(Authorized::Done(token))
+}
+
+/// The same once the token is there.
+async fn authorize_later(
+    exchange: &Exchange,
+    backend: &Backend,
+    request: &mut Request<Body>,
+    (credential, obtained): (Credential, Obtained),
+) -> Result<HeaderValue, Fault> {
+    let token = credential::settle(exchange, &credential, obtained).await?;
+    if let Some(credentials) = &backend.credentials {
+        credentials.put(exchange, request, Some(&token));
+    }
+    Ok(token)
+}
+
+/// The request once more with a newer token than the one that the backend refused; none when there is no newer one, or the
+/// body is gone.
+async fn renewed(
+    exchange: &Exchange,
+    backend: &Backend,
+    again: &mut Again,
+) -> Result<Option<Box<Request<Body>>>, Fault> {
+    let Some(mut request) = again.original.again() else { return Ok(None) };
+    match (&backend.credentials, &again.shown, &again.renewal) {
+        // What the backend was shown is its own, whatever a policy had put there before.
+        (Some(credentials), Some(refused), _) => {
+            if !credentials.refresh_on_401 || !credentials.renew(exchange, &request, refused).await {
+                return Ok(None);
+            }
+        }
+        (_, None, Some(renewal)) => {
+            let Some(refused) = request.headers().get(AUTHORIZATION) else { return Ok(None) };
+            let Some(token) = renewal.token(refused).await else { return Ok(None) };
+            again.original.replace(AUTHORIZATION, &token);
+            request.headers_mut().insert(AUTHORIZATION, token);
+        }
+        _ => return Ok(None),
+    }
+    if let Authorized::Waits(waits) = authorize(exchange, backend, &mut request)? {
+        authorize_later(exchange, backend, &mut request, *waits).await?;
+    }
+    Ok(Some(request))
 }
 
 /// One call of a backend, its time and outcome noted whatever becomes of it.

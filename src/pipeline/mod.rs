@@ -6,6 +6,7 @@ mod facts;
 pub mod fault;
 pub mod follow;
 pub mod forward;
+pub mod limits;
 pub mod next;
 mod redirect;
 pub mod rescue;
@@ -23,7 +24,7 @@ pub use follow::{Follow, Followers};
 pub use forward::Forward;
 pub use next::Next;
 pub use segment::Segment;
-pub use step::{Apply, ApplyAsync, BoxFuture, Call, Flow, Placed, Step};
+pub use step::{Apply, ApplyAsync, BoxFuture, Call, Flow, Grants, Placed, Step, TokenCheck, TokenDemand};
 
 use crate::body::Body;
 use crate::expression::Needs;
@@ -57,6 +58,8 @@ pub struct Pipeline {
     preflight: Box<[Placed]>,
     /// Where each step was written, section by section in the order of [`Section`](crate::policy::Section).
     pub outline: [Box<[Arc<Origin>]>; 4],
+    /// What inbound asks of the caller's token.
+    pub token_checks: Box<[TokenCheck]>,
 }
 
 impl Pipeline {
@@ -64,22 +67,25 @@ impl Pipeline {
     pub fn new(inbound: Vec<Placed>, backend: Vec<Placed>, outbound: Vec<Placed>, on_error: Vec<Placed>) -> Self {
         let outline = [&inbound, &backend, &outbound, &on_error]
             .map(|steps| steps.iter().map(|placed| placed.origin.clone()).collect());
+        let token_checks = inbound.iter().flat_map(|placed| placed.token_checks.iter().cloned()).collect();
         let preflight = inbound.iter().filter(|placed| placed.origin.policy == "cors").cloned().collect();
         let keep_head = outbound.iter().chain(&on_error).any(|placed| placed.needs.contains(Needs::REQUEST_HEAD))
-            || inbound.iter().any(|placed| placed.needs.contains(Needs::KEPT_HEAD));
+            || inbound.iter().any(|placed| placed.needs.contains(Needs::HEAD_LATER));
         let followed = inbound.iter().any(|placed| placed.needs.contains(Needs::ANSWER));
         let reads_body = outbound.iter().any(|placed| placed.needs.reads_body());
         let said = backend.iter().rfind(|placed| placed.origin.policy == forward::POLICY);
         let origin = said.map_or_else(forward::unwritten, |placed| placed.origin.clone());
         let forward = Forward { keep_head, wants_plain: reads_body || followed, origin };
-        let middle = Middle::new(Chain::new(backend, forward, keep_head), Segment::new(outbound), keep_head, reads_body)
-            .followed(followed);
+        let middle =
+            Middle::new(Chain::new(backend, forward, keep_head), Segment::new(outbound), keep_head, reads_body)
+                .followed(followed);
         Self {
             inbound: Chain::new(inbound, middle, keep_head),
             on_error: Segment::new(on_error),
             keep_head,
             preflight,
             outline,
+            token_checks,
         }
     }
 
@@ -89,6 +95,7 @@ impl Pipeline {
             Ok(response) => response,
             Err(fault) => rescue::rescue(fault, exchange, &self.on_error).await,
         };
+        settle(exchange, &mut response);
         finish(exchange, &mut response);
         response
     }
@@ -118,10 +125,24 @@ impl Pipeline {
     }
 }
 
-/// Tells those that follow the exchange, and adds what steps left for the answer, whatever it became.
+/// Counts what limits left to be counted when the answer is known.
+fn settle(exchange: &Exchange, response: &mut Response<Body>) {
+    let mut state = exchange.state.lock();
+    if !state.limits.iter().any(|limited| limited.pending) {
+        return;
+    }
+    let mut limits = std::mem::take(&mut state.limits);
+    limits::settle(&mut limits, &Context { exchange, state: &mut state, message: Message::Response(response) });
+    state.limits = limits;
+}
+
+/// Adds what steps left for the answer, whatever it became.
 fn finish(exchange: &Exchange, response: &mut Response<Body>) {
     let mut state = exchange.state.lock();
     follow::answered(exchange, &mut state, response);
+    if !state.limits.is_empty() {
+        limits::write(&state.limits, response.headers_mut());
+    }
     for (name, value) in state.response_headers.drain(..) {
         // `Vary` adds up; everything else is the gateway's own word.
         if name == http::header::VARY {

@@ -1,17 +1,17 @@
-//! Redirections within a backend: what is kept of a request to follow them, and where they lead.
+//! Sending a request again: what is kept of it, and where redirections within a backend lead.
 
 use std::borrow::Cow;
 
 use bytes::Bytes;
 use http::header::{self, HeaderMap};
 use http::uri::{PathAndQuery, Uri};
-use http::{Extensions, Method, Request, Response, StatusCode};
+use http::{Extensions, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
 
 use crate::backend::Endpoint;
 use crate::body::Body;
 use crate::routing;
 
-/// What is kept of a request so that it can be sent again to another path.
+/// What is kept of a request so that it can be sent again, also to another path.
 pub(super) struct Original {
     method: Method,
     uri: Uri,
@@ -52,12 +52,22 @@ impl Original {
                 self.headers.remove(name);
             }
         }
+        self.uri = uri;
+        self.again()
+    }
+
+    /// Puts a header in place of those of its name.
+    pub(super) fn replace(&mut self, name: HeaderName, value: &HeaderValue) {
+        self.headers.insert(name, value.clone());
+    }
+
+    /// The same request once more; none when its body is gone.
+    pub(super) fn again(&self) -> Option<Box<Request<Body>>> {
         let mut request = Box::new(Request::new(self.body.as_ref()?.try_clone()?));
         *request.method_mut() = self.method.clone();
-        *request.uri_mut() = uri.clone();
+        *request.uri_mut() = self.uri.clone();
         *request.headers_mut() = self.headers.clone();
         *request.extensions_mut() = self.extensions.clone();
-        self.uri = uri;
         Some(request)
     }
 }

@@ -4,13 +4,15 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use http::Response;
+use http::{Response, StatusCode};
+use serde_json::Value as Json;
 
 use super::exchange::{Context, Exchange, Message};
 use super::next::Next;
 use super::{Fault, Origin};
 use crate::body::Body;
 use crate::expression::Needs;
+use crate::identity::TokenVerifier;
 
 /// A boxed future that stays on its worker but may be sent, as tower's services want it.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -98,6 +100,55 @@ pub struct Placed {
     pub origin: Arc<Origin>,
     /// What its expressions read.
     pub needs: Needs,
+    /// Whether it may verify the caller's token.
+    pub gives_token: bool,
+    /// Whether it, or a step inside it, asks for a verified token that none inside it gives.
+    pub needs_token: bool,
+    /// What it, and the steps inside it, ask of the caller's token.
+    pub token_checks: Box<[TokenCheck]>,
+}
+
+/// What a step asks of the caller's token, for whoever has a token and no request: `token verify`.
+#[derive(Clone, Debug)]
+pub struct TokenCheck {
+    /// Where the step was written.
+    pub origin: Arc<Origin>,
+    /// What it asks.
+    pub demand: TokenDemand,
+}
+
+/// What can be asked of a token.
+#[derive(Clone)]
+pub enum TokenDemand {
+    /// That it is valid.
+    Valid {
+        /// Who says so.
+        verifier: Arc<TokenVerifier>,
+        /// The status of the answer when it is not; none when it depends on the request.
+        status: Option<StatusCode>,
+        /// Where the token is looked for, in words.
+        place: Arc<str>,
+    },
+    /// That it grants something.
+    Grants(Arc<dyn Grants>),
+}
+
+/// What a verified token must grant.
+pub trait Grants: Send + Sync {
+    /// What is wanted, and what the claims hold.
+    fn describe(&self, claims: &Json) -> (String, String);
+
+    /// The refusal, when the claims do not grant what is wanted.
+    fn check(&self, claims: &Json) -> Result<(), Fault>;
+}
+
+impl std::fmt::Debug for TokenDemand {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Valid { .. } => "Valid",
+            Self::Grants(_) => "Grants",
+        })
+    }
 }
 
 impl std::fmt::Debug for Placed {

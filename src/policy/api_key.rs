@@ -1,20 +1,24 @@
 //! Requires a subscription key, and says who calls by it.
 
+mod member;
+
 use std::borrow::Cow;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use http::header::{AUTHORIZATION, COOKIE};
+use http::header::{AUTHORIZATION, CONTENT_ENCODING, COOKIE};
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Uri};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use self::member::MemberPath;
 use super::{Policy, Sections};
 use crate::body::Body;
 use crate::compile::{CompileCx, CompileError};
 use crate::config::At;
+use crate::expression::Needs;
 use crate::gateway::Api;
 use crate::gateway::caller::{self, KeyPlace};
 use crate::identity::Refusal;
@@ -50,6 +54,9 @@ pub struct ApiKey {
     query: Option<At<String>>,
     /// The cookie that carries the key. Needed when `sources` has `cookie`.
     cookie: Option<At<String>>,
+    /// The member of a JSON body that carries the key: its name, or a pointer to it
+    /// ([RFC 6901](https://www.rfc-editor.org/rfc/rfc6901)), as in `/auth/key`. Needed when `sources` has `body`.
+    body: Option<At<String>>,
     /// Whether the key is taken off the request, so that the backend does not see it. Default `true`. Azure API Management
     /// leaves it there.
     strip: Option<bool>,
@@ -67,6 +74,10 @@ pub enum Source {
     Cookie,
     /// The password of `Authorization: Basic`, whatever the user name is (RFC 7617).
     Basic,
+    /// A member of a JSON body, for callers that can set no header, as connectors behind an on-premises data gateway. Every body is
+    /// then held in memory, up to `[server.limits] buffer-size`, before it is known who sent it. A compressed one is not
+    /// looked into.
+    Body,
 }
 
 impl Policy for ApiKey {
@@ -82,10 +93,12 @@ impl Policy for ApiKey {
             (&self.header, Source::Header, "header"),
             (&self.query, Source::Query, "query"),
             (&self.cookie, Source::Cookie, "cookie"),
+            (&self.body, Source::Body, "body"),
         ] {
             let Some(field) = field else { continue };
             if field.is_empty() {
-                return Err(CompileError::at(field, format!("the name of the {name} is empty")));
+                let what = if source == Source::Body { "member" } else { name };
+                return Err(CompileError::at(field, format!("the name of the {what} is empty")));
             }
             if !sources.contains(&source) {
                 let text = format!("`{name}` is not among the sources of the key");
@@ -105,9 +118,16 @@ impl Policy for ApiKey {
                     None => return Err(CompileError::whole("missing key `cookie`").code("missing-key")),
                 },
                 Source::Basic => Place::Basic,
+                Source::Body => match &self.body {
+                    Some(name) => Place::body(MemberPath::parse(name).map_err(|text| CompileError::at(name, text))?),
+                    None => return Err(CompileError::whole("missing key `body`").code("missing-key")),
+                },
             })
         });
         let places = places.collect::<Result<_, _>>()?;
+        if sources.contains(&Source::Body) {
+            cx.needs |= Needs::BODY;
+        }
         Ok(Step::sync(Compiled { places, strip: self.strip.unwrap_or(true) }))
     }
 }
@@ -125,6 +145,7 @@ enum Place {
     Query(Option<Box<str>>),
     Cookie(Box<str>),
     Basic,
+    Body { path: MemberPath, name: Box<str> },
 }
 
 impl Apply for Compiled {
@@ -150,11 +171,12 @@ impl Apply for Compiled {
             cx.state.subscription = Some(subscription.clone());
             used = Some(place);
         }
+        let mut body = None;
         if self.strip {
             for place in &self.places {
                 // Other credentials may stand there: those of a token, or the backend's own.
                 if !matches!(place, Place::Basic) || matches!(used, Some(Place::Basic)) {
-                    place.strip(request, api)?;
+                    body = place.strip(request, api)?.or(body);
                 }
             }
             if known {
@@ -162,17 +184,25 @@ impl Apply for Compiled {
                 Place::Query(None).strip(request, api)?;
             }
         }
+        if let Some(body) = body {
+            cx.set_body(body);
+        }
         Ok(Flow::Next)
     }
 }
 
 impl Place {
+    fn body(path: MemberPath) -> Self {
+        Self::Body { name: path.name().into(), path }
+    }
+
     fn named<'a>(&'a self, api: &'a Api) -> KeyPlace<'a> {
         match self {
             Self::Header(name) => KeyPlace { name: name.as_ref().unwrap_or(&api.key_header).as_str(), kind: "header" },
             Self::Query(name) => KeyPlace { name: name.as_ref().map_or(&*api.key_query, |name| name), kind: "query" },
             Self::Cookie(name) => KeyPlace { name, kind: "cookie" },
             Self::Basic => KeyPlace { name: "Authorization", kind: "basic" },
+            Self::Body { name, .. } => KeyPlace { name, kind: "body" },
         }
     }
 
@@ -190,18 +220,23 @@ impl Place {
                 Cow::Borrowed(pairs.filter_map(|pair| value_of(pair, name)).next()?)
             }
             Self::Basic => Cow::Owned(password(headers)?),
+            Self::Body { path, .. } => match path.find(plain_body(request)?)? {
+                Cow::Borrowed(text) => Cow::Borrowed(text.as_bytes()),
+                Cow::Owned(text) => Cow::Owned(text.into_bytes()),
+            },
         };
         Some(key).filter(|key| !key.is_empty())
     }
 
-    fn strip(&self, request: &mut Request<Body>, api: &Api) -> Result<(), Fault> {
+    /// Takes the key off the request. The answer is the body without it, where it was there.
+    fn strip(&self, request: &mut Request<Body>, api: &Api) -> Result<Option<Bytes>, Fault> {
         match self {
             Self::Header(name) => drop(request.headers_mut().remove(name.as_ref().unwrap_or(&api.key_header))),
             Self::Basic => drop(request.headers_mut().remove(AUTHORIZATION)),
             Self::Query(_) => {
                 let name = self.named(api).name;
                 let uri = request.uri();
-                let Some(old) = uri.query().filter(|text| query::find(text, name).is_some()) else { return Ok(()) };
+                let Some(old) = uri.query().filter(|text| query::find(text, name).is_some()) else { return Ok(None) };
                 let mut kept = old.to_owned();
                 query::remove(&mut kept, name);
                 let separator = if kept.is_empty() { "" } else { "?" };
@@ -212,9 +247,19 @@ impl Place {
                 *request.uri_mut() = Uri::from(target);
             }
             Self::Cookie(name) => strip_cookie(request.headers_mut(), name),
+            Self::Body { path, .. } => {
+                return Ok(plain_body(request).and_then(|body| path.without(body)).map(Bytes::from));
+            }
         }
-        Ok(())
+        Ok(None)
     }
+}
+
+/// The body, unless it is compressed.
+fn plain_body(request: &Request<Body>) -> Option<&[u8]> {
+    let coding = request.headers().get(CONTENT_ENCODING);
+    let plain = coding.is_none_or(|coding| coding.as_bytes().eq_ignore_ascii_case(b"identity"));
+    request.body().bytes().filter(|_| plain).map(|bytes| &bytes[..])
 }
 
 /// The value of a cookie pair of this name, without the quotes that RFC 6265 §4.1.1 allows.

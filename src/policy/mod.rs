@@ -1,12 +1,18 @@
 //! The policy catalogue: one file for each policy, and the list of them all.
 
 mod api_key;
+mod authentication_basic;
+mod authentication_managed_identity;
+mod authentication_oauth2;
+mod authorize;
+mod basic_auth;
 mod branch;
 mod check_header;
 mod choose;
 mod cors;
 mod find_and_replace;
 mod forward_request;
+mod granted;
 mod include_fragment;
 mod ip_filter;
 mod limit_concurrency;
@@ -14,6 +20,9 @@ mod mock_response;
 mod quota;
 mod quota_by_key;
 mod rate_limit;
+mod rate_limit_by_key;
+mod require_role;
+mod require_scope;
 mod retry;
 mod return_response;
 mod rewrite_uri;
@@ -27,8 +36,13 @@ mod set_variable;
 #[cfg(test)]
 mod tests;
 mod timeout;
+mod token;
+mod validate_azure_ad_token;
+mod validate_client_certificate;
 mod validate_jwt;
 mod value;
+
+pub(crate) use set_header::is_framing;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::de::DeserializeOwned;
@@ -158,6 +172,11 @@ fn compile<'i, P: Policy>(raw: &RawPolicy<'i>, cx: &mut CompileCx<'_, 'i>) -> Op
 /// Every policy, sorted by name. `base` is no policy: it marks where the broader scope's steps go.
 pub const KINDS: &[Kind] = &[
     Kind::of::<api_key::ApiKey>(),
+    Kind::of::<authentication_basic::AuthenticationBasic>(),
+    Kind::of::<authentication_managed_identity::AuthenticationManagedIdentity>(),
+    Kind::of::<authentication_oauth2::AuthenticationOauth2>(),
+    Kind::of::<authorize::Authorize>(),
+    Kind::of::<basic_auth::BasicAuth>(),
     Kind::of::<check_header::CheckHeader>(),
     Kind::of::<choose::Choose>(),
     Kind::of::<cors::Cors>(),
@@ -170,6 +189,9 @@ pub const KINDS: &[Kind] = &[
     Kind::of::<quota::Quota>(),
     Kind::of::<quota_by_key::QuotaByKey>(),
     Kind::of::<rate_limit::RateLimit>(),
+    Kind::of::<rate_limit_by_key::RateLimitByKey>(),
+    Kind::of::<require_role::RequireRole>(),
+    Kind::of::<require_scope::RequireScope>(),
     Kind::of::<retry::Retry>(),
     Kind::of::<return_response::ReturnResponse>(),
     Kind::of::<rewrite_uri::RewriteUri>(),
@@ -181,5 +203,7 @@ pub const KINDS: &[Kind] = &[
     Kind::of::<set_status::SetStatus>(),
     Kind::of::<set_variable::SetVariable>(),
     Kind::of::<timeout::Timeout>(),
+    Kind::of::<validate_azure_ad_token::ValidateAzureAdToken>(),
+    Kind::of::<validate_client_certificate::ValidateClientCertificate>(),
     Kind::of::<validate_jwt::ValidateJwt>(),
 ];

@@ -116,16 +116,17 @@ impl Policy for Quota {
         let id = cx.state_id();
         let max_keys = self.max_keys;
         let on_overflow = self.on_overflow;
-        let terms = |calls: &Option<At<std::num::NonZeroU64>>, bandwidth: Option<Kilobytes>, period: &At<Recurrence>| Terms {
-            calls: calls.as_ref().map(|calls| calls.value),
-            bandwidth,
-            period: period.clone(),
-            window: self.window.clone(),
-            first: self.first_period_start.clone(),
-            zone: self.time_zone.clone(),
-            max_keys,
-            on_overflow,
-        };
+        let terms =
+            |calls: &Option<At<std::num::NonZeroU64>>, bandwidth: Option<Kilobytes>, period: &At<Recurrence>| Terms {
+                calls: calls.as_ref().map(|calls| calls.value),
+                bandwidth,
+                period: period.clone(),
+                window: self.window.clone(),
+                first: self.first_period_start.clone(),
+                zone: self.time_zone.clone(),
+                max_keys,
+                on_overflow,
+            };
         let whole = terms(&self.calls, self.bandwidth, &self.period).counter(cx, |_| id.clone());
         let mut counters = vec![cx.note(whole)];
         let own = cx.scope.id.strip_prefix("api:").map(str::to_owned);
@@ -187,17 +188,17 @@ impl OperationQuota {
 fn known_api(cx: &CompileCx<'_, '_>, name: &At<String>) -> Result<(), CompileError> {
     let apis = &cx.world.apis;
     // The API may be in a file that could not be read.
-    if apis.unread || apis.names.iter().any(|(known, _)| *known == name.value) {
+    if cx.world.apis_unread || apis.contains_key(&name.value) {
         return Ok(());
     }
-    let names = apis.names.iter().map(|(known, _)| known.as_str());
+    let names = apis.keys().map(String::as_str);
     Err(CompileError::at(name, format!("unknown API `{}`", name.value))
         .code("unknown-api")
         .hint(crate::compile::unknown_hint(name, names, "the `name` in some file's `[api]` table")))
 }
 
 fn known_operation(cx: &CompileCx<'_, '_>, api: &str, name: &At<String>) -> Result<(), CompileError> {
-    let Some((_, operations)) = cx.world.apis.names.iter().find(|(known, _)| known == api) else { return Ok(()) };
+    let Some(operations) = cx.world.apis.get(api) else { return Ok(()) };
     if operations.contains(&name.value) {
         return Ok(());
     }

@@ -1,39 +1,38 @@
 //! Limits how many requests a caller may make in a time.
 
-use std::borrow::Cow;
-use std::fmt::Write as _;
-use std::net::{IpAddr, Ipv6Addr};
-use std::num::{NonZeroU32, NonZeroUsize};
-use std::sync::Arc;
-use std::time::Duration;
+mod compile;
+pub(super) mod key;
+mod step;
 
-use http::header::RETRY_AFTER;
-use http::{HeaderName, HeaderValue, StatusCode};
+use std::num::{NonZeroU32, NonZeroUsize};
+
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::value::evaluation_failed;
 use super::{Policy, Sections};
-use crate::compile::{CompileCx, CompileError, RateSeen};
-use crate::config::{At, Period, Text};
-use crate::expression::{Expression, Value};
-use crate::limit::{self, Decision, Limiter};
-use crate::pipeline::{Apply, Context, Fault, Flow, Step};
-use crate::telemetry::metrics::LimitMetrics;
+use crate::compile::{CompileCx, CompileError};
+use crate::config::spec::LimitHeaders;
+use crate::config::{At, OrExpression, Period, Text};
+use crate::pipeline::Step;
 
 /// Limits how many requests a caller may make in a time. Beyond it the answer is 429 with `Retry-After`, and on-error runs with
 /// the reason `RateLimitExceeded`. A client that waits as long as `Retry-After` says, and makes no other request, is admitted.
 ///
-/// Checking and counting are one step, so that simultaneous requests admit exactly the limit. A rejected request is not counted.
+/// Checking and counting are one step, so that simultaneous requests admit exactly the limit. A refused request is not counted,
+/// nor is one that another limit refuses later: several limits on one key are several policies, and what one of them refuses uses
+/// up none. (In Azure API Management refused requests count; `count = "all"` is that.)
 ///
 /// Without `key` requests are counted by subscription, and those without a subscription by the client's address, as
-/// [rate-limit](https://learn.microsoft.com/azure/api-management/rate-limit-policy) in Azure API Management does. With `key` it is
-/// [rate-limit-by-key](https://learn.microsoft.com/azure/api-management/rate-limit-by-key-policy). Where addresses are keys, IPv6
-/// addresses count by their /64 network, because one client has all of it; `key = "@clientIp()"` counts whole addresses.
+/// [rate-limit](https://learn.microsoft.com/azure/api-management/rate-limit-policy) in Azure API Management does. Where addresses
+/// are keys, IPv6 addresses count by their /64 network, because one client has all of it; `key = "@clientIp()"` counts whole
+/// addresses.
 ///
 /// Each `rate-limit` counts for itself, at the scope it is written at: all operations of an API share the limit of the API. In a
 /// fragment it is the fragment's, whoever includes it. Counts are kept over a reload; a changed limit takes over how much of the
-/// old one was used.
+/// old one was used. Preflights are answered by `cors` before any limit is asked.
+///
+/// Azure API Management's names for the keys are understood too: `renewal-period`, `retry-after-header-name`,
+/// `remaining-calls-variable-name` and so on.
 ///
 /// ```toml
 /// [[inbound]]
@@ -42,20 +41,68 @@ use crate::telemetry::metrics::LimitMetrics;
 /// period = "1m"
 /// ```
 #[derive(Debug, Deserialize, JsonSchema)]
+#[serde(transparent)]
+pub struct RateLimit(Spec);
+
+/// What both policies say.
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub struct RateLimit {
-    /// How many requests each key may make in each `period`. At least 1.
-    calls: At<NonZeroU32>,
-    /// The length of the window; for a token bucket, the time in which `calls` tokens come back.
-    period: At<Period>,
+pub(super) struct Spec {
+    /// How many requests each key may make in each `period`: a number from 1, or an expression, for limits that differ between
+    /// callers. An expression is evaluated when the step runs and bounded to 1000000; 0 admits nothing, and what is no number, or
+    /// negative, is a failure that goes to on-error. When it changes for a key, what the key has used is taken over.
+    calls: At<OrExpression<NonZeroU32>>,
+    /// The length of the window; for a token bucket, the time in which `calls` tokens come back. A duration, or an expression that
+    /// gives one, or seconds; from 1 ms to 366 days.
+    #[serde(alias = "renewal-period")]
+    period: At<OrExpression<Period>>,
     /// Whose requests count together. Evaluated when the step runs; a failure goes to on-error. Default: the subscription's id,
     /// else the client's address.
+    #[serde(alias = "counter-key")]
     key: Option<Text>,
     /// How requests are counted. Default `sliding-window`.
     #[serde(default)]
     algorithm: Algorithm,
     /// How many requests a full token bucket admits at once. Only with `token-bucket`; default `calls`.
     burst: Option<At<NonZeroU32>>,
+    /// Into how many slots a sliding window is divided, 2 to 1000, instead of keeping the time of every request. A key then takes
+    /// `4 × slots + 32` bytes, whatever `calls` is, and never gets more than `calls` in any window; a request may be refused up to
+    /// `period / slots` longer than needed. Only with `sliding-window`; default: exact times.
+    slots: Option<At<NonZeroU32>>,
+    /// When a fixed window begins. Only with `fixed-window`; default `clock`.
+    start: Option<At<WindowStart>>,
+    /// How much a request counts: a whole number, or an expression that gives one. With 0 it counts nothing and is admitted. An
+    /// expression that reads the answer (`status()`, `responseHeaders()`) is evaluated at the end of outbound, on whatever the
+    /// caller gets, and counted then: any number of simultaneous requests are admitted before the first of them counts, and what
+    /// they use beyond the limit is made up for afterwards. `reserve` prevents that. It cannot read a body; keep what it needs
+    /// with `set-variable`. Azure API Management: `increment-count`. Default 1.
+    #[serde(alias = "increment-count")]
+    cost: Option<Text>,
+    /// Which requests count: `admitted` ones; `all`, refused ones too, so that a client has to stop before it is admitted again; or
+    /// an expression that is true for those that count. One that reads the answer is evaluated at the end of outbound, as with
+    /// `cost`. A request that does not count is refused all the same while nothing is left. Azure API Management:
+    /// `increment-condition`. Default `admitted`.
+    #[serde(alias = "increment-condition")]
+    count: Option<Text>,
+    /// How much is counted ahead of a `cost` or `count` that reads the answer, and put right when it is known: given back when it
+    /// was too much, as long as it is still in the window. With the largest cost that there is, simultaneous requests admit exactly
+    /// the limit. Default 0.
+    reserve: Option<At<u32>>,
+    /// What happens to a request beyond the limit. Default `reject`.
+    #[serde(default)]
+    on_limit: OnLimit,
+    /// How long a request may wait. Only with `on-limit = "delay"`; default `10s`.
+    max_delay: Option<At<Period>>,
+    /// How many requests of one key may wait. Only with `on-limit = "delay"`; default 100.
+    max_queue: Option<At<NonZeroUsize>>,
+    /// Whether the limit refuses anything. Default `enforce`.
+    #[serde(default)]
+    mode: Mode,
+    /// The limit's name in the `RateLimit` fields: printable ASCII. Default: the policy's `id`, else its scope (`api`).
+    name: Option<At<String>>,
+    /// Which headers tell of the limit, on both outcomes; `[]` for none. Default: what `[limits] headers` of gateway.toml says, which
+    /// is `["ratelimit"]` unless it says otherwise.
+    headers: Option<Vec<LimitHeaders>>,
     /// What happens to a request whose `key` gives null or empty text. Default `reject`.
     #[serde(default)]
     on_missing_key: OnMissingKey,
@@ -65,28 +112,108 @@ pub struct RateLimit {
     #[serde(default)]
     on_overflow: OnOverflow,
     /// The header that tells a limited caller how many seconds to wait. Default `Retry-After`.
+    #[serde(alias = "retry-after-header-name")]
     retry_after_header: Option<At<String>>,
     /// The variable that then holds these seconds.
+    #[serde(alias = "retry-after-variable-name")]
     retry_after_variable: Option<String>,
     /// The header that tells an admitted caller how many requests are left now. Default: none.
+    #[serde(alias = "remaining-calls-header-name")]
     remaining_calls_header: Option<At<String>>,
     /// The variable that holds how many requests are left, on both outcomes.
+    #[serde(alias = "remaining-calls-variable-name")]
     remaining_calls_variable: Option<String>,
     /// The header that tells the most a caller can have admitted at once (`calls`, or `burst`), on both outcomes. Default: none.
+    #[serde(alias = "total-calls-header-name")]
     total_calls_header: Option<At<String>>,
+    /// Limits for some APIs besides the one for all, in a product or for all APIs: each applies by itself, with a count of its own
+    /// for each key, and the first that has nothing left refuses.
+    #[serde(default)]
+    apis: Vec<ApiLimit>,
+    /// Limits for some operations besides the one for all, in an API.
+    #[serde(default)]
+    operations: Vec<OperationLimit>,
 }
 
-/// How requests are counted.
+/// A limit for one API.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct ApiLimit {
+    /// The API's name.
+    name: At<String>,
+    /// How many requests each key may make to the API in each `period`. At least 1.
+    calls: At<NonZeroU32>,
+    /// The length of the window.
+    #[serde(alias = "renewal-period")]
+    period: At<Period>,
+    /// Limits for some of its operations.
+    #[serde(default)]
+    operations: Vec<OperationLimit>,
+}
+
+/// A limit for one operation.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct OperationLimit {
+    /// The operation's name.
+    name: At<String>,
+    /// How many requests each key may make to the operation in each `period`. At least 1.
+    calls: At<NonZeroU32>,
+    /// The length of the window.
+    #[serde(alias = "renewal-period")]
+    period: At<Period>,
+}
+
+/// How requests are counted. Every bound holds at every instant, for any number of simultaneous requests.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Algorithm {
-    /// At most `calls` in any window of `period`, wherever it begins: Azure API Management's classic tiers. Keeps 16 bytes for
-    /// each request in the window.
+    /// At most `calls` in any window of `period`, wherever it begins, and all that this allows: Azure API Management's classic
+    /// tiers. A key takes 16 bytes while one request is in its window, up to `12 × calls + 80` with more; see `slots`.
     #[default]
     SlidingWindow,
     /// A bucket of `burst` tokens that fills evenly with `calls` in each `period`: Azure API Management's v2 tiers. At most
-    /// `burst + calls × t / period` requests in any time t. Keeps 8 bytes.
+    /// `burst + calls × t / period` requests in any time t. A key takes 24 bytes.
     TokenBucket,
+    /// At most `calls` in each window of `period`; the next one begins afresh, so that up to `2 × calls` may come within one `period`
+    /// around the boundary. A key takes 12 bytes.
+    FixedWindow,
+}
+
+/// When a fixed window begins.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum WindowStart {
+    /// On the clock: at whole multiples of `period` since 1970-01-01T00:00:00Z. All keys begin at the same time.
+    #[default]
+    Clock,
+    /// With the key's first request, and again with the first one after the window has ended.
+    FirstCall,
+}
+
+/// What happens to a request beyond the limit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum OnLimit {
+    /// It is refused with 429.
+    #[default]
+    Reject,
+    /// It waits its turn, up to `max-delay` and behind at most `max-queue` others of its key: a leaky queue. What would wait longer
+    /// is refused at once, and `Retry-After` says how long. Whoever leaves gives the place up. Each waiting request takes some 100
+    /// bytes besides its connection.
+    Delay,
+}
+
+/// Whether a limit refuses anything.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Mode {
+    /// It does.
+    #[default]
+    Enforce,
+    /// It only counts: what it would refuse shows in the metric `sluicegate_limit_shadow_refused_total`, and no header tells of it. To
+    /// try a limit out before it hurts anyone.
+    Shadow,
 }
 
 /// What happens to a request without a key.
@@ -115,247 +242,12 @@ pub enum OnOverflow {
     Admit,
 }
 
-/// More calls than this in a sliding window deserve a thought about memory.
-const MANY_CALLS: u32 = 100_000;
-
 impl Policy for RateLimit {
     const NAME: &'static str = "rate-limit";
     const SECTIONS: Sections = Sections::INBOUND;
 
     fn compile(self, cx: &mut CompileCx<'_, '_>) -> Result<Step, CompileError> {
-        let calls = self.calls.value;
-        let period = cx.note(self.period());
-        let algorithm = cx.note(self.algorithm());
-        let key = match &self.key {
-            None => Ok(Key::Caller),
-            Some(text) => cx.expression(text).map(Key::Expression),
-        };
-        let key = cx.note(key);
-        let mut header = |name: &Option<At<String>>| {
-            let name = name.as_ref().map(|name| cx.header_name(name)).transpose();
-            cx.note(name)
-        };
-        let retry_after_header = header(&self.retry_after_header);
-        let remaining_header = header(&self.remaining_calls_header);
-        let total_header = header(&self.total_calls_header);
-        let (period, algorithm) = (period?, algorithm?);
-        if self.algorithm == Algorithm::SlidingWindow && calls.get() > MANY_CALLS {
-            let message =
-                format!("each busy key takes up to {} MiB of memory", u64::from(calls.get()) * 16 / (1 << 20));
-            cx.warn(&self.calls, "limit-memory", message, "a token bucket takes 8 bytes for each key");
-        }
-        if self.algorithm == Algorithm::SlidingWindow {
-            self.check_siblings(cx);
-        }
-        let settings = limit::Settings {
-            algorithm,
-            calls,
-            period,
-            max_keys: self.max_keys.unwrap_or(NonZeroUsize::new(100_000).unwrap_or(NonZeroUsize::MAX)),
-            on_overflow: match self.on_overflow {
-                OnOverflow::Reject => limit::Overflow::Reject,
-                OnOverflow::Admit => limit::Overflow::Admit,
-            },
-        };
         let id = cx.state_id();
-        Ok(Step::sync(Compiled {
-            key: key?,
-            on_missing_key: self.on_missing_key,
-            retry_after_header: retry_after_header?.unwrap_or(RETRY_AFTER),
-            remaining_header: remaining_header?,
-            total_header: total_header?,
-            retry_after_variable: self.retry_after_variable.map(Into::into),
-            remaining_variable: self.remaining_calls_variable.map(Into::into),
-            metrics: cx.world.shared.metrics.limit(&id),
-            limiter: cx.world.limits.limiter(&id, settings),
-        }))
-    }
-}
-
-impl RateLimit {
-    fn period(&self) -> Result<Duration, CompileError> {
-        let period = self.period.value.0;
-        if period.is_zero() {
-            return Err(CompileError::at(&self.period, "a period of zero limits nothing").hint("for example `1m`"));
-        }
-        Ok(period)
-    }
-
-    fn algorithm(&self) -> Result<limit::Algorithm, CompileError> {
-        match (self.algorithm, &self.burst) {
-            (Algorithm::SlidingWindow, None) => Ok(limit::Algorithm::SlidingWindow),
-            (Algorithm::SlidingWindow, Some(burst)) => Err(CompileError::at(burst, "a sliding window has no burst")
-                .hint("`algorithm = \"token-bucket\"`, or leave `burst` out")),
-            (Algorithm::TokenBucket, burst) => {
-                let burst = burst.as_ref().map_or(self.calls.value, |burst| burst.value);
-                Ok(limit::Algorithm::TokenBucket { burst })
-            }
-        }
-    }
-
-    /// Warns when a limit beside this one makes one of the two pointless: a longer window with fewer or as many calls.
-    fn check_siblings(&self, cx: &mut CompileCx<'_, '_>) {
-        let list = cx.origin.path.rsplit_once('/').map_or("", |(list, _)| list).to_owned();
-        let key = self.key.as_ref().map(|key| key.0.clone());
-        let (calls, period) = (self.calls.value, self.period.value.0);
-        let other = cx.rates.iter().find(|other| {
-            (&*other.list, &other.key) == (&*list, &key)
-                && ((other.period > period && other.calls <= calls) || (other.period < period && other.calls >= calls))
-        });
-        if let Some(other) = other {
-            let (this, other) = ((calls, period), (other.calls, other.period));
-            let ((few, long), (many, short)) = if other.1 > period { (other, this) } else { (this, other) };
-            let message =
-                format!("beside {few} calls in {long:?}, a limit of {many} calls in {short:?} is never reached");
-            cx.warn(&self.calls, "limits-contradict", message, "the longer period should allow more calls");
-        }
-        cx.rates.push(RateSeen { list, key, calls, period });
-    }
-}
-
-// === impl Apply ===
-
-struct Compiled {
-    key: Key,
-    on_missing_key: OnMissingKey,
-    retry_after_header: HeaderName,
-    remaining_header: Option<HeaderName>,
-    total_header: Option<HeaderName>,
-    retry_after_variable: Option<Arc<str>>,
-    remaining_variable: Option<Arc<str>>,
-    metrics: LimitMetrics,
-    limiter: Arc<Limiter>,
-}
-
-enum Key {
-    /// The subscription, else the client's address.
-    Caller,
-    Expression(Expression),
-}
-
-/// Begins keys that no header can hold, so that no caller can count as somebody else.
-const MARK: char = '\0';
-
-impl Compiled {
-    /// The decision about a request; none when it is not limited.
-    fn decide(&self, cx: &Context<'_>) -> Result<Option<Decision>, Fault> {
-        let key = match &self.key {
-            Key::Caller => cx.state.subscription.as_ref().map(|subscription| Cow::Borrowed(&*subscription.id)),
-            Key::Expression(expression) => match expression.evaluate(cx).map_err(evaluation_failed)? {
-                Value::Null => None,
-                value => Some(value.into_text().map_err(evaluation_failed)?),
-            },
-        };
-        if let Some(key) = key.filter(|key| !key.is_empty()) {
-            return Ok(Some(self.limiter.decide(&key, 1)));
-        }
-        let by_address = matches!(self.key, Key::Caller) || self.on_missing_key == OnMissingKey::ClientIp;
-        match self.on_missing_key {
-            _ if by_address => Ok(Some(self.limiter.decide(&AddressKey::new(cx.exchange.client_ip), 1))),
-            OnMissingKey::Share => Ok(Some(self.limiter.decide("\0", 1))),
-            OnMissingKey::Skip => Ok(None),
-            OnMissingKey::Reject | OnMissingKey::ClientIp => {
-                self.metrics.refused.inc();
-                Err(Fault::client(
-                    StatusCode::FORBIDDEN,
-                    "RateLimitKeyMissing",
-                    "The key of the rate limit is missing.",
-                ))
-            }
-        }
-    }
-}
-
-impl Apply for Compiled {
-    fn apply(&self, cx: &mut Context<'_>) -> Result<Flow, Fault> {
-        let Some(decision) = self.decide(cx)? else { return Ok(Flow::Next) };
-        if let Some(name) = &self.total_header {
-            cx.state.response_headers.push((name.clone(), decision.limit.into()));
-        }
-        if let Some(name) = &self.remaining_variable {
-            cx.state.set_variable(name, decision.remaining.into());
-        }
-        if decision.overflowed {
-            self.metrics.overflow.inc();
-        } else if decision.admitted {
-            self.metrics.admitted.inc();
-        } else {
-            self.metrics.refused.inc();
-        }
-        if !decision.admitted {
-            return Err(self.exceeded(cx, &decision));
-        }
-        if let Some(name) = &self.remaining_header {
-            cx.state.response_headers.push((name.clone(), decision.remaining.into()));
-        }
-        Ok(Flow::Next)
-    }
-}
-
-impl Compiled {
-    /// Azure API Management's 429, byte for byte.
-    fn exceeded(&self, cx: &mut Context<'_>, decision: &Decision) -> Fault {
-        let seconds = decision.retry_after_seconds();
-        if let Some(name) = &self.retry_after_variable {
-            cx.state.set_variable(name, seconds.into());
-        }
-        let fault = Fault::client(StatusCode::TOO_MANY_REQUESTS, "RateLimitExceeded", "Rate limit is exceeded")
-            .public(format!("Rate limit is exceeded. Try again in {seconds} seconds."))
-            .header(self.retry_after_header.clone(), HeaderValue::from(seconds));
-        if decision.overflowed { fault.cause("the limit holds as many keys as it may") } else { fault }
-    }
-}
-
-/// A client's address as a key, made without allocation.
-pub(super) struct AddressKey {
-    text: [u8; 48],
-    length: usize,
-}
-
-impl AddressKey {
-    pub(super) fn new(address: IpAddr) -> Self {
-        let mut key = Self { text: [0; 48], length: 0 };
-        let written = match address.to_canonical() {
-            IpAddr::V4(address) => write!(key, "{MARK}{address}"),
-            IpAddr::V6(address) => {
-                let network = Ipv6Addr::from_bits(address.to_bits() & (u128::MAX << 64));
-                write!(key, "{MARK}{network}/64")
-            }
-        };
-        debug_assert!(written.is_ok(), "an address has at most 39 characters");
-        key
-    }
-}
-
-impl std::fmt::Write for AddressKey {
-    fn write_str(&mut self, text: &str) -> std::fmt::Result {
-        let end = self.length + text.len();
-        self.text.get_mut(self.length..end).ok_or(std::fmt::Error)?.copy_from_slice(text.as_bytes());
-        self.length = end;
-        Ok(())
-    }
-}
-
-impl std::ops::Deref for AddressKey {
-    type Target = str;
-    fn deref(&self) -> &str {
-        std::str::from_utf8(&self.text[..self.length]).unwrap_or_default()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn addresses_as_keys() {
-        for (name, address, want) in [
-            ("IPv4", "192.0.2.7", "\u{0}192.0.2.7"),
-            ("IPv4 in IPv6", "::ffff:192.0.2.7", "\u{0}192.0.2.7"),
-            ("IPv6 by network", "2001:db8:1:2:3:4:5:6", "\u{0}2001:db8:1:2::/64"),
-            ("the longest", "ffff:eeee:dddd:cccc:bbbb:aaaa:9999:8888", "\u{0}ffff:eeee:dddd:cccc::/64"),
-        ] {
-            assert_eq!(&*AddressKey::new(address.parse().unwrap()), want, "{name}");
-        }
+        self.0.compile(cx, &id, false)
     }
 }

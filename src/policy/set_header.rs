@@ -139,7 +139,7 @@ impl Apply for Set {
 }
 
 /// Fields that frame the message or the connection.
-pub(super) fn is_framing(name: &HeaderName) -> bool {
+pub(crate) fn is_framing(name: &HeaderName) -> bool {
     matches!(name.as_str(), "connection" | "content-length" | "keep-alive" | "transfer-encoding")
 }
 

@@ -100,9 +100,17 @@ fn examples_compile() {
         for example in examples {
             // What an example defines for itself belongs to gateway.toml; its policies stand in an operation.
             let (own, policies): (Vec<&str>, Vec<&str>) = split_tables(&example).into_iter().partition(|table| {
-                ["[named-values", "[backends", "[issuers", "[[fragments", "[products", "[subscriptions"]
-                    .iter()
-                    .any(|start| table.trim_start().starts_with(start))
+                [
+                    "[named-values",
+                    "[backends",
+                    "[issuers",
+                    "[[fragments",
+                    "[products",
+                    "[subscriptions",
+                    "[token-sources",
+                ]
+                .iter()
+                .any(|start| table.trim_start().starts_with(start))
             });
             let world = if own.is_empty() { WORLD.to_owned() } else { own.concat() };
             let world = if world.contains("[backends.erp]") {

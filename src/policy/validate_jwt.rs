@@ -1,22 +1,23 @@
 //! Requires a JSON Web Token, and checks its signature and claims.
 
+mod handling;
 mod step;
 
-use http::StatusCode;
-use http::header::AUTHORIZATION;
+use std::collections::BTreeMap;
+
 use schemars::JsonSchema;
 use serde::Deserialize;
+use serde_json::Value as Json;
 
-use super::value::{StatusValue, TextValue};
 use super::{Policy, Sections};
-use crate::compile::{CompileCx, CompileError, unknown_hint};
+use crate::compile::{CompileCx, CompileError, Issuer, unknown_hint};
 use crate::config::{At, Period, Text};
 use crate::identity::{
-    Algorithm, AlgorithmSet, KeyError, KeyLocation, KeySet, Match, RemoteKeysOptions, RemoteSource, RequiredClaim,
-    TokenRules, TokenVerifier, VerificationKey, VerifierError,
+    Algorithm, AlgorithmSet, KeyError, KeyLocation, KeySet, Match, RemoteKeysOptions, RequiredClaim, TokenRules,
+    TokenVerifier, VerificationKey, VerifierError, entra,
 };
 use crate::pipeline::Step;
-use step::{Immediate, Place, Validation, Waiting};
+pub(super) use handling::Handling;
 
 /// Requires a signed [JSON Web Token](https://www.rfc-editor.org/rfc/rfc7519) and checks its signature, lifetime, issuer, audience
 /// and claims; see [validate-jwt](https://learn.microsoft.com/azure/api-management/validate-jwt-policy) in Azure API
@@ -24,12 +25,17 @@ use step::{Immediate, Place, Validation, Waiting};
 ///
 /// Keys come from `[issuers.NAME]` of gateway.toml or from this policy; at least one source is needed. A key of an issuer
 /// verifies that issuer's tokens only. The algorithm must be one that the key is for; unsigned tokens are always refused, and
-/// encrypted ones are not supported. A token whose key is unknown makes the gateway fetch the issuer's keys again, at
-/// most every `min-refetch`, and waits for that.
+/// so are encrypted ones. A token whose key is unknown makes the gateway fetch the issuer's keys again, at most every
+/// `min-refetch`, and waits for that.
 ///
 /// A request that fails goes to on-error with Azure API Management's reason (`TokenExpired`, `TokenAudienceNotAllowed` …), and
-/// its answer has a challenge ([RFC 6750](https://www.rfc-editor.org/rfc/rfc6750#section-3)). The log at level `debug` names the check,
-/// what was expected and what was found, never the token.
+/// its answer has a challenge ([RFC 6750](https://www.rfc-editor.org/rfc/rfc6750#section-3)): `invalid_token`, or
+/// `insufficient_scope` with the missing scopes when a required `scp` or `scope` is all that is wrong. The log at level `debug` names
+/// the check, what was expected and what was found, never the token.
+///
+/// Signatures by public keys are verified on threads of their own. When more tokens wait there than can be verified soon, the
+/// answer is `503` with `Retry-After` (`TokenVerificationOverloaded`). A token that passed is remembered until its `exp`, a
+/// change of its issuer's keys, a reload, or until 20,000 others passed since, and meanwhile costs next to nothing.
 ///
 /// ```toml
 /// [[inbound]]
@@ -46,27 +52,44 @@ use step::{Immediate, Place, Validation, Waiting};
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct ValidateJwt {
-    /// The header that carries the token. Default `Authorization`, unless `query-parameter` or `token` says otherwise.
+    /// The header that carries the token (also `header-name`). Default `Authorization`, unless `query-parameter` or `token` says otherwise.
+    #[serde(alias = "header-name")]
     header: Option<At<String>>,
-    /// The query parameter that carries the token.
+    /// The query parameter that carries the token (also `query-parameter-name`).
+    #[serde(alias = "query-parameter-name")]
     query_parameter: Option<At<String>>,
-    /// The token itself, without a scheme: an expression.
+    /// The token itself, without a scheme: an expression (also `token-value`).
+    #[serde(alias = "token-value")]
     token: Option<Text>,
     /// The scheme before the token in the header, compared without regard to case. Without it there is no token. Default
     /// `Bearer` for `Authorization`; for other headers none, and a `Bearer` that is there is skipped. `""` asks for none.
     require_scheme: Option<At<String>>,
-    /// The status of the answer when the check fails: a number from 200 to 599, or an expression. Default `401`.
+    /// The status of the answer when the check fails: a number from 200 to 599, or an expression (also
+    /// `failed-validation-httpcode`). Default `401`.
+    #[serde(alias = "failed-validation-httpcode")]
     failed_validation_status: Option<Text>,
-    /// The message of the answer when the check fails: text or an expression. Default `JWT not present.` without a token,
-    /// else `Invalid JWT.`.
+    /// The message of the answer when the check fails: text or an expression (also `failed-validation-error-message`). Default
+    /// `JWT not present.` without a token, else `Invalid JWT.`.
+    #[serde(alias = "failed-validation-error-message")]
     failed_validation_message: Option<Text>,
     /// Whether a token must have an expiration time (`exp`). Default `true`.
     require_expiration_time: Option<bool>,
+    /// Always `true`: an unsigned token can be written by anyone, and `false` is refused.
+    require_signed_tokens: Option<At<bool>>,
     /// The allowance for clocks that differ, in `exp` and `nbf`. Default `0s`.
     clock_skew: Option<Period>,
     /// A variable for the token that passed: an object with `algorithm`, `keyId`, `id`, `issuer`, `subject`, `audiences` (a
-    /// list) and all `claims`.
+    /// list) and all `claims` (also `output-token-variable-name`).
+    #[serde(alias = "output-token-variable-name")]
     output_token_variable: Option<At<String>>,
+    /// Headers for the backend, each with the claim that it gets: `{ "x-user" = "sub" }`. What a caller sent under these names is
+    /// always removed; a claim that is not there, or cannot stand in a header, leaves none. The values of a list are joined by
+    /// commas, with a comma in a value as `%2C` and a percent sign as `%25`; an object is JSON.
+    #[serde(default)]
+    claims_to_headers: BTreeMap<String, At<String>>,
+    /// Whether the token goes on to the backend, as in Azure API Management. With `false` its header or query parameter is
+    /// removed once it passed. Default `true`.
+    forward_token: Option<At<bool>>,
     /// The `[issuers.NAME]` whose tokens are accepted.
     issuer: Option<At<String>>,
     /// The `[issuers.NAME]` whose tokens are accepted, when there are several.
@@ -77,10 +100,11 @@ pub struct ValidateJwt {
     openid_config: Vec<At<String>>,
     /// The URL of a JSON Web Key Set (RFC 7517). Its keys belong to no issuer: see `accepted-issuers`.
     jwks_url: Option<At<String>>,
-    /// Keys written here. They belong to no issuer: see `accepted-issuers`.
-    #[serde(default)]
+    /// Keys written here (also `issuer-signing-keys`). They belong to no issuer: see `accepted-issuers`.
+    #[serde(default, alias = "issuer-signing-keys")]
     keys: Vec<At<TokenKey>>,
-    /// The accepted audiences (`aud`). At least one: without, a token issued for any other API would be accepted.
+    /// The accepted audiences (`aud`). At least one: without, a token issued for any other API would be accepted. With an issuer that
+    /// is Entra ID (`[issuers.NAME.entra]`), the id of an application also stands for `api://ID`, and the reverse.
     audiences: At<Vec<At<String>>>,
     /// Issuers (`iss`) to accept besides the one that a key belongs to, by any of the keys. Without any, `iss` is not checked
     /// for keys that belong to no issuer; needed when only some of the keys belong to one.
@@ -89,6 +113,8 @@ pub struct ValidateJwt {
     /// Claims that a token must hold.
     #[serde(default)]
     required_claims: Vec<TokenClaim>,
+    /// Not supported, and refused: encrypted tokens are not accepted.
+    decryption_keys: Option<At<Json>>,
     /// The accepted algorithms (`RS256`, `ES256` …), as far as the keys can serve them. Default: all that the keys are for.
     algorithms: Option<At<Vec<At<String>>>>,
 }
@@ -144,91 +170,34 @@ impl Policy for ValidateJwt {
     const SECTIONS: Sections = Sections::INBOUND;
 
     fn compile(self, cx: &mut CompileCx<'_, '_>) -> Result<Step, CompileError> {
-        let place = self.place(cx);
-        let place = cx.note(place);
-        let verifier = self.verifier(cx);
-        let verifier = cx.note(verifier);
-        let status = match &self.failed_validation_status {
-            Some(status) => StatusValue::compile(status, cx),
-            None => Ok(StatusValue::Literal(StatusCode::UNAUTHORIZED)),
+        let handling = Handling {
+            header: &self.header,
+            query_parameter: &self.query_parameter,
+            token: &self.token,
+            require_scheme: &self.require_scheme,
+            failed_validation_status: &self.failed_validation_status,
+            failed_validation_message: &self.failed_validation_message,
+            output_token_variable: &self.output_token_variable,
+            claims_to_headers: &self.claims_to_headers,
+            forward_token: &self.forward_token,
         };
-        let status = cx.note(status);
-        let message = self.failed_validation_message.map(|text| TextValue::compile(&text, cx)).transpose();
-        let message = cx.note(message)?;
-        let place = place?;
-        let scheme = match &place {
-            Place::Header { scheme: Some(scheme), .. } => scheme.as_str(),
-            _ => "Bearer",
-        };
-        let validation = Validation {
-            scheme: scheme.to_owned(),
-            place,
-            verifier: verifier?,
-            status: status?,
-            message,
-            output: self.output_token_variable.map(|name| name.as_str().into()),
-        };
-        // Asynchronous only where a token may have to wait for keys.
-        Ok(if validation.verifier.fetches_keys() {
-            Step::asynchronous(Waiting(validation))
-        } else {
-            Step::sync(Immediate(validation))
-        })
+        handling.step(|cx| self.verifier(cx), cx)
     }
 }
 
 impl ValidateJwt {
-    fn place(&self, cx: &mut CompileCx<'_, '_>) -> Result<Place, CompileError> {
-        match (&self.header, &self.query_parameter, &self.token) {
-            (_, None, None) => {}
-            (None, Some(name), None) if self.require_scheme.is_none() => {
-                cx.secret_parameter(name);
-                return Ok(Place::Query(name.value.clone()));
-            }
-            (None, None, Some(token)) if self.require_scheme.is_none() => {
-                return TextValue::compile(token, cx).map(Place::Value);
-            }
-            (None, Some(_), None) | (None, None, Some(_)) => {
-                return Err(CompileError::whole("`require-scheme` is for tokens in a header"));
-            }
-            _ => {
-                return Err(CompileError::whole("a token comes from one place")
-                    .hint("give one of `header`, `query-parameter` and `token`"));
-            }
-        }
-        let name = self.header.as_ref().map_or(Ok(AUTHORIZATION), |name| cx.header_name(name))?;
-        let scheme = match &self.require_scheme {
-            Some(scheme) if scheme.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._~+".contains(&byte)) => {
-                Some(scheme.value.clone()).filter(|scheme| !scheme.is_empty())
-            }
-            Some(scheme) => {
-                return Err(
-                    CompileError::at(scheme, "an authentication scheme is one word").hint("for example `Bearer`")
-                );
-            }
-            None => (name == AUTHORIZATION).then(|| "Bearer".to_owned()),
-        };
-        Ok(Place::Header { name, scheme })
-    }
-
     fn verifier(&self, cx: &CompileCx<'_, '_>) -> Result<TokenVerifier, CompileError> {
-        let (mut keys, mut remotes) = (Vec::new(), Vec::new());
+        if let Some(required) = self.require_signed_tokens.as_ref().filter(|required| !required.value) {
+            return Err(CompileError::at(required, "a token without a signature can be written by anyone")
+                .hint("unsigned tokens are always refused: leave it out"));
+        }
+        no_decryption(&self.decryption_keys)?;
+        let (mut keys, mut remotes, mut entra) = (Vec::new(), Vec::new(), false);
         for name in self.issuer.iter().chain(&self.issuers) {
-            let issuers = &cx.world.issuers;
-            let issuer = issuers.get(name.as_str()).ok_or_else(|| {
-                let names = issuers.keys().map(String::as_str);
-                CompileError::at(name, format!("unknown issuer `{}`", name.value))
-                    .code("unknown-issuer")
-                    .hint(unknown_hint(name, names, "define it under `[issuers]` in gateway.toml"))
-            })?;
-            if issuer.keys.is_empty() && issuer.remote.is_none() {
-                return Err(CompileError::at(name, format!("issuer `{}` has a mistake of its own", name.value))
-                    .hint(format!("see `[issuers.{}]` in gateway.toml", name.value)));
-            }
+            let issuer = issuer(name, cx)?;
+            entra |= issuer.entra;
             keys.extend(issuer.keys.iter().map(|key| key.clone().with_issuer(issuer.issuer.clone())));
-            remotes.extend(
-                issuer.remote.iter().map(|keys| RemoteSource { keys: keys.clone(), issuer: issuer.issuer.clone() }),
-            );
+            remotes.extend(issuer.remotes.iter().cloned());
         }
         let discovered = self.openid_config.iter().map(|url| (url, KeyLocation::Discovery(url.value.clone())));
         let listed = self.jwks_url.iter().map(|url| (url, KeyLocation::Jwks(url.value.clone())));
@@ -241,24 +210,23 @@ impl ValidateJwt {
         for key in &self.keys {
             keys.push(key.compile(key)?);
         }
-        TokenVerifier::new(self.rules()?, KeySet::new(keys), remotes).map_err(|error| self.explain(&error))
+        let mut rules = self.rules()?;
+        if entra {
+            rules.audiences = self.audiences.iter().flat_map(|audience| entra::audience_forms(audience)).collect();
+        }
+        let cache = cx.world.shared.tokens.clone();
+        TokenVerifier::new(rules, KeySet::new(keys), remotes, cache).map_err(|error| self.explain(&error))
     }
 
     fn rules(&self) -> Result<TokenRules, CompileError> {
-        let named =
-            self.audiences.iter().chain(&self.accepted_issuers).chain(self.required_claims.iter().map(|it| &it.name));
-        for text in named.chain(self.required_claims.iter().filter_map(|it| it.separator.as_ref())) {
-            if text.is_empty() {
-                return Err(CompileError::at(text, "the text is empty"));
-            }
-        }
+        not_empty(self.audiences.iter().chain(&self.accepted_issuers))?;
         let texts = |list: &[At<String>]| list.iter().map(|text| text.as_str().into()).collect();
         let mut rules = TokenRules {
             audiences: texts(&self.audiences),
             issuers: texts(&self.accepted_issuers),
             clock_skew: self.clock_skew.unwrap_or_default().0,
             require_expiration: self.require_expiration_time.unwrap_or(true),
-            required_claims: self.required_claims.iter().map(TokenClaim::rule).collect(),
+            required_claims: TokenClaim::rules(&self.required_claims)?,
             ..TokenRules::default()
         };
         if let Some(names) = &self.algorithms {
@@ -284,6 +252,42 @@ impl ValidateJwt {
             (VerifierError::NoIssuer, _) => CompileError::whole(text).hint("list them in `accepted-issuers`"),
             (VerifierError::NoAlgorithm { .. }, None) => CompileError::whole(text),
         }
+    }
+}
+
+/// An issuer of the configuration.
+pub(super) fn issuer<'a>(name: &At<String>, cx: &'a CompileCx<'_, '_>) -> Result<&'a Issuer, CompileError> {
+    let issuers = &cx.world.issuers;
+    let issuer = issuers.get(name.as_str()).ok_or_else(|| {
+        let names = issuers.keys().map(String::as_str);
+        let otherwise = if name.contains("://") {
+            "the name of an `[issuers.NAME]`; values of `iss` go into `accepted-issuers`"
+        } else {
+            "define it under `[issuers]` in gateway.toml"
+        };
+        CompileError::at(name, format!("unknown issuer `{}`", name.value))
+            .code("unknown-issuer")
+            .hint(unknown_hint(name, names, otherwise))
+    })?;
+    if issuer.keys.is_empty() && issuer.remotes.is_empty() {
+        return Err(CompileError::at(name, format!("issuer `{}` has a mistake of its own", name.value))
+            .hint(format!("see `[issuers.{}]` in gateway.toml", name.value)));
+    }
+    Ok(issuer)
+}
+
+pub(super) fn no_decryption(keys: &Option<At<Json>>) -> Result<(), CompileError> {
+    match keys {
+        Some(keys) => Err(CompileError::at(keys, "encrypted tokens are not supported")
+            .hint("leave it out, and have the issuer sign tokens without encrypting them")),
+        None => Ok(()),
+    }
+}
+
+pub(super) fn not_empty<'a>(texts: impl IntoIterator<Item = &'a At<String>>) -> Result<(), CompileError> {
+    match texts.into_iter().find(|text| text.is_empty()) {
+        Some(text) => Err(CompileError::at(text, "the text is empty")),
+        None => Ok(()),
     }
 }
 
@@ -317,6 +321,11 @@ impl TokenKey {
 }
 
 impl TokenClaim {
+    pub(super) fn rules(claims: &[Self]) -> Result<Vec<RequiredClaim>, CompileError> {
+        not_empty(claims.iter().flat_map(|claim| std::iter::once(&claim.name).chain(&claim.separator)))?;
+        Ok(claims.iter().map(Self::rule).collect())
+    }
+
     fn rule(&self) -> RequiredClaim {
         RequiredClaim {
             name: self.name.as_str().into(),

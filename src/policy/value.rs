@@ -28,6 +28,11 @@ impl TextValue {
         cx.expression(text).map(Self)
     }
 
+    /// A text that is the same for every exchange.
+    pub fn of(literal: &str) -> Self {
+        Self(Expression::text_literal(literal))
+    }
+
     /// The text, when it is the same for every exchange.
     pub fn literal(&self) -> Option<&str> {
         self.0.literal()

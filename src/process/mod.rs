@@ -17,12 +17,13 @@ use crate::admin::{self, Admin};
 use crate::compile::Loaded;
 use crate::gateway::Gateway;
 use crate::gateway::handle::Entry;
-use crate::server::tls::{ServerTls, TlsError};
+use crate::server::tls::ServerTls;
 use crate::server::{Server, Summary};
 use crate::store::{Store, StoreError};
 use crate::telemetry::access_log::SinkError;
 use logging::OpenLog;
-use reload::{Reloader, Signals, chain};
+pub(crate) use reload::chain;
+use reload::{Reloader, Signals};
 use source::{Source, Stamp};
 use status::{Current, Status};
 
@@ -79,9 +80,6 @@ pub enum StartError {
         /// What the system says.
         source: io::Error,
     },
-    /// The certificate or its key cannot be used.
-    #[error("{}", chain(.0))]
-    Tls(TlsError),
     /// The access log cannot be opened.
     #[error("{}", chain(.0))]
     AccessLog(SinkError),
@@ -93,7 +91,7 @@ pub enum StartError {
     Thread(io::Error),
 }
 
-fn listen_error(error: &io::Error) -> String {
+pub(crate) fn listen_error(error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::AddrInUse => "the address is in use by another process".to_owned(),
         io::ErrorKind::AddrNotAvailable => "this machine does not have the address".to_owned(),
@@ -112,6 +110,7 @@ pub struct Process {
     signals: Signals,
     store: Option<Store>,
     reloading: tokio::task::JoinHandle<()>,
+    fresh: tokio::task::JoinHandle<()>,
     stop: channel::Sender<Option<Duration>>,
     served: oneshot::Receiver<io::Result<Summary>>,
 }
@@ -125,10 +124,7 @@ impl Process {
         let shared = source.shared().clone();
         let mut started = loaded.process;
         let mut gateway = loaded.gateway.ok_or(StartError::Configuration)?;
-        if let Some((certificate, key)) = &started.tls {
-            let tls = ServerTls::from_pem(certificate.clone(), key.clone()).map_err(StartError::Tls)?;
-            started.server.tls = Some(Arc::new(tls));
-        }
+        started.server.tls = started.tls.take().map(|config| Arc::new(ServerTls::new(config)));
         let mut log = OpenLog::new(shared.metrics.access_log_dropped.clone(), overrides.keep_stdout_free);
         gateway.access_log = log.follow(&started, &gateway).map_err(StartError::AccessLog)?;
         let mut settings = started.server.clone();
@@ -174,7 +170,7 @@ impl Process {
         let current = Current { generation, loaded_at: now, digest: stamp.text(), view: loaded.view };
         status.loaded(current, Vec::new());
         status.serving();
-        let encrypted = started.tls.is_some();
+        let encrypted = started.server.tls.is_some();
         let signals = Signals::default();
         let reloader = Reloader {
             source,
@@ -184,11 +180,14 @@ impl Process {
             started,
             seen: Some(stamp),
             retired: Vec::new(),
+            missing_secrets: Vec::new(),
         };
         // What changed between the load and the first watch is found by looking once more.
         signals.changed.notify_one();
+        let changed = signals.changed.clone();
+        let fresh = tokio::spawn(async move { shared.vault.keep_fresh(&shared.clock, || changed.notify_one()).await });
         let reloading = tokio::spawn(reloader.run(signals.clone()));
-        Ok(Self { entry, status, address, admin, encrypted, signals, store, reloading, stop, served })
+        Ok(Self { entry, status, address, admin, encrypted, signals, store, reloading, fresh, stop, served })
     }
 
     /// The configuration in force.
@@ -231,6 +230,7 @@ impl Process {
     /// When the server failed instead.
     pub async fn drain(self, delay: bool) -> io::Result<Summary> {
         self.reloading.abort();
+        self.fresh.abort();
         let gateway = self.gateway();
         let settings = &gateway.settings;
         self.status.draining();

@@ -14,6 +14,7 @@ use super::watch::Watch;
 use crate::compile::Loaded;
 use crate::compile::settings::Process as Settings;
 use crate::config::render;
+use crate::credential::VaultSecret;
 use crate::gateway::Gateway;
 use crate::gateway::handle::Entry;
 
@@ -37,6 +38,8 @@ pub(super) struct Reloader {
     /// Configurations that requests may still use. They are dropped from here, so that no worker has to stop for the
     /// work of taking a large one apart.
     pub(super) retired: Vec<Arc<Gateway>>,
+    /// What the last configuration was refused for, held so that the key vault is asked for it again.
+    pub(super) missing_secrets: Vec<Arc<VaultSecret>>,
 }
 
 /// Why to look at the files.
@@ -126,20 +129,19 @@ impl Reloader {
     /// Puts a configuration in force, or says why not.
     fn take(&mut self, mut loaded: Loaded, stamp: Stamp) {
         let report = render::text(&loaded.diagnostics, &loaded.sources);
+        self.missing_secrets = std::mem::take(&mut loaded.missing_secrets);
         let Some(mut gateway) = loaded.gateway.take() else {
             let (short, all) = summary(&loaded);
             return self.refuse(&short, &report, all);
         };
-        if let Some(tls) = &self.started.server.tls
-            && let Err(error) = tls.reload()
-        {
-            return self.refuse(&format!("TLS: {}", chain(&error)), "", Json::Null);
-        }
         gateway.access_log = match self.log.follow(&loaded.process, &gateway) {
             Ok(log) => log,
             Err(error) => return self.refuse(&chain(&error), "", Json::Null),
         };
         let restart = needs_restart(&self.started, &loaded.process);
+        if let (Some(tls), Some(config)) = (&self.started.server.tls, loaded.process.tls.take()) {
+            tls.replace(config);
+        }
         if !report.is_empty() {
             tracing::warn!("the configuration has warnings\n{report}");
         }
@@ -181,7 +183,7 @@ async fn settle(changed: &Notify) {
 }
 
 /// An error with all its causes, in one line.
-pub(super) fn chain(error: &dyn std::error::Error) -> String {
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {
@@ -199,7 +201,8 @@ fn needs_restart(started: &Settings, loaded: &Settings) -> Vec<&'static str> {
         ("server.listen", old.listen != new.listen),
         ("server.admin", started.admin != loaded.admin),
         ("server.workers", old.workers != new.workers),
-        ("server.tls", started.tls != loaded.tls),
+        // The files, and what is asked of clients, are followed; TLS itself is not switched.
+        ("server.tls", started.server.tls.is_some() != loaded.tls.is_some()),
         ("server.limits.head-size", old.head_size != new.head_size),
         ("server.limits.header-count", old.head_fields != new.head_fields),
         ("server.limits.uri-length", old.limits.target != new.limits.target),

@@ -8,10 +8,11 @@ use serde_json::Value;
 
 use super::schema;
 use crate::config::codes::CODES;
+use crate::config::credentials::{KeyVaultSpec, ManagedIdentitySpec, TokenSourceSpec};
 use crate::config::named::NamedValueSpec;
 use crate::config::spec::{
-    ApiSpec, BackendSpec, ErrorsSpec, IssuerSpec, OperationSpec, ProductSpec, ServerSpec, StoreSpec, SubscriptionSpec,
-    TelemetrySpec,
+    ApiSpec, BackendSpec, ConsumerSpec, ErrorsSpec, IssuerSpec, KeysSpec, OperationSpec, ProductSpec, ServerSpec,
+    ShownLimitsSpec, StoreSpec, SubscriptionSpec, TelemetrySpec,
 };
 use crate::expression;
 use crate::policy::{KINDS, Kind, Section};
@@ -40,11 +41,17 @@ fn generated(name: &str, generator: &mut SchemaGenerator) -> String {
     let table = match name {
         "server" => schema::describe::<ServerSpec>(generator),
         "store" => schema::describe::<StoreSpec>(generator),
+        "limits" => schema::describe::<ShownLimitsSpec>(generator),
         "errors" => schema::describe::<ErrorsSpec>(generator),
         "telemetry" => schema::describe::<TelemetrySpec>(generator),
         "named-value" => schema::describe::<NamedValueSpec>(generator),
         "backend" => schema::describe::<BackendSpec>(generator),
         "issuer" => schema::describe::<IssuerSpec>(generator),
+        "consumer" => schema::describe::<ConsumerSpec>(generator),
+        "keys" => schema::describe::<KeysSpec>(generator),
+        "token-source" => schema::describe::<TokenSourceSpec>(generator),
+        "key-vault" => schema::describe::<KeyVaultSpec>(generator),
+        "managed-identity" => schema::describe::<ManagedIdentitySpec>(generator),
         "product" => schema::describe::<ProductSpec>(generator),
         "subscription" => schema::describe::<SubscriptionSpec>(generator),
         "api" => schema::describe::<ApiSpec>(generator),

@@ -9,10 +9,11 @@ use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::{Map, Value, json};
 
+use crate::config::credentials::{KeyVaultSpec, ManagedIdentitySpec, TokenSourceSpec};
 use crate::config::named::NamedValueSpec;
 use crate::config::spec::{
-    ApiSpec, BackendSpec, ErrorsSpec, IssuerSpec, OperationSpec, ProductSpec, ServerSpec, StoreSpec, SubscriptionSpec,
-    TelemetrySpec,
+    ApiSpec, BackendSpec, ConsumerSpec, ErrorsSpec, IssuerSpec, KeysSpec, OperationSpec, ProductSpec, ServerSpec,
+    ShownLimitsSpec, StoreSpec, SubscriptionSpec, TelemetrySpec,
 };
 use crate::policy::{KINDS, Kind, Section};
 
@@ -225,14 +226,21 @@ fn gateway_file(generator: &mut SchemaGenerator) -> Value {
     let mut add = |name: &str, schema: Value| drop(properties.insert(name.into(), schema));
     add("server", describe::<ServerSpec>(generator));
     add("store", describe::<StoreSpec>(generator));
+    add("limits", describe::<ShownLimitsSpec>(generator));
     add("errors", describe::<ErrorsSpec>(generator));
     add("telemetry", describe::<TelemetrySpec>(generator));
     let value = json!({ "anyOf": [{ "type": "string" }, describe::<NamedValueSpec>(generator)] });
     add("named-values", named("Values that `{{name}}` stands for in any text of the folder.", &value));
     add("backends", named("Named targets.", &describe::<BackendSpec>(generator)));
     add("issuers", named("Where the keys of token issuers come from.", &describe::<IssuerSpec>(generator)));
+    let sources = describe::<TokenSourceSpec>(generator);
+    add("token-sources", named("Where access tokens for backends come from.", &sources));
+    add("managed-identity", describe::<ManagedIdentitySpec>(generator));
+    add("key-vault", describe::<KeyVaultSpec>(generator));
     let product = with_sections(describe::<ProductSpec>(generator), "");
     add("products", named("APIs that are granted together.", &product));
+    add("consumers", named("Who calls.", &describe::<ConsumerSpec>(generator)));
+    add("keys", describe::<KeysSpec>(generator));
     add("subscriptions", named("Grants, and the keys they are used with.", &describe::<SubscriptionSpec>(generator)));
     let fragment = Map::from_iter([("policies".to_owned(), list(&reference("fragment-step")))]);
     add("fragments", named("Lists of policies to include by name.", &closed(&fragment, &[])));

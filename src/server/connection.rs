@@ -11,12 +11,15 @@ use super::counters::count;
 use super::deadline::coarse_now;
 use super::head::{Framing, UNKNOWN};
 use super::settings::Settings;
+use crate::identity::certificate::ClientCertificate;
 
 /// What TLS said about a client.
 #[derive(Clone, Debug, Default)]
 pub struct TlsInfo {
     /// The host name that the client asked for (SNI).
     pub server_name: Option<Box<str>>,
+    /// The certificate that the client has shown.
+    pub certificate: Option<Arc<ClientCertificate>>,
 }
 
 /// One client connection.

@@ -13,6 +13,7 @@ mod head;
 pub mod hop_by_hop;
 mod serve;
 pub mod settings;
+pub mod simple;
 pub(crate) mod stream;
 pub mod tls;
 mod watched;

@@ -25,6 +25,7 @@ use super::stream::Stream;
 use super::watched::{PREFACE, Prefix, Watched};
 use super::{Handler, deadline};
 use crate::body::{Body, BodyError, ClientBody};
+use crate::identity::certificate::ClientCertificate;
 
 /// What the connections of a worker have in common.
 pub(crate) struct Shared<H> {
@@ -185,7 +186,12 @@ pub(crate) async fn serve<H: Handler>(tcp: TcpStream, connection: Arc<Connection
             return count(|counters| counters.handshakes_failed.add());
         };
         let session = encrypted.get_ref().1;
-        connection.set_tls(TlsInfo { server_name: session.server_name().map(Into::into) });
+        // A resumed session remembers it.
+        let certificate = session.peer_certificates().and_then(|chain| {
+            let chain = chain.iter().map(|certificate| certificate.clone().into_owned()).collect();
+            ClientCertificate::from_chain(chain, false).map(Arc::new).ok()
+        });
+        connection.set_tls(TlsInfo { server_name: session.server_name().map(Into::into), certificate });
         http2 = session.alpn_protocol().map(|protocol| protocol == b"h2");
         stream = Stream::Tls(Box::new(encrypted.into()));
         connection.control().idle();

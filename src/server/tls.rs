@@ -6,13 +6,14 @@ use std::sync::{Arc, OnceLock};
 use arc_swap::ArcSwap;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::danger::ClientCertVerifier;
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 
 /// Why TLS could not be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
     /// A file could not be read, or is no PEM.
-    #[error("cannot read `{path}`")]
+    #[error("`{path}` cannot be read")]
     File {
         /// The file.
         path: PathBuf,
@@ -34,35 +35,31 @@ pub enum TlsError {
     Unusable(#[from] rustls::Error),
 }
 
-/// A certificate and a key for a listener, which can be read again while connections are served.
+/// What a listener shows and asks for, which can be replaced while connections are served.
 #[derive(Debug)]
-pub struct ServerTls {
-    certificate: PathBuf,
-    key: PathBuf,
-    config: ArcSwap<ServerConfig>,
-}
+pub struct ServerTls(ArcSwap<ServerConfig>);
 
 impl ServerTls {
-    /// Reads a certificate chain and its key.
+    /// Shows and asks for what the configuration says.
+    pub fn new(config: Arc<ServerConfig>) -> Self {
+        Self(ArcSwap::new(config))
+    }
+
+    /// Reads a certificate chain and its key; clients are not asked for theirs.
     ///
     /// # Errors
     /// When a file cannot be read or both do not fit.
-    pub fn from_pem(certificate: PathBuf, key: PathBuf) -> Result<Self, TlsError> {
-        let config = ArcSwap::from_pointee(server_config(&certificate, &key)?);
-        Ok(Self { certificate, key, config })
+    pub fn from_pem(certificate: &Path, key: &Path) -> Result<Self, TlsError> {
+        Ok(Self(ArcSwap::from_pointee(server_config(certificate, key, None)?)))
     }
 
-    /// Reads both files again; new connections use what was read.
-    ///
-    /// # Errors
-    /// As [`ServerTls::from_pem`]; the old certificate then stays in use.
-    pub fn reload(&self) -> Result<(), TlsError> {
-        self.config.store(Arc::new(server_config(&self.certificate, &self.key)?));
-        Ok(())
+    /// New connections use another configuration.
+    pub fn replace(&self, config: Arc<ServerConfig>) {
+        self.0.store(config);
     }
 
     pub(crate) fn config(&self) -> Arc<ServerConfig> {
-        self.config.load_full()
+        self.0.load_full()
     }
 }
 
@@ -72,18 +69,30 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     if found.is_empty() { Err(TlsError::Empty { path: path.to_owned() }) } else { Ok(found) }
 }
 
-fn provider() -> Arc<rustls::crypto::CryptoProvider> {
+/// The cryptography that everything uses.
+pub fn provider() -> Arc<rustls::crypto::CryptoProvider> {
     static PROVIDER: OnceLock<Arc<rustls::crypto::CryptoProvider>> = OnceLock::new();
     PROVIDER.get_or_init(|| Arc::new(rustls::crypto::aws_lc_rs::default_provider())).clone()
 }
 
-fn server_config(certificate: &Path, key: &Path) -> Result<ServerConfig, TlsError> {
+/// TLS for a listener, from PEM files. `clients` decides about clients' certificates; without it, nobody is asked for one. Sessions
+/// that were begun under one configuration are not resumed under another, so that what it asks for is asked for.
+///
+/// # Errors
+/// When a file cannot be read or both do not fit.
+pub fn server_config(
+    certificate: &Path,
+    key: &Path,
+    clients: Option<Arc<dyn ClientCertVerifier>>,
+) -> Result<ServerConfig, TlsError> {
     let chain = certificates(certificate)?;
     let secret = PrivateKeyDer::from_pem_file(key).map_err(|source| TlsError::File { path: key.to_owned(), source })?;
-    let mut config = ServerConfig::builder_with_provider(provider())
-        .with_safe_default_protocol_versions()?
-        .with_no_client_auth()
-        .with_single_cert(chain, secret)?;
+    let builder = ServerConfig::builder_with_provider(provider()).with_safe_default_protocol_versions()?;
+    let builder = match clients {
+        Some(verifier) => builder.with_client_cert_verifier(verifier),
+        None => builder.with_no_client_auth(),
+    };
+    let mut config = builder.with_single_cert(chain, secret)?;
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(config)
 }

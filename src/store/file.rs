@@ -39,7 +39,7 @@ impl From<redb::Error> for FileError {
             redb::Error::Corrupted(what) => Self::Damaged(what),
             redb::Error::RepairAborted => Self::Damaged("it could not be repaired".to_owned()),
             redb::Error::UpgradeRequired(version) => Self::Damaged(format!("its form {version} is not known")),
-            error @ (redb::Error::TableTypeMismatch(_) | redb::Error::TypeDefinitionChanged(_)) => {
+            error @ (redb::Error::TableTypeMismatch { .. } | redb::Error::TypeDefinitionChanged { .. }) => {
                 Self::Damaged(error.to_string())
             }
             // A file that is none of redb's, or that ends too early.

@@ -68,7 +68,11 @@ impl Health {
                  anew"
             );
         } else {
-            tracing::error!(path, set_aside = place, "the store's file was set aside: {why}; a new one gets all counts");
+            tracing::error!(
+                path,
+                set_aside = place,
+                "the store's file was set aside: {why}; a new one gets all counts"
+            );
         }
         self.state.lock().set_aside = Some((now, place, why));
     }

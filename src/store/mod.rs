@@ -65,7 +65,10 @@ impl Store {
         metrics: StoreMetrics,
     ) -> Result<Self, StoreError> {
         let Settings { path, sync_interval } = settings;
-        let open = { let path = path.clone(); Box::new(move || File::open(&path)) };
+        let open = {
+            let path = path.clone();
+            Box::new(move || File::open(&path))
+        };
         let writer = Arc::new(Writer::new(path.clone(), open, registry.clone(), clock.clone(), metrics));
         writer.first_open().map_err(|source| StoreError { path: path.clone(), source })?;
         registry.attach(writer.clone());
@@ -260,9 +263,8 @@ fn mends_itself(error: &FileError) -> bool {
 
 /// Renames a damaged file, never over another one.
 fn set_aside(path: &Path, now: i64) -> std::io::Result<PathBuf> {
-    let stamp = jiff::Timestamp::from_millisecond(now).map_or_else(|_| "unknown".to_owned(), |at| {
-        at.strftime("%Y%m%dT%H%M%SZ").to_string()
-    });
+    let stamp = jiff::Timestamp::from_millisecond(now)
+        .map_or_else(|_| "unknown".to_owned(), |at| at.strftime("%Y%m%dT%H%M%SZ").to_string());
     let mut place = path.as_os_str().to_owned();
     place.push(format!(".damaged-{stamp}"));
     let mut place = PathBuf::from(place);

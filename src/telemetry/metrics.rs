@@ -24,6 +24,7 @@ use upstream::Upstreams;
 mod exchange;
 mod process;
 mod server;
+mod shared_store;
 mod store;
 #[cfg(test)]
 mod tests;
@@ -31,6 +32,7 @@ mod upstream;
 
 pub use exchange::{ApiMetrics, OperationMetrics, Record};
 pub use server::KeySource;
+pub use shared_store::SharedStoreMetrics;
 pub use store::StoreMetrics;
 pub use upstream::{BackendMetrics, Outcome, Retry};
 
@@ -146,17 +148,40 @@ pub struct Metrics {
     unmatched: OperationMetrics,
     limit_decisions: IntCounterVec,
     limit_shadow_refused: IntCounterVec,
+    limit_delayed: IntCounterVec,
     limits: Names,
     policy_errors: Literals<2>,
     auth_failures: Literals<1>,
+    token_fetches: IntCounterVec,
+    token_sources: Names,
+    vault_fetches: IntCounterVec,
     reloads: IntCounterVec,
     reload_success: IntGauge,
     reload_timestamp: Gauge,
     server: server::Server,
     /// The embedded store.
     pub store: StoreMetrics,
+    shared_store: SharedStoreMetrics,
     /// Access-log lines dropped because the sink was gone or too slow.
     pub access_log_dropped: IntCounter,
+}
+
+/// The series of one source of tokens for backends.
+pub struct TokenSourceMetrics {
+    /// Tokens that were issued.
+    pub issued: IntCounter,
+    /// Requests that the endpoint refused.
+    pub refused: IntCounter,
+    /// Requests without a usable answer.
+    pub failed: IntCounter,
+}
+
+/// The series of the key vault.
+pub struct VaultMetrics {
+    /// Secrets that were fetched.
+    pub fetched: IntCounter,
+    /// Fetches that failed.
+    pub failed: IntCounter,
 }
 
 /// Collects the families while they are made, so that each is registered and named once.
@@ -284,6 +309,11 @@ impl Metrics {
                 "Requests that a limit in shadow mode would have refused.",
                 &["policy"],
             ),
+            limit_delayed: families.counters(
+                "limit_delayed_total",
+                "Requests that waited for their turn before a limit decided.",
+                &["policy"],
+            ),
             limits: Names::new(bounds.policies),
             policy_errors: Literals::new(
                 families.counters(
@@ -301,6 +331,17 @@ impl Metrics {
                 ),
                 bounds.policies,
             ),
+            token_fetches: families.counters(
+                "backend_token_fetches_total",
+                "Fetches of tokens for backends, by source and result: issued, refused or failed.",
+                &["source", "result"],
+            ),
+            token_sources: Names::new(bounds.backends),
+            vault_fetches: families.counters(
+                "key_vault_fetches_total",
+                "Fetches of secrets from the key vault, by result: fetched or failed.",
+                &["result"],
+            ),
             reloads: families.counters(
                 "config_reload_total",
                 "Loads of the configuration, the first included, by result: success or failure.",
@@ -314,6 +355,7 @@ impl Metrics {
             ))),
             server: server::Server::new(&mut families),
             store: StoreMetrics::new(&mut families),
+            shared_store: SharedStoreMetrics::new(&mut families),
             access_log_dropped: families.counter(
                 "access_log_dropped_lines_total",
                 "Access-log lines dropped because the sink was gone or too slow.",
@@ -321,6 +363,11 @@ impl Metrics {
             registry: families.registry,
             names: families.names,
         }
+    }
+
+    /// The counters of the shared store.
+    pub fn shared_store(&self) -> SharedStoreMetrics {
+        self.shared_store.clone()
     }
 
     /// The full name of every family, those without a series yet included.
@@ -367,7 +414,21 @@ impl Metrics {
             refused: decision("refused"),
             overflow: decision("overflow"),
             shadow_refused: self.limit_shadow_refused.with_label_values(&[policy]),
+            delayed: self.limit_delayed.with_label_values(&[policy]),
         }
+    }
+
+    /// The handle of a source of tokens for backends. Resolve it once, when the configuration is compiled.
+    pub fn token_source(&self, name: &str) -> TokenSourceMetrics {
+        let source = self.token_sources.label(name);
+        let result = |result| self.token_fetches.with_label_values(&[source, result]);
+        TokenSourceMetrics { issued: result("issued"), refused: result("refused"), failed: result("failed") }
+    }
+
+    /// The handle of the key vault.
+    pub fn vault(&self) -> VaultMetrics {
+        let result = |result| self.vault_fetches.with_label_values(&[result]);
+        VaultMetrics { fetched: result("fetched"), failed: result("failed") }
     }
 
     /// Counts an error of a policy. Both names are literals in the program, which bounds the labels.
@@ -416,4 +477,6 @@ pub struct LimitMetrics {
     pub overflow: IntCounter,
     /// Requests that would have been refused, were the limit not in shadow mode.
     pub shadow_refused: IntCounter,
+    /// Requests that waited for their turn.
+    pub delayed: IntCounter,
 }

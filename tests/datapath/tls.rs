@@ -16,8 +16,7 @@ fn file(name: &str) -> PathBuf {
 #[test]
 fn both_sides() {
     let backend = Backend::echo();
-    let tls = ServerTls::from_pem(file("certificate.pem"), file("key.pem")).unwrap();
-    tls.reload().unwrap();
+    let tls = ServerTls::from_pem(&file("certificate.pem"), &file("key.pem")).unwrap();
     let settings = Settings { tls: Some(Arc::new(tls)), ..Settings::default() };
     let inner = Gateway::with(backend.address, Options { settings, ..Options::default() });
     for (host, authority, want) in [
@@ -46,7 +45,7 @@ fn both_sides() {
 
 #[test]
 fn a_key_that_does_not_fit_is_refused() {
-    assert!(ServerTls::from_pem(file("authority.pem"), file("key.pem")).is_err());
-    assert!(ServerTls::from_pem(file("key.pem"), file("key.pem")).is_err());
-    assert!(ServerTls::from_pem(file("none.pem"), file("key.pem")).is_err());
+    assert!(ServerTls::from_pem(&file("authority.pem"), &file("key.pem")).is_err());
+    assert!(ServerTls::from_pem(&file("key.pem"), &file("key.pem")).is_err());
+    assert!(ServerTls::from_pem(&file("none.pem"), &file("key.pem")).is_err());
 }

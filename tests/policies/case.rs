@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use sluicegate::config::Period;
 
 use crate::support::backend::Backend;
+use crate::support::certificates::Everybody;
 use crate::support::gateway::{Gateway, Started};
 use crate::support::wire::Message;
 
@@ -63,20 +64,20 @@ fn split(file: &str) -> (&str, Vec<Section<'_>>) {
 
 /// The names in a golden file of what differs from run to run.
 struct Names {
-    pairs: Vec<(&'static str, String)>,
+    pairs: Vec<(String, String)>,
 }
 
 impl Names {
     fn new(backends: &[Backend; 2]) -> Self {
         let [first, second] = backends.each_ref().map(|backend| backend.address.to_string());
-        Self {
-            pairs: vec![
-                ("{{backend}}", format!("http://{first}")),
-                ("{{backend-2}}", format!("http://{second}")),
-                ("{{backend-host}}", first),
-                ("{{backend-2-host}}", second),
-            ],
-        }
+        let mut pairs = vec![
+            ("{{backend}}".to_owned(), format!("http://{first}")),
+            ("{{backend-2}}".to_owned(), format!("http://{second}")),
+            ("{{backend-host}}".to_owned(), first),
+            ("{{backend-2-host}}".to_owned(), second),
+        ];
+        pairs.extend(Everybody::get().names());
+        Self { pairs }
     }
 
     fn resolve(&self, text: &str) -> String {
@@ -169,10 +170,12 @@ fn exchange(
     for (number, mut message) in received {
         let own = message.field("host") == Some(&*backends[number].address.to_string());
         message.first_line = message.first_line.trim_end_matches(" HTTP/1.1").to_owned();
-        message.fields.retain(|(name, _)| {
+        message.fields.retain(|(name, value)| {
             // The first backend's own host goes without saying.
             let usual_host = name == "host" && own && number == 0;
-            !usual_host && !name.starts_with("x-test-") && !NOISE_UPSTREAM.contains(&name.as_str())
+            // The gateway's own requests say which version it is.
+            let own_agent = name == "user-agent" && value.starts_with("sluicegate/");
+            !usual_host && !own_agent && !name.starts_with("x-test-") && !NOISE_UPSTREAM.contains(&name.as_str())
         });
         let _ = write!(out, "--- upstream\n{}\n\n", names.hide(&render(&message)));
     }

@@ -16,7 +16,8 @@
 //! ```
 //!
 //! `{{backend}}` and `{{backend-2}}` stand for the URLs of two [recording backends](support::backend), which do what `x-test-…`
-//! headers of the request tell them. The sections that the gateway makes are `diagnostics`, `upstream` and `response`;
+//! headers of the request tell them. `{{authority}}`, `{{certificate erp}}`, `{{thumbprint erp}}` and others stand for
+//! [certificates](support::certificates). The sections that the gateway makes are `diagnostics`, `upstream` and `response`;
 //! `UPDATE_GOLDEN=1 cargo test --test policies` rewrites them. Headers are sorted by name; those that the gateway adds to every
 //! request and response are left out.
 

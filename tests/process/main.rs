@@ -5,7 +5,12 @@
 mod admin;
 mod backends;
 mod command;
+mod connector;
 mod drain;
+mod keys;
 mod reload;
 mod secrets;
+mod store;
 mod support;
+mod tokens;
+mod vault;

@@ -242,7 +242,7 @@ fn a_certificate_that_cannot_be_used_changes_nothing() {
     let summary = || gateway.ready().1["configuration"]["last_error"]["summary"].as_str().map(str::to_owned);
     folder.replace("certificate.pem", &pem("authority"));
     let error = eventually("the error", summary);
-    assert!(error.starts_with("TLS: "), "{error}");
+    assert!(error.starts_with("gateway.toml:3: "), "{error}");
     folder.replace("certificate.pem", &pem("certificate"));
     eventually("the error to go", || summary().is_none().then_some(()));
 }

@@ -7,6 +7,14 @@
 //! | `x-test-header: name: value` | a header of the answer, in place of a default one; may be repeated |
 //! | `x-test-close: 1` | closes the connection without an answer, so many times |
 //! | `x-test-hang: 1` | does not answer until the gateway gives up, so many times |
+//!
+//! It is a token endpoint as well, because a request for a token has no such headers:
+//!
+//! | request target | answer |
+//! |---|---|
+//! | `/test-token/NAME` | the access token `NAME`, good for an hour |
+//! | `/test-refusal/CODE` | 400 with this error code |
+//! | `/test-claims` | 400 with `interaction_required` and a claims challenge |
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::{Arc, Mutex};
@@ -59,6 +67,9 @@ fn serve(mut connection: Connection, log: &Mutex<Vec<Message>>) {
 }
 
 fn answer(request: &Message, before: usize) -> String {
+    if let Some(answer) = token_answer(request) {
+        return answer;
+    }
     let statuses: Vec<&str> = request.field("x-test-status").unwrap_or("200").split(',').map(str::trim).collect();
     let status = statuses.get(before).or(statuses.last()).unwrap();
     let body = request.field("x-test-body").unwrap_or("ok");
@@ -84,4 +95,22 @@ fn answer(request: &Message, before: usize) -> String {
 fn reason(status: &str) -> &'static str {
     let status: http::StatusCode = status.parse().unwrap();
     status.canonical_reason().unwrap_or("")
+}
+
+fn token_answer(request: &Message) -> Option<String> {
+    let target = request.first_line.split(' ').nth(1)?.strip_prefix("/test-")?;
+    let path = target.split('?').next()?;
+    let (status, body) = match path.split_once('/').unwrap_or((path, "")) {
+        ("token", name) => {
+            ("200 OK", format!(r#"{{"access_token":"{name}","token_type":"Bearer","expires_in":3600}}"#))
+        }
+        ("refusal", code) => ("400 Bad Request", format!(r#"{{"error":"{code}","error_description":"told so"}}"#)),
+        ("claims", _) => {
+            let claims = r#"{\"access_token\":{\"acrs\":{\"value\":\"c1\"}}}"#;
+            ("400 Bad Request", format!(r#"{{"error":"interaction_required","claims":"{claims}"}}"#))
+        }
+        _ => return None,
+    };
+    let kind = "content-type: application/json";
+    Some(format!("HTTP/1.1 {status}\r\n{kind}\r\ncontent-length: {}\r\n\r\n{body}", body.len()))
 }

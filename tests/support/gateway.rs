@@ -40,8 +40,12 @@ pub(crate) struct Started {
 impl Gateway {
     /// Compiles and serves a configuration. `folder` is where its relative paths start.
     pub(crate) fn start(files: Vec<NamedText>, folder: Option<&Path>) -> Started {
+        Self::start_at(Clock::manual(), files, folder)
+    }
+
+    /// As [`Gateway::start`], with a clock that shows what the test needs.
+    pub(crate) fn start_at(clock: Clock, files: Vec<NamedText>, folder: Option<&Path>) -> Started {
         let control = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-        let clock = Clock::manual();
         let shared = Arc::new(Shared::new(clock.clone(), control.handle().clone()));
         let loaded = compile::compile(files, folder, &shared);
         let diagnostics = render::text(&loaded.diagnostics, &loaded.sources);

@@ -3,5 +3,6 @@
 #![allow(dead_code, reason = "no test uses all of it")]
 
 pub(crate) mod backend;
+pub(crate) mod certificates;
 pub(crate) mod gateway;
 pub(crate) mod wire;

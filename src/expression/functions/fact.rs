@@ -37,9 +37,26 @@ pub(super) const FUNCTIONS: &[Function] = &[
     )
     .reads(Needs::CLAIMS)
     .structured(),
+    Function::new(
+        "clientCertificate([name], [default])",
+        "What the client's certificate says, or all of it as an object: `thumbprint` (SHA-1), `sha256`, `subject`, `commonName`, `issuer`, `serialNumber`, `san` (a list), `notBefore`, `notAfter`. Null without one. It was not verified unless a policy did.",
+        "clientCertificate('commonName')",
+        "'erp'",
+        |call| member(call, call.facts.client_certificate()),
+    )
+    .reads(AT_HAND)
+    .structured(),
     Function::new("clientIp()", "The caller's address.", "clientIp()", "'192.0.2.7'", |call| {
         Ok(Value::Str(call.facts.client_ip().to_string().into()))
     })
+    .reads(AT_HAND),
+    Function::new(
+        "connectionIp()",
+        "The address of the connection: the caller's own, or that of the proxy in front.",
+        "connectionIp()",
+        "'198.51.100.1'",
+        |call| Ok(Value::Str(call.facts.connection_ip().to_string().into())),
+    )
     .reads(AT_HAND),
     Function::new(
         "connectionParameters(name, [default])",
@@ -52,9 +69,16 @@ pub(super) const FUNCTIONS: &[Function] = &[
         },
     )
     .reads(Needs::CONNECTION),
-    Function::new("consumer()", "The name of the consumer that calls.", "consumer()", "'ada'", |call| {
-        Ok(Value::from_text(call.facts.consumer()))
-    })
+    Function::new(
+        "consumer([name], [default])",
+        "The name of the consumer that calls; or its `groups`, or one of its metadata, by name.",
+        "consumer()",
+        "'ada'",
+        |call| match call.optional_text(0)? {
+            None => Ok(Value::from_text(call.facts.consumer())),
+            Some(name) => fact(call, call.facts.consumer_fact(&name)),
+        },
+    )
     .reads(Needs::CALLER),
     Function::new("header(name, [default])", "The same as `headers`.", "header('x-tenant')", "'contoso'", headers)
         .reads(HEAD)
@@ -149,11 +173,14 @@ pub(super) const FUNCTIONS: &[Function] = &[
     })
     .reads(Needs::RESPONSE_HEAD),
     Function::new(
-        "subscription()",
-        "The id of the subscription the call was made with.",
+        "subscription([name], [default])",
+        "The name of the subscription the call was made with; or one of its metadata, by name.",
         "subscription()",
         "'sub-1'",
-        |call| Ok(Value::from_text(call.facts.subscription())),
+        |call| match call.optional_text(0)? {
+            None => Ok(Value::from_text(call.facts.subscription())),
+            Some(name) => fact(call, call.facts.subscription_fact(&name)),
+        },
     )
     .reads(Needs::CALLER),
     Function::new(
@@ -185,6 +212,11 @@ fn text<'a>(text: &'a str) -> Evaluated<'a> {
 /// The fact, or the second argument where it is missing, or null.
 fn or_default<'a>(call: &Call<'a>, fact: Option<Cow<'a, str>>) -> Evaluated<'a> {
     fact.map_or_else(|| call.value(1), |text| Ok(Value::Str(text)))
+}
+
+/// The fact, or the second argument where it is missing, or null.
+fn fact<'a>(call: &Call<'a>, fact: Option<&'a Json>) -> Evaluated<'a> {
+    fact.map_or_else(|| call.value(1), |value| Ok(Value::from_json(value)))
 }
 
 fn headers<'a>(call: &Call<'a>) -> Evaluated<'a> {

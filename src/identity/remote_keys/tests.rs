@@ -30,7 +30,8 @@ fn jwks(issuer: &Issuer, clock: &Clock) -> Arc<RemoteKeys> {
 
 fn verifier(remotes: Vec<Arc<RemoteKeys>>) -> TokenVerifier {
     let rules = TokenRules { audiences: vec!["api".into()], require_expiration: false, ..TokenRules::default() };
-    TokenVerifier::new(rules, KeySet::default(), remotes.into_iter().map(RemoteSource::from).collect()).unwrap()
+    TokenVerifier::new(rules, KeySet::default(), remotes.into_iter().map(RemoteSource::from).collect(), Arc::default())
+        .unwrap()
 }
 
 fn a() -> Signer {
@@ -56,6 +57,11 @@ async fn bad_answers_are_errors_that_say_what_came() {
         want: &'static str,
     }
     let document = |value: serde_json::Value| Answer::Json(value);
+    let raw = |field: &str, body: &[u8]| {
+        [format!("HTTP/1.1 200 OK\r\n{field}\r\ncontent-length: {}\r\n\r\n", body.len()).as_bytes(), body].concat()
+    };
+    let mut encrypting = a().jwk(Some("a"));
+    encrypting["use"] = json!("enc");
     for Case { name, answer, want } in [
         Case { name: "error", answer: Answer::Status(503), want: "`{}/x` answered with status 503, expected 200" },
         Case {
@@ -90,7 +96,30 @@ async fn bad_answers_are_errors_that_say_what_came() {
             want: "the key set of `{}/x` cannot be used: none of the 1 keys in the set can verify signatures (the first: a \
                    symmetric key (`oct`) in a key set is refused: whoever can read the set could sign tokens)",
         },
-        Case { name: "stalls", answer: Answer::Stall, want: "`{}/x` did not answer: " },
+        Case {
+            name: "a login page",
+            answer: Answer::Raw(raw("content-type: text/html; charset=utf-8", b"<html>")),
+            want: "the key set of `{}/x` cannot be used: not JSON: expected value at line 1 column 1 (its content type is \
+                   `text/html; charset=utf-8`)",
+        },
+        Case {
+            name: "compressed",
+            answer: Answer::Raw(raw("content-encoding: gzip", &[0x1f, 0x8b, 8, 0])),
+            want: "the answer of `{}/x` has the content encoding `gzip`, which was not asked for",
+        },
+        Case { name: "drips", answer: Answer::Drip, want: "`{}/x` took longer than 300ms" },
+        Case {
+            name: "no keys",
+            answer: document(json!({ "keys": [] })),
+            want: "the key set of `{}/x` cannot be used: none of the 0 keys in the set can verify signatures",
+        },
+        Case {
+            name: "keys for something else",
+            answer: document(json!({ "keys": [encrypting] })),
+            want: "the key set of `{}/x` cannot be used: none of the 1 keys in the set can verify signatures (the first: the \
+                   key is not for verifying signatures (`use` is `enc`))",
+        },
+        Case { name: "stalls", answer: Answer::Stall, want: "`{}/x` took longer than 300ms" },
         Case { name: "hangs up", answer: Answer::Close, want: "`{}/x` did not answer: " },
     ] {
         issuer.answer("/x", answer);
@@ -121,14 +150,21 @@ async fn bad_answers_are_errors_that_say_what_came() {
             want: "the `jwks_uri` of `{}/d` cannot be used: `file:///keys` is not a URL",
         },
         Case {
+            name: "another issuer",
+            answer: document(json!({ "issuer": "https://evil.example", "jwks_uri": at("/keys") })),
+            want: "the discovery document `{}/d/.well-known/openid-configuration` names the issuer `https://evil.example`, \
+                   expected `{}/d` (OpenID Connect Discovery 1.0 §4.3); give `issuer` if that is the one",
+        },
+        Case {
             name: "keys by redirect",
             answer: document(json!({ "issuer": "i", "jwks_uri": at("/r") })),
             want: "`{}/r` answered with a redirect (302), which is refused",
         },
     ] {
-        issuer.answer("/d", answer);
+        let path = if name == "another issuer" { "/d/.well-known/openid-configuration" } else { "/d" };
+        issuer.answer(path, answer);
         issuer.answer("/r", Answer::Redirect(at("/keys")));
-        let keys = source(KeyLocation::Discovery(at("/d")), &Clock::manual());
+        let keys = source(KeyLocation::Discovery(at(path)), &Clock::manual());
         keys.refresh().done().await;
         assert_eq!(keys.last_error().unwrap().to_string(), want.replace("{}", &base), "{name}");
     }
@@ -288,6 +324,35 @@ async fn an_outage_is_survived_for_as_long_as_allowed() {
 }
 
 #[tokio::test]
+async fn a_set_that_loses_all_its_keys_is_a_failure_and_the_last_ones_serve_on() {
+    let issuer = Issuer::start().await;
+    issuer.publish(&[a().jwk(Some("a"))]);
+    let clock = Clock::manual();
+    let keys = jwks(&issuer, &clock);
+    keys.refresh().done().await;
+    let verifier = verifier(vec![Arc::clone(&keys)]);
+    let token = |number: u32| a().token(Some("a"), &json!({ "aud": "api", "n": number }));
+    issuer.publish(&[]);
+    keys.refresh().done().await;
+    assert_eq!(reason(verifier.verify(&token(1), clock.wall())), "ok");
+    assert_eq!((keys.status().keys, keys.status().failures), (1, 1));
+    clock.advance(minutes(24 * 60));
+    assert_eq!(reason(verifier.verify(&token(1), clock.wall())), "TokenSignatureKeyNotFound");
+}
+
+#[tokio::test]
+async fn keys_with_the_same_id_are_all_tried() {
+    let issuer = Issuer::start().await;
+    issuer.publish(&[b().jwk(Some("a")), a().jwk(Some("a"))]);
+    let clock = Clock::manual();
+    let verifier = verifier(vec![jwks(&issuer, &clock)]);
+    for signer in [a(), b()] {
+        let token = signer.token(Some("a"), &json!({ "aud": "api" }));
+        assert_eq!(reason(verifier.verify_or_wait(&token, &clock).await), "ok");
+    }
+}
+
+#[tokio::test]
 async fn the_timer_knows_when() {
     let issuer = Issuer::start().await;
     issuer.answer("/keys", Answer::Status(500));
@@ -362,7 +427,7 @@ async fn discovery_names_the_issuer_and_speaks_for_its_own_keys_only() {
     let plain = source(KeyLocation::Jwks(issuer.url("/one/keys")), &clock);
     let mixed = sources().into_iter().chain([plain]).map(RemoteSource::from).collect();
     let rules = TokenRules { audiences: vec!["api".into()], ..TokenRules::default() };
-    let error = TokenVerifier::new(rules, KeySet::default(), mixed).unwrap_err();
+    let error = TokenVerifier::new(rules, KeySet::default(), mixed, Arc::default()).unwrap_err();
     assert_eq!(error, VerifierError::NoIssuer);
 }
 
@@ -372,9 +437,9 @@ async fn issuers_that_publish_the_same_key_speak_for_themselves() {
     issuer.publish(&[a().jwk(Some("a"))]);
     let clock = Clock::manual();
     let keys = jwks(&issuer, &clock);
-    let of = |name: &str| RemoteSource { keys: Arc::clone(&keys), issuer: Some(name.into()) };
+    let of = |name: &str| RemoteSource { keys: Arc::clone(&keys), issuer: Some(name.into()), tenants: None };
     let rules = TokenRules { audiences: vec!["api".into()], require_expiration: false, ..TokenRules::default() };
-    let verifier = TokenVerifier::new(rules, KeySet::default(), vec![of("one"), of("two")]).unwrap();
+    let verifier = TokenVerifier::new(rules, KeySet::default(), vec![of("one"), of("two")], Arc::default()).unwrap();
     for (iss, want) in [("one", "ok"), ("two", "ok"), ("three", "TokenIssuerNotAllowed")] {
         let token = a().token(Some("a"), &json!({ "aud": "api", "iss": iss }));
         assert_eq!(reason(verifier.verify_or_wait(&token, &clock).await), want, "{iss}");

@@ -4,12 +4,26 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use super::*;
 
-fn subscription(id: &str, keys: &[&str], scope: Scope) -> Subscription {
-    let keys = keys
-        .iter()
-        .map(|key| SubscriptionKey { digest: KeyDigest::of(key.as_bytes()), last_four: Some("….".into()) })
-        .collect();
-    Subscription { id: id.into(), consumer: None, scope, state: State::Active, expires: None, start: None, keys }
+use crate::identity::key_ring::{DuplicateKey, KeyRing, SubscriptionKey};
+
+fn subscription(id: &str, scope: Scope) -> Subscription {
+    Subscription {
+        id: id.into(),
+        consumer: None,
+        scope,
+        state: State::Active,
+        expires: None,
+        start: None,
+        metadata: None,
+    }
+}
+
+fn keys(keys: &[&str]) -> Vec<SubscriptionKey> {
+    keys.iter().map(|key| KeyDigest::of(key.as_bytes()).into()).collect()
+}
+
+fn all(id: &str, of: &[&str]) -> (Subscription, Vec<SubscriptionKey>) {
+    (subscription(id, Scope::All), keys(of))
 }
 
 #[test]
@@ -41,11 +55,7 @@ fn a_digest_reads_back_and_mistakes_are_named() {
 
 #[test]
 fn each_key_of_a_subscription_finds_it() {
-    let ring = KeyRing::new([
-        subscription("a", &["primary", "secondary"], Scope::All),
-        subscription("b", &["other"], Scope::All),
-    ])
-    .unwrap();
+    let ring = KeyRing::new([all("a", &["primary", "secondary"]), all("b", &["other"])]).unwrap();
     for (key, want) in [
         ("primary", Some("a")),
         ("secondary", Some("a")),
@@ -54,7 +64,7 @@ fn each_key_of_a_subscription_finds_it() {
         ("primary ", None),
         ("", None),
     ] {
-        assert_eq!(ring.lookup(key.as_bytes()).map(|found| &*found.id), want, "{key:?}");
+        assert_eq!(ring.lookup(key.as_bytes()).map(|found| &*found.subscription.id), want, "{key:?}");
     }
     // Nothing that is configured can be presented: the digest is not the key.
     assert!(ring.lookup(digest_of(b"primary").as_bytes()).is_none());
@@ -63,10 +73,35 @@ fn each_key_of_a_subscription_finds_it() {
 
 #[test]
 fn a_key_belongs_to_one_subscription() {
-    let error =
-        KeyRing::new([subscription("a", &["same"], Scope::All), subscription("b", &["own", "same"], Scope::All)])
-            .unwrap_err();
+    let error = KeyRing::new([all("a", &["same"]), all("b", &["own", "same"])]).unwrap_err();
     assert_eq!(error.to_string(), "subscription `b` has a key that subscription `a` already has");
+    let twice = KeyRing::new([all("a", &["same", "same"])]).unwrap_err();
+    assert_eq!(twice, DuplicateKey { first: "a".into(), second: "a".into(), digest: KeyDigest::of(b"same") });
+}
+
+#[test]
+fn one_key_ends_and_the_other_goes_on() {
+    let now = UNIX_EPOCH + Duration::from_secs(100);
+    let ended = SubscriptionKey { expires: Some(now), last_four: LastFour::new("x7Qw"), ..keys(&["ended"]).remove(0) };
+    let revoked = SubscriptionKey { revoked: true, ..keys(&["revoked"]).remove(0) };
+    let live = SubscriptionKey { expires: Some(now + Duration::from_secs(1)), ..keys(&["live"]).remove(0) };
+    let ring = KeyRing::new([(subscription("s", Scope::All), vec![ended, revoked, live])]).unwrap();
+    for (key, want) in [
+        ("ended", Some("a key that ends in `x7Qw` of subscription `s` has expired")),
+        ("revoked", Some("a key of subscription `s` was revoked")),
+        ("live", None),
+    ] {
+        let refusal = ring.lookup(key.as_bytes()).unwrap().authorize("orders", &[], now).err();
+        assert_eq!(refusal.map(|refusal| refusal.to_string()).as_deref(), want, "{key}");
+    }
+}
+
+#[test]
+fn the_end_of_a_key_is_four_characters_and_no_more() {
+    for (text, want) in [("x7Qw", true), ("x7Q", false), ("x7Qwe", false), ("ü7Q", false), ("a b ", false), ("", false)]
+    {
+        assert_eq!(LastFour::new(text).is_some(), want, "{text:?}");
+    }
 }
 
 #[test]
@@ -142,7 +177,7 @@ fn state_expiry_and_scope_decide() {
             want: Some("subscription `s` is expired"),
         },
     ] {
-        let mut subscription = subscription("s", &["k"], scope);
+        let mut subscription = subscription("s", scope);
         subscription.state = state;
         subscription.expires = expires.map(|seconds| UNIX_EPOCH + Duration::from_secs(seconds));
         let now = UNIX_EPOCH + Duration::from_secs(100);
@@ -156,7 +191,9 @@ fn state_expiry_and_scope_decide() {
 
 #[test]
 fn debug_output_shows_no_digest() {
-    let subscription = subscription("s", &["k"], Scope::All);
-    let digest = digest_of(b"k");
-    assert!(!format!("{subscription:?}").contains(&digest["sha256:".len()..][..16]));
+    let ring = KeyRing::new([all("s", &["k"])]).unwrap();
+    let (digest, key) = (digest_of(b"k"), ring.lookup(b"k").unwrap());
+    for shown in [format!("{key:?}"), format!("{ring:?}")] {
+        assert!(!shown.contains(&digest["sha256:".len()..][..16]), "{shown}");
+    }
 }

@@ -2,11 +2,14 @@
 
 use std::time::{Duration, UNIX_EPOCH};
 
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::Algorithm as Signing;
 use serde_json::json;
 
 use super::super::test_support::{SECRET, Signer, fixture};
 use super::*;
+use crate::identity::VerificationKey;
 
 mod claims_table;
 
@@ -35,7 +38,11 @@ fn rules() -> TokenRules {
 }
 
 fn verifier(rules: TokenRules) -> TokenVerifier {
-    TokenVerifier::new(rules, keys(), Vec::new()).unwrap()
+    remembering(rules, &Arc::default())
+}
+
+fn remembering(rules: TokenRules, cache: &Arc<TokenCache>) -> TokenVerifier {
+    TokenVerifier::new(rules, keys(), Vec::new(), cache.clone()).unwrap()
 }
 
 fn claims() -> Value {
@@ -51,6 +58,20 @@ fn claims_with(changes: &Value) -> Value {
         };
     }
     claims
+}
+
+/// Verifies, and sees that the explanation says the same.
+#[track_caller]
+fn judged(verifier: &TokenVerifier, token: &str, now: SystemTime) -> Result<Arc<Verified>, TokenError> {
+    let result = verifier.verify(token, now);
+    let Explanation { result: explained, checks } = verifier.explain(token, now);
+    assert_eq!(explained.as_ref().err().map(TokenError::to_string), result.as_ref().err().map(TokenError::to_string));
+    let passed = checks.iter().all(|check| check.standing == Standing::Passed);
+    assert_eq!(passed, result.is_ok(), "{result:?}: {checks:#?}");
+    let failed = checks.iter().any(|check| check.standing == Standing::Failed);
+    let no_keys = matches!(result, Err(TokenError::KeysUnavailable { .. }));
+    assert!(failed || no_keys || passed, "what is refused failed a check: {checks:#?}");
+    result
 }
 
 #[test]
@@ -104,7 +125,7 @@ fn p521_verifies_too() {
     let signature = pair.sign(&SystemRandom::new(), signed.as_bytes()).unwrap();
     let token = format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature));
     let keys = KeySet::new(vec![pem(fixture!("p521.pub.pem"))]);
-    let verifier = TokenVerifier::new(rules(), keys, Vec::new()).unwrap();
+    let verifier = TokenVerifier::new(rules(), keys, Vec::new(), Arc::default()).unwrap();
     assert_eq!(verifier.verify(&token, at(NOW)).unwrap().algorithm, Algorithm::Es512);
 }
 
@@ -256,12 +277,13 @@ fn a_token_that_cheats_is_refused() {
             pem(fixture!("rsa-a.pub.pem")).with_id("rsa"),
             VerificationKey::from_secret(SECRET).unwrap().with_id("secret"),
         ]);
-        let verifier = TokenVerifier::new(TokenRules { algorithms, ..rules() }, keys, Vec::new()).unwrap();
+        let (rules, cache) = (TokenRules { algorithms, ..rules() }, Arc::<TokenCache>::default());
+        let verifier = TokenVerifier::new(rules, keys, Vec::new(), cache.clone()).unwrap();
         assert!(verifier.verify(&good, at(NOW)).is_ok());
-        let error = verifier.verify(&token, at(NOW)).unwrap_err();
+        let error = judged(&verifier, &token, at(NOW)).unwrap_err();
         assert_eq!(error.to_string(), want, "{name}");
         assert_eq!(error.reason(), reason, "{name}");
-        assert_eq!(verifier.cached(), 1, "{name}: a refusal is not remembered");
+        assert_eq!(cache.len(), 1, "{name}: a refusal is not remembered");
     }
 }
 
@@ -283,24 +305,38 @@ fn a_remembered_token_still_expires() {
 fn memory_is_bounded_and_can_be_off() {
     let signer = Signer::secret(SECRET, Signing::HS256);
     let token = |number: u32| signer.token(None, &claims_with(&json!({ "jti": number })));
-    let bounded = verifier(TokenRules { cache_entries: 32, ..rules() });
+    let cache = Arc::new(TokenCache::new(32));
+    let bounded = remembering(rules(), &cache);
     for number in 0..500 {
         bounded.verify(&token(number), at(NOW)).unwrap();
-        assert!(bounded.cached() <= 32, "{number}");
+        assert!(cache.len() <= 32, "{number}");
     }
-    assert!(bounded.cached() >= 24, "it does fill: {}", bounded.cached());
+    assert!(cache.len() >= 24, "it does fill: {}", cache.len());
 
-    let off = verifier(TokenRules { cache_entries: 0, ..rules() });
-    off.verify(&token(0), at(NOW)).unwrap();
-    assert_eq!(off.cached(), 0);
+    let off = Arc::new(TokenCache::new(0));
+    remembering(rules(), &off).verify(&token(0), at(NOW)).unwrap();
+    assert!(off.is_empty());
 
     // 16 shards of 64 KiB: ten kilobytes of token leave room for six in each.
-    let wide = verifier(TokenRules { cache_entries: 512, ..rules() });
+    let cache = Arc::new(TokenCache::new(512));
+    let wide = remembering(rules(), &cache);
     for number in 0..300 {
         let long = signer.token(None, &claims_with(&json!({ "x": "x".repeat(7_500), "jti": number })));
         wide.verify(&long, at(NOW)).unwrap();
     }
-    assert!((80..=96).contains(&wide.cached()), "long tokens count for more: {}", wide.cached());
+    assert!((80..=96).contains(&cache.len()), "long tokens count for more: {}", cache.len());
+}
+
+#[test]
+fn what_one_verifier_accepted_is_nothing_to_another() {
+    let cache = Arc::default();
+    let token = Signer::secret(SECRET, Signing::HS256).token(None, &claims());
+    let stricter = TokenRules { audiences: vec!["another".into()], ..rules() };
+    let (one, other) = (remembering(rules(), &cache), remembering(stricter, &cache));
+    assert!(one.verify(&token, at(NOW)).is_ok());
+    assert_eq!(other.verify(&token, at(NOW)).unwrap_err().reason(), "TokenAudienceNotAllowed");
+    assert_eq!(cache.len(), 1, "what is refused is not remembered");
+    assert!(one.verify(&token, at(NOW)).is_ok());
 }
 
 #[test]
@@ -327,7 +363,7 @@ fn a_key_speaks_for_its_own_issuer_only() {
         ]
     };
     let rules = |issuers: &[&str]| TokenRules { issuers: issuers.iter().map(|it| (*it).into()).collect(), ..rules() };
-    let verifier = |rules| TokenVerifier::new(rules, KeySet::new(keys()), Vec::new()).unwrap();
+    let verifier = |rules| TokenVerifier::new(rules, KeySet::new(keys()), Vec::new(), Arc::default()).unwrap();
     let (rsa, ec) = (Signer::rsa_a(Signing::RS256), Signer::p256());
     for (signer, iss, listed, want) in [
         (&rsa, "one", &[][..], "ok"),
@@ -339,18 +375,18 @@ fn a_key_speaks_for_its_own_issuer_only() {
         (&ec, "five", &["four"], "issuer `five` is not allowed, expected one of `four`, `two`"),
     ] {
         let token = signer.token(None, &claims_with(&json!({ "iss": iss })));
-        let result = verifier(rules(listed)).verify(&token, at(NOW));
+        let result = judged(&verifier(rules(listed)), &token, at(NOW));
         assert_eq!(result.map_or_else(|error| error.to_string(), |_| "ok".to_owned()), want, "{iss}, {listed:?}");
     }
     let mixed = keys().into_iter().chain([pem(fixture!("p384.pub.pem"))]).collect();
-    let error = TokenVerifier::new(rules(&[]), KeySet::new(mixed), Vec::new()).unwrap_err();
+    let error = TokenVerifier::new(rules(&[]), KeySet::new(mixed), Vec::new(), Arc::default()).unwrap_err();
     assert_eq!(error, VerifierError::NoIssuer);
 }
 
 #[test]
 fn rules_that_would_let_anything_in_are_refused() {
     let none = || TokenRules { audiences: Vec::new(), ..rules() };
-    let new = |rules, keys| TokenVerifier::new(rules, keys, Vec::new()).map(|_| ());
+    let new = |rules, keys| TokenVerifier::new(rules, keys, Vec::new(), Arc::default()).map(|_| ());
     assert_eq!(new(none(), keys()), Err(VerifierError::NoAudience));
     assert_eq!(new(rules(), KeySet::default()), Err(VerifierError::NoKey));
     let only_rsa = || KeySet::new(vec![pem(fixture!("rsa-a.pub.pem"))]);
@@ -367,8 +403,8 @@ proptest::proptest! {
     #[test]
     fn nothing_made_up_is_accepted_or_panics(token in "[A-Za-z0-9_.=-]{0,200}", header in "\\PC{0,80}", payload in "\\PC{0,80}") {
         let verifier = verifier(rules());
-        proptest::prop_assert!(verifier.verify(&token, at(NOW)).is_err());
+        proptest::prop_assert!(judged(&verifier, &token, at(NOW)).is_err());
         let signed = Signer::secret(SECRET, Signing::HS256).sign(&header, &payload);
-        proptest::prop_assert!(verifier.verify(&signed, at(NOW)).is_err());
+        proptest::prop_assert!(judged(&verifier, &signed, at(NOW)).is_err());
     }
 }

@@ -198,14 +198,7 @@ impl Ledger {
         with_key(key, |key| self.take_bytes(key, first, allowance, calls, units))
     }
 
-    fn take_bytes(
-        &self,
-        key: &[u8],
-        first: Option<Millis>,
-        allowance: &Allowance,
-        calls: u64,
-        units: u64,
-    ) -> Verdict {
+    fn take_bytes(&self, key: &[u8], first: Option<Millis>, allowance: &Allowance, calls: u64, units: u64) -> Verdict {
         let hash = self.hasher.hash_one(key);
         let settings = self.settings.load();
         let mut reserved = false;
@@ -343,7 +336,8 @@ impl Ledger {
                     }
                     !free
                 });
-                next = table.entries.iter().filter_map(|entry| entry.usage.last_until()).min().unwrap_or(NEVER).min(next);
+                next =
+                    table.entries.iter().filter_map(|entry| entry.usage.last_until()).min().unwrap_or(NEVER).min(next);
                 self.release(before - table.entries.len());
             }
             self.gone.lock().append(&mut gone);
@@ -379,7 +373,10 @@ impl Ledger {
         let mut rows: HashMap<Digest, Usage> = rows.into_iter().collect();
         let now = millis(self.clock.wall());
         let until = self.settings.load().schedule.horizon(now);
-        for shard in self.shards.iter().filter(|_| !rows.is_empty()) {
+        for shard in &self.shards {
+            if rows.is_empty() {
+                break;
+            }
             let table = &mut *shard.0.lock();
             for entry in &mut table.entries {
                 if let Some(mut usage) = rows.remove(&digest_of(&entry.key)) {
@@ -470,7 +467,9 @@ impl Table {
             return settings.schedule.window(now, first);
         }
         match &self.period {
-            Some((known, from, until)) if Arc::ptr_eq(known, settings) && (*from..*until).contains(&now) => (*from, *until),
+            Some((known, from, until)) if Arc::ptr_eq(known, settings) && (*from..*until).contains(&now) => {
+                (*from, *until)
+            }
             _ => {
                 let (from, until) = settings.schedule.window(now, first);
                 self.period = Some((settings.clone(), from, until));
@@ -498,7 +497,8 @@ fn decide(usage: &mut Usage, now: Millis, until: Millis, allowance: &Allowance, 
     let over_calls = allowance.calls.is_some_and(|limit| used_calls.saturating_add(calls) > limit);
     // Units that are known beforehand must fit; others are known when the exchange has ended, and one must be left.
     let wanted = units.max(1);
-    let over_units = allowance.units.is_some_and(|limit| used_units.saturating_add(wanted) > limit) && (calls > 0 || units > 0);
+    let over_units =
+        allowance.units.is_some_and(|limit| used_units.saturating_add(wanted) > limit) && (calls > 0 || units > 0);
     let mut wait = Some(Duration::ZERO);
     let outcome = if over_calls || over_units {
         let room = |limit: Option<u64>, wanted: u64| limit.map_or(Some(u64::MAX), |limit| limit.checked_sub(wanted));

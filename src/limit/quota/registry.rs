@@ -99,8 +99,8 @@ impl Plan {
             return known.ledger.clone();
         }
         let in_force = self.registry.current.lock().get(id).cloned();
-        let ledger = in_force
-            .unwrap_or_else(|| Arc::new(Ledger::new(id, settings.clone(), self.registry.clock.clone())));
+        let ledger =
+            in_force.unwrap_or_else(|| Arc::new(Ledger::new(id, settings.clone(), self.registry.clock.clone())));
         planned.insert(ledger.id().clone(), Planned { ledger: ledger.clone(), settings, users: 1 });
         ledger
     }

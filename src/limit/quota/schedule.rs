@@ -131,7 +131,9 @@ impl Schedule {
     pub fn horizon(&self, now: Millis) -> Millis {
         match self {
             Self::Every { period, .. } => now.saturating_add(*period),
-            Self::Calendar { .. } | Self::FirstCall { .. } | Self::Sliding { .. } | Self::Never => self.window(now, None).1,
+            Self::Calendar { .. } | Self::FirstCall { .. } | Self::Sliding { .. } | Self::Never => {
+                self.window(now, None).1
+            }
         }
     }
 
@@ -180,7 +182,8 @@ fn calendar(unit: Unit, zone: &TimeZone, first: DateTime, now: Millis) -> (Milli
     if unit == Unit::Hour {
         // By the clock on the wall, whose minutes run on over a change of the offset by whole hours.
         let past = i64::from(local.minute()) * 60_000 + i64::from(local.second()) * 1_000 + now.rem_euclid(1_000);
-        let past = (past - i64::from(first.minute()) * 60_000 - i64::from(first.second()) * 1_000).rem_euclid(3_600_000);
+        let past =
+            (past - i64::from(first.minute()) * 60_000 - i64::from(first.second()) * 1_000).rem_euclid(3_600_000);
         return (now - past, now - past + 3_600_000);
     }
     // Counted from the first period each time: a month that begins on the 31st would lose days otherwise.
@@ -203,4 +206,3 @@ fn calendar(unit: Unit, zone: &TimeZone, first: DateTime, now: Millis) -> (Milli
 pub fn civil(first: DateTime, zone: &TimeZone) -> Option<Millis> {
     Some(zone.to_ambiguous_timestamp(first).compatible().ok()?.as_millisecond())
 }
-

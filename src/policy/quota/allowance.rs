@@ -62,10 +62,8 @@ impl Terms {
         warn_unkept(cx, &self.period);
         let id = id(&schedule);
         let ledger = cx.world.limits.quotas.ledger(&id, settings(schedule, self.max_keys, self.on_overflow));
-        let allowance = Allowance {
-            calls: self.calls.map(NonZeroU64::get),
-            units: self.bandwidth.map(Kilobytes::bytes),
-        };
+        let allowance =
+            Allowance { calls: self.calls.map(NonZeroU64::get), units: self.bandwidth.map(Kilobytes::bytes) };
         Ok(Counter::new(ledger, allowance))
     }
 

@@ -16,7 +16,8 @@ use crate::limit::quota::schedule::millis;
 use crate::limit::quota::{Allowance, Exceeded, Ledger, Millis, Ticket, Verdict};
 use crate::pipeline::exchange::CountedBy;
 use crate::pipeline::{Apply, Context, Exchange, Fault, Flow, Follow, Message, State};
-use crate::policy::rate_limit::{AddressKey, OnMissingKey};
+use crate::policy::rate_limit::OnMissingKey;
+use crate::policy::rate_limit::key::AddressKey;
 use crate::policy::value::{Condition, evaluation_failed};
 use crate::telemetry::metrics::LimitMetrics;
 
@@ -95,7 +96,8 @@ impl Counting {
     ) -> Result<Arc<Self>, CompileError> {
         let before = std::mem::take(&mut cx.needs);
         let condition = condition.map(|text| {
-            let compiled = Condition::compile(text, cx).and_then(|condition| no_body(cx.needs, text).map(|()| condition));
+            let compiled =
+                Condition::compile(text, cx).and_then(|condition| no_body(cx.needs, text).map(|()| condition));
             cx.note(compiled)
         });
         let count = count.map(|text| {
@@ -104,7 +106,7 @@ impl Counting {
         });
         let later = std::mem::replace(&mut cx.needs, before);
         if later.contains(Needs::REQUEST_HEAD) {
-            cx.needs |= Needs::KEPT_HEAD;
+            cx.needs |= Needs::HEAD_LATER;
         }
         let condition = condition.transpose()?;
         Ok(Arc::new(Self { condition, count: count.transpose()?.unwrap_or(Count::Literal(1)) }))
@@ -376,7 +378,10 @@ impl Follow for Following {
         let Some(counting) = &self.counting else { return };
         let calls = counting.counted(cx).unwrap_or_else(|fault| {
             let id = cx.exchange.request_id.to_str().unwrap_or_default();
-            tracing::warn!(request_id = id, "a request counts as it came, because its count could not be told: {fault}");
+            tracing::warn!(
+                request_id = id,
+                "a request counts as it came, because its count could not be told: {fault}"
+            );
             counting.reserved()
         });
         for one in &mut self.counted {

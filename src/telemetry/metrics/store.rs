@@ -28,7 +28,8 @@ impl StoreMetrics {
             up: families.gauge("store_up", "Whether the embedded store could be written the last time; 0 without one."),
             synced: syncs.with_label_values(&["success"]),
             failed: syncs.with_label_values(&["failure"]),
-            set_aside: families.counter("store_files_set_aside_total", "Damaged files of the embedded store that were set aside."),
+            set_aside: families
+                .counter("store_files_set_aside_total", "Damaged files of the embedded store that were set aside."),
         }
     }
 }

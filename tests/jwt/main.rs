@@ -3,18 +3,17 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod entra;
+mod issuer;
+mod log;
+#[path = "../support/mod.rs"]
 mod support;
 
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use jsonwebtoken::jwk::Jwk;
+use issuer::{Answer, Issuer, RSA_A, Signer, encode};
 use jsonwebtoken::{Algorithm, EncodingKey};
 use serde_json::{Value, json};
 use support::backend::Backend;
@@ -23,156 +22,6 @@ use support::wire::{Message, PATIENCE};
 
 /// What the clock of the gateway shows first: 2026-01-01T00:00:00Z.
 const NOW: u64 = 1_767_225_600;
-
-const RSA_A: &str = include_str!("fixtures/keys/rsa-a.pem");
-const RSA_B: &str = include_str!("fixtures/keys/rsa-b.pem");
-const P256: &str = include_str!("fixtures/keys/p256.pem");
-
-struct Signer {
-    key: EncodingKey,
-    algorithm: Algorithm,
-    kid: &'static str,
-}
-
-impl Signer {
-    fn rsa(pem: &str, algorithm: Algorithm, kid: &'static str) -> Self {
-        Self { key: EncodingKey::from_rsa_pem(pem.as_bytes()).unwrap(), algorithm, kid }
-    }
-
-    fn a() -> Self {
-        Self::rsa(RSA_A, Algorithm::RS256, "a")
-    }
-
-    fn b() -> Self {
-        Self::rsa(RSA_B, Algorithm::RS256, "b")
-    }
-
-    fn p256() -> Self {
-        Self { key: EncodingKey::from_ec_pem(P256.as_bytes()).unwrap(), algorithm: Algorithm::ES256, kid: "ec" }
-    }
-
-    fn sign(&self, claims: &Value) -> String {
-        let header = json!({ "alg": format!("{:?}", self.algorithm), "kid": self.kid });
-        let signed = format!("{}.{}", encode(&header), encode(claims));
-        let signature = jsonwebtoken::crypto::sign(signed.as_bytes(), &self.key, self.algorithm).unwrap();
-        format!("{signed}.{signature}")
-    }
-
-    fn jwk(&self) -> Value {
-        let mut jwk = serde_json::to_value(Jwk::from_encoding_key(&self.key, self.algorithm).unwrap()).unwrap();
-        jwk.as_object_mut().unwrap().remove("alg");
-        jwk["kid"] = json!(self.kid);
-        jwk
-    }
-}
-
-fn encode(value: &Value) -> String {
-    URL_SAFE_NO_PAD.encode(value.to_string())
-}
-
-/// How the issuer answers when it is asked for its keys.
-#[derive(Clone)]
-enum Answer {
-    Keys(Vec<Value>),
-    Status(u16),
-    /// To its other path, which would have the keys.
-    Redirect,
-    /// More bytes than any key set has.
-    Huge,
-    /// Connections are closed without a word.
-    Down,
-}
-
-/// An issuer with a discovery document and a key set.
-struct Issuer {
-    address: SocketAddr,
-    answer: Mutex<Answer>,
-    /// How often it was asked for its keys.
-    hits: AtomicUsize,
-    /// How often it was asked for what a redirect names.
-    strayed: AtomicUsize,
-    /// While there is one, each answer waits for a word, after saying that it was asked.
-    gate: Mutex<Option<(Sender<()>, Receiver<()>)>>,
-}
-
-impl Issuer {
-    fn start(answer: Answer) -> Arc<Self> {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let issuer = Arc::new(Self {
-            address: listener.local_addr().unwrap(),
-            answer: Mutex::new(answer),
-            hits: AtomicUsize::new(0),
-            strayed: AtomicUsize::new(0),
-            gate: Mutex::new(None),
-        });
-        let serving = issuer.clone();
-        std::thread::spawn(move || {
-            for stream in listener.incoming().flatten() {
-                serving.serve(stream);
-            }
-        });
-        issuer
-    }
-
-    fn name(&self) -> String {
-        format!("http://{}", self.address)
-    }
-
-    fn set(&self, answer: Answer) {
-        *self.answer.lock().unwrap() = answer;
-    }
-
-    fn hits(&self) -> usize {
-        self.hits.load(Ordering::SeqCst)
-    }
-
-    /// Holds answers back: the one end hears of each request, the other lets it be answered.
-    fn hold(&self) -> (Receiver<()>, Sender<()>) {
-        let (asked, heard) = channel();
-        let (release, word) = channel();
-        *self.gate.lock().unwrap() = Some((asked, word));
-        (heard, release)
-    }
-
-    fn serve(&self, mut stream: TcpStream) {
-        let mut lines = BufReader::new(stream.try_clone().unwrap()).lines();
-        let Some(Ok(first)) = lines.next() else { return };
-        for line in lines.by_ref() {
-            if line.is_ok_and(|line| line.is_empty()) {
-                break;
-            }
-        }
-        let path = first.split(' ').nth(1).unwrap();
-        let text = |body: &Value| format!("HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n{body}");
-        if path == "/.well-known/openid-configuration" {
-            let document = json!({ "issuer": self.name(), "jwks_uri": format!("{}/keys", self.name()) });
-            let _ = stream.write_all(text(&document).as_bytes());
-            return;
-        }
-        if path == "/elsewhere" {
-            self.strayed.fetch_add(1, Ordering::SeqCst);
-            let _ = stream.write_all(text(&json!({ "keys": [Signer::a().jwk()] })).as_bytes());
-            return;
-        }
-        self.hits.fetch_add(1, Ordering::SeqCst);
-        if let Some((asked, word)) = &*self.gate.lock().unwrap() {
-            asked.send(()).unwrap();
-            word.recv_timeout(PATIENCE).unwrap();
-        }
-        let answer = self.answer.lock().unwrap().clone();
-        let bytes = match answer {
-            Answer::Keys(keys) => text(&json!({ "keys": keys })).into_bytes(),
-            Answer::Status(status) => format!("HTTP/1.1 {status} No\r\ncontent-length: 0\r\n\r\n").into_bytes(),
-            Answer::Redirect => b"HTTP/1.1 302 Found\r\nlocation: /elsewhere\r\ncontent-length: 0\r\n\r\n".to_vec(),
-            Answer::Huge => text(&json!({ "keys": [Signer::a().jwk()], "padding": "x".repeat(2 << 20) })).into_bytes(),
-            Answer::Down => return,
-        };
-        let _ = stream.write_all(&bytes);
-        let _ = stream.shutdown(std::net::Shutdown::Write);
-        // A client that stops reading must not be cut off before it says so.
-        let _ = stream.read_to_end(&mut Vec::new());
-    }
-}
 
 struct Setup {
     issuer: Arc<Issuer>,
@@ -187,49 +36,51 @@ impl Setup {
     }
 
     fn of(issuer: Arc<Issuer>, options: &str) -> Self {
-        let backend = Backend::start();
-        let gateway = format!(
-            r#"
-            [backends.upstream]
-            url = "http://{}"
+        let discovery = format!("openid-config = \"{}/.well-known/openid-configuration\"\n{options}", issuer.name());
+        let policy = r#"
+            policy    = "validate-jwt"
+            issuer    = "idp"
+            audiences = ["orders"]
+        "#;
+        Self::with(issuer, &format!("[issuers.idp]\n{discovery}"), policy, 1)
+    }
 
-            [issuers.idp]
-            openid-config = "{}/.well-known/openid-configuration"
-            {options}
-            "#,
-            backend.address,
-            issuer.name()
-        );
-        let orders = r#"
+    /// With an issuer's table and a policy's, and a number of key sets that the gateway fetches as it starts.
+    fn with(issuer: Arc<Issuer>, table: &str, policy: &str, sets: usize) -> Self {
+        let backend = Backend::start();
+        let gateway = format!("[backends.upstream]\nurl = \"http://{}\"\n{table}", backend.address);
+        let orders = format!(
+            r#"
             [api]
             name    = "orders"
             path    = "/orders"
             backend = "upstream"
 
             [[inbound]]
-            policy    = "validate-jwt"
-            issuer    = "idp"
-            audiences = ["orders"]
+            {policy}
 
             [[on-error]]
             policy = "set-header"
             name   = "x-reason"
-            value  = "@{lastError().reason}"
+            value  = "@{{lastError().reason}}"
 
             [[operation]]
             name  = "List"
             match = "GET /"
-        "#;
-        let files = [("gateway.toml", gateway.as_str()), ("orders.toml", orders)];
-        let files = files.map(|(name, text)| (name.to_owned(), text.to_owned())).to_vec();
+            "#
+        );
+        let files = [("gateway.toml".to_owned(), gateway), ("orders.toml".to_owned(), orders)].to_vec();
         // The gateway fetches by itself as it starts. A token that came first would use up the one fetch in five minutes
         // that tokens may ask for.
         let (heard, release) = issuer.hold();
         let started = Gateway::start(files, None);
-        heard.recv_timeout(PATIENCE).unwrap();
-        release.send(()).unwrap();
+        let gateway = started.gateway.unwrap_or_else(|| panic!("{}", started.diagnostics));
+        for _ in 0..sets {
+            heard.recv_timeout(PATIENCE).unwrap();
+            release.send(()).unwrap();
+        }
         *issuer.gate.lock().unwrap() = None;
-        Self { issuer, gateway: started.gateway.unwrap_or_else(|| panic!("{}", started.diagnostics)), backend }
+        Self { issuer, gateway, backend }
     }
 
     fn claims(&self) -> Value {
@@ -266,7 +117,7 @@ fn tokens_are_accepted_and_refused() {
     let (a, b, ec) = (Signer::a(), Signer::b(), Signer::p256());
     let setup = Setup::new(Answer::Keys(vec![a.jwk(), ec.jwk()]));
     let claims = setup.claims();
-    let public = include_bytes!("fixtures/keys/rsa-a.pub.pem");
+    let public = include_bytes!("../fixtures/keys/rsa-a.pub.pem");
     let confused = Signer { key: EncodingKey::from_secret(public), algorithm: Algorithm::HS256, kid: "a" };
     let forged = Signer { kid: "a", ..Signer::b() };
     let unsigned = format!("{}.{}.", encode(&json!({ "alg": "none" })), encode(&claims));

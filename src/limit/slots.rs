@@ -1,0 +1,180 @@
+//! The sliding window in a fixed space: counts for the slots of one period instead of the times of requests.
+
+use std::time::Duration;
+
+use super::meter::{Carried, Meter, Share};
+use super::{Count, Decision, Rate};
+use crate::clock::Nanos;
+
+/// The words before the counts: the number of the newest slot.
+const HEAD: usize = 2;
+
+/// Admits at most `calls` in any half-open window `[t, t + period)`. A unit counts until the whole of its slot has left the
+/// window: up to one slot longer than its definition, never shorter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Slots {
+    calls: u32,
+    /// The length of a slot: the period divided, rounded up.
+    width: u64,
+    slots: u32,
+}
+
+/// The number of the newest slot in two words, and a ring of one count more than there are slots in the period.
+#[derive(Debug)]
+pub(super) struct Counts(Box<[u32]>);
+
+impl Counts {
+    fn newest(&self) -> u64 {
+        u64::from(self.0[0]) | u64::from(self.0[1]) << 32
+    }
+
+    fn set_newest(&mut self, slot: u64) {
+        self.0[0] = slot as u32;
+        self.0[1] = (slot >> 32) as u32;
+    }
+
+    fn at(&mut self, slot: u64) -> &mut u32 {
+        let ring = (self.0.len() - HEAD) as u64;
+        &mut self.0[HEAD + (slot % ring) as usize]
+    }
+
+    fn sum(&self) -> u64 {
+        self.0[HEAD..].iter().copied().map(u64::from).sum()
+    }
+
+    /// The slots that are held with their counts, oldest first.
+    fn iter(&self) -> impl DoubleEndedIterator<Item = (u64, u32)> {
+        let ring = (self.0.len() - HEAD) as u64;
+        let newest = self.newest();
+        let oldest = (newest + 1).saturating_sub(ring);
+        (oldest..=newest).map(move |slot| (slot, self.0[HEAD + (slot % ring) as usize]))
+    }
+}
+
+impl Slots {
+    pub(super) fn new(rate: &Rate, slots: u32) -> Self {
+        let slots = slots.max(1);
+        Self { calls: rate.calls.get(), width: rate.period_nanos().div_ceil(slots.into()), slots }
+    }
+
+    /// When all of a slot has left the window.
+    fn gone_at(&self, slot: u64) -> u64 {
+        slot.saturating_add(1 + u64::from(self.slots)).saturating_mul(self.width)
+    }
+
+    /// Moves on to the slot of `now`, forgetting what left the window.
+    fn advance(&self, state: &mut Counts, now: u64) -> u64 {
+        let slot = now / self.width;
+        let newest = state.newest();
+        if slot > newest {
+            if slot - newest > u64::from(self.slots) {
+                state.0[HEAD..].fill(0);
+            } else {
+                for passed in newest + 1..=slot {
+                    *state.at(passed) = 0;
+                }
+            }
+            state.set_newest(slot);
+        }
+        slot
+    }
+
+    /// When the oldest `needed` units will have left the window.
+    fn freed_at(&self, state: &Counts, needed: u64) -> u64 {
+        let mut freed = 0;
+        for (slot, count) in state.iter() {
+            freed += u64::from(count);
+            if freed >= needed {
+                return self.gone_at(slot);
+            }
+        }
+        self.full_at(state)
+    }
+}
+
+impl Meter for Slots {
+    type State = Counts;
+
+    fn fresh(&self) -> Counts {
+        Counts(vec![0; HEAD + self.slots as usize + 1].into_boxed_slice())
+    }
+
+    fn take(&self, state: &mut Counts, cost: u32, count: Count, now: u64) -> Decision {
+        let slot = self.advance(state, now);
+        let calls = u64::from(self.calls);
+        let mut used = state.sum();
+        let admitted = cost == 0 || used + u64::from(cost) <= calls;
+        let counted = match count {
+            Count::Later => 0,
+            Count::Admitted if !admitted => 0,
+            Count::Admitted => cost,
+            Count::All => cost.min(self.calls),
+        };
+        if counted > 0 {
+            let held = state.at(slot);
+            // A slot that holds all of `calls` refuses everything for as long as it can.
+            let more = counted.min(self.calls.saturating_sub(*held));
+            *held += more;
+            used += u64::from(more);
+        }
+        let retry_after = if admitted {
+            Duration::ZERO
+        } else if cost > self.calls {
+            Duration::MAX
+        } else {
+            Duration::from_nanos(self.freed_at(state, used + u64::from(cost) - calls).saturating_sub(now))
+        };
+        let more = if used == 0 { now } else { self.freed_at(state, (used + 1).saturating_sub(calls).max(1)) };
+        Decision {
+            admitted,
+            limit: self.calls,
+            remaining: u32::try_from(calls.saturating_sub(used)).unwrap_or(self.calls),
+            retry_after,
+            more: Duration::from_nanos(more.saturating_sub(now)),
+            reset: Duration::from_nanos(self.full_at(state).saturating_sub(now)),
+            at: Nanos(now),
+            overflowed: false,
+        }
+    }
+
+    fn charge(&self, state: &mut Counts, units: u32, now: u64) {
+        let slot = self.advance(state, now);
+        let held = state.at(slot);
+        *held = held.saturating_add(units).min(self.calls.max(*held));
+    }
+
+    fn give_back(&self, state: &mut Counts, units: u32, decision: &Decision, now: u64) {
+        self.advance(state, now);
+        let slot = decision.at.0 / self.width;
+        if state.newest() - slot.min(state.newest()) <= u64::from(self.slots) {
+            let held = state.at(slot);
+            *held = held.saturating_sub(units);
+        }
+    }
+
+    fn full_at(&self, state: &Counts) -> u64 {
+        state.iter().rev().find(|(_, count)| *count > 0).map_or(0, |(slot, _)| self.gone_at(slot))
+    }
+
+    fn carry_out(&self, mut state: Counts, now: u64) -> Carried {
+        self.advance(&mut state, now);
+        let share = Share { used: state.sum().min(self.calls.into()), whole: self.calls.into() };
+        let held = state.iter().filter(|(_, count)| *count > 0);
+        // The latest that they can have been.
+        let runs = held.map(|(slot, count)| ((slot.saturating_add(1).saturating_mul(self.width) - 1).min(now), count));
+        Carried { runs: Some(runs.collect()), share }
+    }
+
+    fn carry_in(&self, carried: Carried, now: u64) -> Counts {
+        let share = || vec![(now, u32::try_from(carried.share.of(self.calls.into())).unwrap_or(self.calls))];
+        let mut state = self.fresh();
+        for (at, count) in carried.runs.unwrap_or_else(share) {
+            // All of it is kept, also where the limit is lower now: it may be raised again while it is in the window.
+            let slot = self.advance(&mut state, at);
+            let held = state.at(slot);
+            *held = held.saturating_add(count);
+        }
+        self.advance(&mut state, now);
+        state
+    }
+}
