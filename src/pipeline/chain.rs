@@ -150,11 +150,12 @@ impl<F: Tail> Tail for Middle<F> {
         if self.keep_head {
             exchange.state.lock().save_head(&request);
         }
-        let mut response = self.backend.run(exchange, request).await?;
-        if self.followed {
+        let mut response = if self.followed {
             // Boxed: few operations have it, and it would make the future of every request larger.
-            Box::pin(follow::responded(exchange, &mut response)).await?;
-        }
+            Box::pin(self.shown(exchange, request)).await?
+        } else {
+            self.backend.run(exchange, request).await?
+        };
         if self.outbound.is_empty() || response.extensions().get::<AnsweredEarly>().is_some() {
             return Ok(response);
         }
@@ -170,5 +171,14 @@ impl<F: Tail> Tail for Middle<F> {
             }
             Flow::Respond(answer) => Ok(*answer),
         }
+    }
+}
+
+impl<F: Tail> Middle<F> {
+    /// The backend's answer, after those that follow the exchange have seen it.
+    async fn shown(&self, exchange: &Arc<Exchange>, request: Box<Request<Body>>) -> Result<Response<Body>, Fault> {
+        let mut response = self.backend.run(exchange, request).await?;
+        follow::responded(exchange, &mut response).await?;
+        Ok(response)
     }
 }

@@ -136,7 +136,7 @@ fn settle(exchange: &Exchange, response: &mut Response<Body>) {
     state.limits = limits;
 }
 
-/// Adds what steps left for the answer, whatever it became.
+/// Tells those that follow the exchange, and adds what steps left for the answer, whatever it became.
 fn finish(exchange: &Exchange, response: &mut Response<Body>) {
     let mut state = exchange.state.lock();
     follow::answered(exchange, &mut state, response);
