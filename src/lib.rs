@@ -39,6 +39,7 @@ pub mod identity;
 pub mod issuer;
 pub mod layer;
 pub mod limit;
+pub mod loadtest;
 pub mod pipeline;
 pub mod policy;
 pub mod process;
