@@ -394,9 +394,6 @@ impl<'a, 'i> CompileCx<'a, 'i> {
         if steps.iter().any(|placed| placed.needs.reads_body()) {
             self.needs |= Needs::INNER_BODY;
         }
-        if steps.iter().any(|placed| placed.needs.contains(Needs::ANSWER)) {
-            self.needs |= Needs::ANSWER;
-        }
         if let Some(origin) = without_token(&steps).next() {
             let needs = self.world.token_needs.lock();
             let place = needs.iter().find(|(known, _)| Arc::ptr_eq(known, origin)).map(|(_, place)| place.clone());
@@ -404,6 +401,11 @@ impl<'a, 'i> CompileCx<'a, 'i> {
         }
         self.gives_token |= steps.iter().any(|placed| placed.gives_token);
         self.token_checks.extend(steps.iter().flat_map(|placed| placed.token_checks.iter().cloned()));
+        for later in [Needs::HEAD_LATER, Needs::ANSWER] {
+            if steps.iter().any(|placed| placed.needs.contains(later)) {
+                self.needs |= later;
+            }
+        }
         steps
     }
 

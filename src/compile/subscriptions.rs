@@ -285,8 +285,8 @@ impl Reader {
                 .push(Diagnostic::error("bad-subscription", file, name.span(), text).hint("give `product` or `apis`"));
         }
         let expires = time(spec.expires.as_ref(), file, diagnostics);
-        let start = time(spec.start.as_ref(), file, diagnostics);
-        time(spec.created.as_ref(), file, diagnostics);
+        let created = time(spec.created.as_ref(), file, diagnostics);
+        let start = time(spec.start.as_ref(), file, diagnostics).or(created);
         let (names, offset) = (&mut self.names, self.offset);
         let scope = match &spec.product {
             Some(product) => Scope::Product(shared(&mut names.products, product, offset)),

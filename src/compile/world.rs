@@ -162,7 +162,7 @@ pub struct World {
     pub secret_parameters: Mutex<BTreeSet<String>>,
     /// The policies that ask for a verified token, and where they stand.
     pub token_needs: Mutex<Vec<(Arc<Origin>, Location)>>,
-    /// Whether counts are kept over restarts.
+    /// Whether counts of quotas are kept over restarts.
     pub keeps_counts: bool,
     /// What policies say about their limits.
     pub stated: Mutex<Vec<(Arc<Origin>, limit::Stated)>>,

@@ -543,11 +543,12 @@ pub struct SubscriptionSpec {
     pub apis: Vec<At<String>>,
     /// Only an active subscription works. Default `active`.
     pub state: SubscriptionState,
-    /// When it was made: a date and time with a time zone. For people only.
+    /// When it was made: a date and time with a time zone.
     pub created: Option<At<String>>,
     /// When it stops working: a date and time with a time zone (`2027-01-31T00:00:00Z`).
     pub expires: Option<At<String>>,
-    /// When it began, written the same way: the periods of a `quota` are counted from here. Default: the year 1.
+    /// When it began, written the same way: the periods of a `quota` are counted from here. Default: `created`,
+    /// else the year 1.
     pub start: Option<At<String>>,
     /// Anything else that policies want to know: `@subscription('team')` reads `team`.
     pub metadata: BTreeMap<String, Scalar>,

@@ -186,12 +186,12 @@ impl OperationQuota {
 }
 
 fn known_api(cx: &CompileCx<'_, '_>, name: &At<String>) -> Result<(), CompileError> {
-    let apis = &cx.world.apis;
+    let world = &cx.world;
     // The API may be in a file that could not be read.
-    if cx.world.apis_unread || apis.contains_key(&name.value) {
+    if world.apis_unread || world.apis.contains_key(&name.value) {
         return Ok(());
     }
-    let names = apis.keys().map(String::as_str);
+    let names = world.apis.keys().map(String::as_str);
     Err(CompileError::at(name, format!("unknown API `{}`", name.value))
         .code("unknown-api")
         .hint(crate::compile::unknown_hint(name, names, "the `name` in some file's `[api]` table")))

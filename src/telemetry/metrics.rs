@@ -159,9 +159,9 @@ pub struct Metrics {
     reload_success: IntGauge,
     reload_timestamp: Gauge,
     server: server::Server,
+    shared_store: SharedStoreMetrics,
     /// The embedded store.
     pub store: StoreMetrics,
-    shared_store: SharedStoreMetrics,
     /// Access-log lines dropped because the sink was gone or too slow.
     pub access_log_dropped: IntCounter,
 }
@@ -354,8 +354,8 @@ impl Metrics {
                 "When the configuration in force was loaded, in seconds since 1970.",
             ))),
             server: server::Server::new(&mut families),
-            store: StoreMetrics::new(&mut families),
             shared_store: SharedStoreMetrics::new(&mut families),
+            store: StoreMetrics::new(&mut families),
             access_log_dropped: families.counter(
                 "access_log_dropped_lines_total",
                 "Access-log lines dropped because the sink was gone or too slow.",

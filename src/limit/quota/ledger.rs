@@ -454,7 +454,7 @@ impl Ledger {
             });
             self.release(before - table.entries.len());
         }
-        if from % SHARDS == 0 && self.stored_len.load(Ordering::Relaxed) > 0 {
+        if from.is_multiple_of(SHARDS) && self.stored_len.load(Ordering::Relaxed) > 0 {
             self.forget_stored(now);
         }
     }

@@ -110,7 +110,7 @@ impl Usage {
 
     /// What was stored; none when it is not whole.
     pub fn decode(bytes: &[u8]) -> Option<Self> {
-        if bytes.len() % PART != 0 {
+        if !bytes.len().is_multiple_of(PART) {
             return None;
         }
         let mut usage = Self::default();
