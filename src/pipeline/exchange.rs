@@ -98,8 +98,6 @@ pub struct State {
     pub response_headers: Vec<(HeaderName, HeaderValue)>,
     /// What steps of inbound left behind, to be told how the exchange goes on.
     pub followers: Followers,
-    /// The quotas that the exchange has been counted by.
-    pub counted: SmallVec<[CountedBy; 1]>,
     /// The error that on-error handles.
     pub fault: Option<Fault>,
     /// What the backend did.

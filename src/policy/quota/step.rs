@@ -242,7 +242,10 @@ impl Compiled {
         let mut overflowed = false;
         for counter in self.counters.iter().filter(|counter| counter.applies(cx.exchange)) {
             let shared = counter.ledger.is_shared();
-            let before = cx.state.counted.iter().position(|mark| shared && mark.is(&counter.ledger, key));
+            let marks = |cx: &mut Context<'_>| {
+                cx.state.followers.counted().iter().position(|mark| mark.is(&counter.ledger, key))
+            };
+            let before = if shared { marks(cx) } else { None };
             let again = before.is_some();
             let verdict = counter.ledger.take(key, first, &counter.allowance, if again { 0 } else { calls }, 0);
             overflowed |= verdict.overflowed;
@@ -251,10 +254,12 @@ impl Compiled {
                     done.ledger.settle(key, first, done.ticket, (done.calls, 0), (0, 0));
                 }
                 // A refused request is not counted, also by a policy before this one.
-                if let Some((ticket, calls)) = before.and_then(|at| cx.state.counted.remove(at).undo()) {
+                if let Some((ticket, calls)) = before.and_then(|at| cx.state.followers.counted().remove(at).undo()) {
                     counter.ledger.settle(key, first, ticket, (calls, 0), (0, 0));
                 }
-                cx.state.counted.retain(|mark| !counted.iter().any(|done| mark.is_of(&done.ledger)));
+                if shared {
+                    cx.state.followers.counted().retain(|mark| !counted.iter().any(|done| mark.is_of(&done.ledger)));
+                }
                 return Err(self.exceeded(cx, &verdict));
             };
             remaining = match (remaining, verdict.calls_left) {
@@ -264,7 +269,7 @@ impl Compiled {
             if !again {
                 if shared {
                     let undo = (!self.counting.is_deferred()).then_some((ticket, calls));
-                    cx.state.counted.push(CountedBy::new(&counter.ledger, key, undo));
+                    cx.state.followers.counted().push(CountedBy::new(&counter.ledger, key, undo));
                 }
                 let bytes = counter.allowance.units.is_some();
                 counted.push(Counted { ledger: counter.ledger.clone(), ticket, calls, bytes });
