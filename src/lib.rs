@@ -13,7 +13,7 @@
 //! 8. When the last byte of the answer is out, metrics and access log are written ([`telemetry`]).
 //!
 //! Before that: [`config`] reads a folder with every mistake at its place, [`compile`] turns it into pipelines, one file for
-//! each policy in [`policy`]; values that vary are [`expression`]s. [`process`] starts, reloads and drains.
+//! each policy in [`policy`]; values that vary are [`expression`]s, and JSON bodies are edited as [`json`] documents. [`process`] starts, reloads and drains.
 //!
 //! Invariants:
 //!
@@ -37,6 +37,7 @@ pub mod forwarded;
 pub mod gateway;
 pub mod identity;
 pub mod issuer;
+pub mod json;
 pub mod layer;
 pub mod limit;
 pub mod pipeline;

@@ -411,13 +411,18 @@ impl<'a, 'i> CompileCx<'a, 'i> {
 
     /// Compiles an expression and notes what it reads.
     pub fn expression(&mut self, text: &Text) -> Result<Expression, CompileError> {
-        match Expression::parse(text, Dialect::Gateway) {
+        self.expression_in(text, 0..text.len())
+    }
+
+    /// Compiles the expression that stands in a stretch of a text, and notes what it reads.
+    pub fn expression_in(&mut self, text: &Text, stretch: Range<usize>) -> Result<Expression, CompileError> {
+        match Expression::parse(&text[stretch.clone()], Dialect::Gateway) {
             Ok(expression) => {
                 self.needs |= expression.needs();
                 Ok(expression)
             }
             Err(error) => Err(CompileError {
-                span: Some(self.inside(text, &error.range)),
+                span: Some(self.inside(text, &(stretch.start + error.range.start..stretch.start + error.range.end))),
                 code: "bad-expression",
                 message: error.message,
                 hint: error.hint,

@@ -6,10 +6,15 @@ mod authentication_managed_identity;
 mod authentication_oauth2;
 mod authorize;
 mod basic_auth;
+mod body_property;
+mod body_template;
 mod branch;
 mod check_header;
 mod choose;
+mod convert_array_to_object;
+mod convert_object_to_array;
 mod cors;
+mod encode_property_value;
 mod find_and_replace;
 mod forward_request;
 mod granted;
@@ -17,6 +22,7 @@ mod include_fragment;
 mod ip_filter;
 mod limit_concurrency;
 mod mock_response;
+mod move_properties;
 mod rate_limit;
 mod rate_limit_by_key;
 mod require_role;
@@ -28,9 +34,12 @@ mod set_backend_service;
 mod set_body;
 mod set_header;
 mod set_method;
+mod set_property;
 mod set_query_parameter;
 mod set_status;
 mod set_variable;
+mod string_replace;
+mod string_to_array;
 #[cfg(test)]
 mod tests;
 mod timeout;
@@ -107,6 +116,8 @@ impl Sections {
     pub const ON_ERROR: Self = Self(8);
     /// Where the message is the request.
     pub const REQUEST: Self = Self(1 | 2);
+    /// Where the message goes to the backend or comes from it.
+    pub const MESSAGES: Self = Self(1 | 2 | 4);
     /// Where the message is the response.
     pub const RESPONSE: Self = Self(4 | 8);
     /// Everywhere.
@@ -177,13 +188,17 @@ pub const KINDS: &[Kind] = &[
     Kind::of::<basic_auth::BasicAuth>(),
     Kind::of::<check_header::CheckHeader>(),
     Kind::of::<choose::Choose>(),
+    Kind::of::<convert_array_to_object::ConvertArrayToObject>(),
+    Kind::of::<convert_object_to_array::ConvertObjectToArray>(),
     Kind::of::<cors::Cors>(),
+    Kind::of::<encode_property_value::EncodePropertyValue>(),
     Kind::of::<find_and_replace::FindAndReplace>(),
     Kind::of::<forward_request::ForwardRequest>(),
     Kind::of::<include_fragment::IncludeFragment>(),
     Kind::of::<ip_filter::IpFilter>(),
     Kind::of::<limit_concurrency::LimitConcurrency>(),
     Kind::of::<mock_response::MockResponse>(),
+    Kind::of::<move_properties::MoveProperties>(),
     Kind::of::<rate_limit::RateLimit>(),
     Kind::of::<rate_limit_by_key::RateLimitByKey>(),
     Kind::of::<require_role::RequireRole>(),
@@ -195,9 +210,12 @@ pub const KINDS: &[Kind] = &[
     Kind::of::<set_body::SetBody>(),
     Kind::of::<set_header::SetHeader>(),
     Kind::of::<set_method::SetMethod>(),
+    Kind::of::<set_property::SetProperty>(),
     Kind::of::<set_query_parameter::SetQueryParameter>(),
     Kind::of::<set_status::SetStatus>(),
     Kind::of::<set_variable::SetVariable>(),
+    Kind::of::<string_replace::StringReplace>(),
+    Kind::of::<string_to_array::StringToArray>(),
     Kind::of::<timeout::Timeout>(),
     Kind::of::<validate_azure_ad_token::ValidateAzureAdToken>(),
     Kind::of::<validate_client_certificate::ValidateClientCertificate>(),
