@@ -13,8 +13,8 @@ use super::{exit, run};
 use crate::clock::Clock;
 use crate::config::Period;
 use crate::identity::Algorithm;
-use crate::issuer::client::Clients;
 use crate::issuer::mint::{DEFAULT_TENANT, is_guid};
+use crate::issuer::registrations::Registrations;
 use crate::issuer::{Issuer, Options};
 use crate::process::listen_error;
 use crate::telemetry::process_log;
@@ -83,9 +83,11 @@ pub struct IssuerCommand {
     /// API decides (`requestedAccessTokenVersion` of its manifest), which is why v2 endpoints may give v1 tokens.
     #[arg(long, value_name = "VERSION", value_parser = clap::value_parser!(u8).range(1..=2))]
     token_version: Option<u8>,
-    /// A TOML file of the only clients to let in: [clients.ID] with secret, redirect-uris and roles [default: anybody].
-    #[arg(long, value_name = "FILE")]
-    clients: Option<PathBuf>,
+    /// A TOML file of app registrations, as a tenant has them: [clients.ID] with secret, redirect-uris and roles are the only
+    /// clients to let in; [apis.ID] with identifier-uris, scopes, roles and token-version are the only APIs to give
+    /// Entra-shaped tokens for (also --clients) [default: anybody, for anything].
+    #[arg(long, value_name = "FILE", alias = "clients")]
+    registrations: Option<PathBuf>,
     /// What X-IDENTITY-HEADER must hold at /msi/token [default: anything].
     #[arg(long, value_name = "TEXT")]
     identity_header: Option<String>,
@@ -129,9 +131,9 @@ impl IssuerCommand {
     }
 
     fn options(self) -> Result<Options, u8> {
-        let clients = match &self.clients {
-            Some(path) => read_clients(path)?,
-            None => Clients::default(),
+        let registrations = match &self.registrations {
+            Some(path) => read_registrations(path)?,
+            None => Registrations::default(),
         };
         if self.rotate_every.is_some_and(|every| every.0.is_zero()) {
             complain("error: `--rotate-every` must be longer than nothing\n");
@@ -155,18 +157,18 @@ impl IssuerCommand {
             lifetime: self.lifetime.0,
             tenant: self.tenant,
             token_version: self.token_version,
-            clients,
+            registrations,
             identity_header: self.identity_header,
         })
     }
 }
 
-fn read_clients(path: &Path) -> Result<Clients, u8> {
+fn read_registrations(path: &Path) -> Result<Registrations, u8> {
     let text = std::fs::read_to_string(path).map_err(|error| {
         complain(&format!("error: `{}` cannot be read: {error}\n", path.display()));
         exit::CONFIGURATION
     })?;
-    Clients::read(&text).map_err(|problem| {
+    Registrations::read(&text).map_err(|problem| {
         complain(&format!("error: `{}`: {problem}\n", path.display()));
         exit::CONFIGURATION
     })
@@ -193,7 +195,7 @@ fn serve(command: IssuerCommand) -> Result<u8, u8> {
         return Err(exit::USAGE);
     }
     let options = command.options()?;
-    let closed = options.clients.len();
+    let registered = (options.registrations.clients(), options.registrations.apis());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| {
         complain(&format!("error: the runtime cannot start: {error}\n"));
         exit::FAILED
@@ -217,7 +219,7 @@ fn serve(command: IssuerCommand) -> Result<u8, u8> {
             complain("error: signals cannot be received\n");
             return Err(exit::FAILED);
         };
-        complain(&banner(&issuer, remote, closed));
+        complain(&banner(&issuer, remote, registered));
         let asked = async {
             loop {
                 tokio::select! {
@@ -237,13 +239,14 @@ fn serve(command: IssuerCommand) -> Result<u8, u8> {
 }
 
 /// What a person wants to know after the start.
-fn banner(issuer: &Issuer, remote: bool, clients: usize) -> String {
+fn banner(issuer: &Issuer, remote: bool, (clients, apis): (usize, usize)) -> String {
     let url = issuer.url();
     let tenant = issuer.tenant();
     let keys: Vec<String> =
         issuer.keys().published().iter().map(|key| format!("{} {}", key.algorithm(), key.id())).collect();
     let who =
-        if clients == 0 { "any client id and secret will do".to_owned() } else { format!("{clients} configured") };
+        if clients == 0 { "any client id and secret will do".to_owned() } else { format!("{clients} registered") };
+    let what = if apis == 0 { "any audience will do".to_owned() } else { format!("{apis} registered") };
     let warning = if remote { "\n  WARNING   other machines reach it, and get any token" } else { "" };
     format!(
         "Sluicegate {} issuer: FOR DEVELOPMENT ONLY. It gives anybody any token.{warning}
@@ -253,6 +256,7 @@ fn banner(issuer: &Issuer, remote: bool, clients: usize) -> String {
   Entra v1  {url}/{tenant}/.well-known/openid-configuration
   keys      {}
   clients   {who}
+  APIs      {what}
 Try:
   curl -s {url}/{tenant}/oauth2/v2.0/token -d grant_type=client_credentials -d client_id=me -d client_secret=any -d scope=api://orders/.default
   sluicegate token mint --issuer {url} --preset entra-v2 --aud api://orders --scope access_as_user

@@ -1,6 +1,6 @@
 //! The authorization endpoint: no questions, redirected at once.
 
-use super::grant::{Session, Target};
+use super::grant::{Refused, Session, Target};
 use super::mint::DEFAULT_USER;
 use super::reply::Reply;
 use super::route::{Form, Realm};
@@ -17,7 +17,7 @@ impl Issuer {
         let (Some(client), Some(uri)) = (form.get("client_id"), form.get("redirect_uri")) else {
             return page("client_id and redirect_uri are needed");
         };
-        if let Err(why) = self.options.clients.check_redirect(client, uri) {
+        if let Err(why) = self.options.registrations.clients.check_redirect(client, uri) {
             return page(why);
         }
         let fragment = form.get("response_mode") == Some("fragment");
@@ -26,7 +26,7 @@ impl Issuer {
             Ok(code) => query::append(&mut answer, "code", &code),
             Err((error, why)) => {
                 query::append(&mut answer, "error", error);
-                query::append(&mut answer, "error_description", why);
+                query::append(&mut answer, "error_description", &why);
             }
         }
         if let Some(state) = form.get("state") {
@@ -40,19 +40,13 @@ impl Issuer {
         Reply::redirect(&format!("{uri}{separator}{answer}"))
     }
 
-    fn sign_in(
-        &self,
-        realm: &Realm,
-        form: &Form,
-        client: &str,
-        uri: &str,
-    ) -> Result<String, (&'static str, &'static str)> {
-        let invalid = |why| Err(("invalid_request", why));
+    fn sign_in(&self, realm: &Realm, form: &Form, client: &str, uri: &str) -> Result<String, Refused> {
+        let invalid = |why: &str| Err(("invalid_request", why.to_owned()));
         if form.repeated().is_some() {
             return invalid("a parameter came more than once");
         }
         if form.get("response_type") != Some("code") {
-            return Err(("unsupported_response_type", "response_type is not code"));
+            return Err(("unsupported_response_type", "response_type is not code".to_owned()));
         }
         if !matches!(form.get("response_mode"), None | Some("query" | "fragment")) {
             return invalid("response_mode is neither query nor fragment");
@@ -65,13 +59,15 @@ impl Issuer {
             (Some(_), _) => return invalid("code_challenge_method is not S256"),
             (None, Some(_)) => return invalid("there is no code_challenge"),
         }
-        let target =
-            Target::read(realm, form).map_err(|_| ("invalid_scope", "the scopes are of more than one resource"))?;
+        let target = Target::read(realm, form)
+            .map_err(|_| ("invalid_scope", "the scopes are of more than one resource".to_owned()))?;
         let kept = [client, uri, form.get("scope").unwrap_or_default(), form.get("nonce").unwrap_or_default()];
         let user = form.get("login_hint").unwrap_or(DEFAULT_USER);
         if kept.iter().chain([&user]).any(|text| text.len() > MAX_PARAMETER) {
             return invalid("a parameter is longer than 2048 bytes");
         }
+        // Here, not at the token endpoint, is where a person learns that something is not registered.
+        self.grant(realm, &target, Some(user))?;
         let session = Session {
             realm: realm.clone(),
             client: client.to_owned(),

@@ -14,14 +14,10 @@ use super::reply::Reply;
 use super::route::Form;
 use crate::routing::query;
 
-/// The file of `sluicegate issuer --clients`.
+/// The clients by id. With any, all others are refused.
 #[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub struct Clients {
-    /// The clients by id. With any, all others are refused.
-    #[serde(default)]
-    clients: BTreeMap<String, ClientSpec>,
-}
+#[serde(transparent)]
+pub(super) struct Clients(BTreeMap<String, ClientSpec>);
 
 /// One client.
 #[derive(Default, Deserialize)]
@@ -53,26 +49,14 @@ pub(super) struct Client {
 }
 
 impl Clients {
-    /// Reads the file.
-    ///
-    /// # Errors
-    /// What is wrong, with its line.
-    pub fn read(text: &str) -> Result<Self, String> {
-        let clients: Self = toml::from_str(text).map_err(|error| error.to_string())?;
-        if clients.clients.is_empty() {
-            return Err("there is no client in it; hint: [clients.MY-CLIENT-ID] and secret = \"…\" below it".to_owned());
-        }
-        Ok(clients)
-    }
-
     /// How many there are; with none, anybody is let in.
-    pub fn len(&self) -> usize {
-        self.clients.len()
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
     }
 
     /// Whether anybody is let in.
-    pub fn is_empty(&self) -> bool {
-        self.clients.is_empty()
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 
     /// Finds out who asks the token endpoint (RFC 6749 §2.3, RFC 7523 §2.2).
@@ -93,7 +77,7 @@ impl Clients {
             let proof = secret.map_or(ClientProof::Public, |_| ClientProof::Secret);
             return Ok(Client { id, proof, roles: Vec::new() });
         }
-        let known = self.clients.get(&id).ok_or_else(|| refused("the client is not configured"))?;
+        let known = self.0.get(&id).ok_or_else(|| refused("the client is not configured"))?;
         match (&known.secret, secret) {
             (None, None) => Ok(Client { id, proof: ClientProof::Public, roles: known.roles.clone() }),
             (Some(known_secret), Some(secret)) if *known_secret == secret => {
@@ -138,7 +122,7 @@ impl Clients {
         if self.is_empty() {
             return Ok(());
         }
-        let known = self.clients.get(id).ok_or("the client is not configured")?;
+        let known = self.0.get(id).ok_or("the client is not configured")?;
         if known.redirect_uris.is_empty() || known.redirect_uris.iter().any(|known| known == uri) {
             Ok(())
         } else {

@@ -2,11 +2,10 @@
 
 use super::Issuer;
 use super::mint::{Grant, Preset, issuer_of, tenant_id};
+use super::registrations::{Api, GRAPH};
 use super::reply::Reply;
 use super::route::{Form, Realm};
 
-/// Microsoft Graph, which Entra ID takes scopes without a resource to be of.
-const GRAPH: &str = "00000003-0000-0000-c000-000000000000";
 /// What `.default` gives a user's client here: the scope that connectors' documentation asks makers to define.
 const DEFAULT_SCOPE: &str = "access_as_user";
 /// What is about the sign-in and not about an API (OpenID Connect Core 1.0 §5.4).
@@ -72,37 +71,74 @@ impl Target {
     }
 }
 
+/// Why a target is refused: the code of RFC 6749 and the description.
+pub(super) type Refused = (&'static str, String);
+
 impl Issuer {
-    /// A grant under a realm's name for a target; the rest is the caller's to say.
-    pub(super) fn grant(&self, realm: &Realm, target: &Target, user: Option<&str>) -> Grant {
-        let tenant = match realm.tenant.as_str() {
+    /// The registration of the API that a target is for, when there are registrations.
+    fn api(&self, realm: &Realm, target: &Target) -> Result<Option<Api<'_>>, Refused> {
+        match target.audiences.first() {
+            Some(name) if realm.preset != Preset::Plain => {
+                self.options.registrations.apis.find(name, &self.tenant_of(realm))
+            }
+            _ => Ok(None),
+        }
+    }
+
+    fn tenant_of(&self, realm: &Realm) -> String {
+        match realm.tenant.as_str() {
             "" => self.options.tenant.clone(),
             name => tenant_id(name, &self.options.tenant),
-        };
+        }
+    }
+
+    /// A grant under a realm's name for a target; the rest is the caller's to say.
+    ///
+    /// # Errors
+    /// When the API is not registered, or has no such scope.
+    pub(super) fn grant(&self, realm: &Realm, target: &Target, user: Option<&str>) -> Result<Grant, Refused> {
+        let tenant = self.tenant_of(realm);
+        let api = self.api(realm, target)?;
         // The version of Entra ID's access tokens is the API's choice, not the endpoint's.
-        let preset = match (realm.preset, self.options.token_version) {
-            (Preset::Plain, _) | (_, None) => realm.preset,
-            (_, Some(1)) => Preset::EntraV1,
-            (_, Some(_)) => Preset::EntraV2,
+        let preset = match (realm.preset, self.options.token_version, api) {
+            (Preset::Plain, ..) => realm.preset,
+            (_, None, Some(api)) => api.preset(),
+            (_, None, None) => realm.preset,
+            (_, Some(1), _) => Preset::EntraV1,
+            (_, Some(_), _) => Preset::EntraV2,
         };
         let issuer = issuer_of(preset, &self.base, &tenant);
         let mut grant = Grant::new(preset, issuer, tenant);
         grant.lifetime = self.options.lifetime;
         grant.audiences.clone_from(&target.audiences);
+        if let Some(api) = api.filter(|_| preset == Preset::EntraV2) {
+            grant.audiences = vec![api.id().to_owned()];
+        }
         if grant.audiences.is_empty() {
             // RFC 9068 §3: a default resource; Entra ID's is Graph.
             grant.audiences = vec![if preset == Preset::Plain { self.base.clone() } else { GRAPH.to_owned() }];
         }
         if let Some(user) = user {
             grant.user = Some(user.to_owned());
-            let scopes = target.scopes.iter().map(|scope| if scope == ".default" { DEFAULT_SCOPE } else { scope });
-            grant.scopes = scopes.map(str::to_owned).collect();
-            if grant.scopes.is_empty() && realm.preset == Preset::EntraV1 {
+            grant.scopes = match api {
+                Some(api) => api.scopes(&target.scopes)?,
+                None => {
+                    let scope = |scope: &String| if scope == ".default" { DEFAULT_SCOPE } else { scope }.to_owned();
+                    target.scopes.iter().map(scope).collect()
+                }
+            };
+            if grant.scopes.is_empty() && realm.preset == Preset::EntraV1 && api.is_none() {
                 grant.scopes = vec![DEFAULT_SCOPE.to_owned()];
             }
         } else if preset == Preset::Plain {
             grant.scopes.clone_from(&target.scopes);
         }
-        grant
+        Ok(grant)
+    }
+
+    /// The roles of a client's own tokens, as far as the API has them.
+    pub(super) fn roles_for(&self, realm: &Realm, target: &Target, roles: &[String]) -> Vec<String> {
+        let api = self.api(realm, target).ok().flatten();
+        roles.iter().filter(|role| api.is_none_or(|api| api.has_role(role))).cloned().collect()
     }
 }

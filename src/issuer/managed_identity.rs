@@ -45,7 +45,10 @@ impl Issuer {
         let realm = Realm { preset: Preset::EntraV1, tenant: String::new() };
         let target = Target { audiences: vec![resource.to_owned()], ..Target::default() };
         let identity = names.iter().find_map(|name| form.get(name)).unwrap_or(DEFAULT_CLIENT);
-        let grant = Grant { client: identity.to_owned(), ..self.grant(&realm, &target, None) };
+        let grant = match self.grant(&realm, &target, None) {
+            Ok(grant) => Grant { client: identity.to_owned(), ..grant },
+            Err((error, why)) => return Reply::error(400, error, &why),
+        };
         let now = self.clock.wall();
         let mut claims = grant.claims(now, &random_id());
         claims.insert("appidacr".to_owned(), json!("2"));

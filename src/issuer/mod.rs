@@ -13,7 +13,7 @@
 
 pub mod ask;
 mod authorize;
-pub mod client;
+mod client;
 mod control;
 mod discovery;
 mod fault;
@@ -21,6 +21,7 @@ mod grant;
 pub mod key_ring;
 mod managed_identity;
 pub mod mint;
+pub mod registrations;
 mod reply;
 mod route;
 pub mod signing_key;
@@ -48,11 +49,11 @@ use crate::clock::Clock;
 use crate::identity::Algorithm;
 pub use crate::server::simple::Handle;
 use crate::server::simple::{self, Hangup};
-use client::Clients;
 use fault::Faults;
 use grant::Session;
 use key_ring::{KeyRing, KeyRingError};
 use mint::{DEFAULT_LIFETIME, DEFAULT_TENANT, Grant};
+use registrations::Registrations;
 use reply::{Content, Reply};
 use route::{Form, Route};
 use store::Store;
@@ -88,8 +89,8 @@ pub struct Options {
     pub tenant: String,
     /// The version of access tokens, whichever endpoint is asked: Entra ID's depends on the API and not on the endpoint.
     pub token_version: Option<u8>,
-    /// Who may ask; anybody when nobody is configured.
-    pub clients: Clients,
+    /// Who may ask, and for which APIs; anybody, and for any, when none is configured.
+    pub registrations: Registrations,
     /// What `X-IDENTITY-HEADER` must hold; anything when it is not set.
     pub identity_header: Option<String>,
 }
@@ -105,7 +106,7 @@ impl Default for Options {
             lifetime: DEFAULT_LIFETIME,
             tenant: DEFAULT_TENANT.to_owned(),
             token_version: None,
-            clients: Clients::default(),
+            registrations: Registrations::default(),
             identity_header: None,
         }
     }

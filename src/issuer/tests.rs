@@ -6,6 +6,7 @@ use reqwest::Client as Http;
 use reqwest::redirect::Policy;
 use serde_json::json;
 
+use super::registrations::GRAPH;
 use super::*;
 
 const API: &str = "11111111-2222-4333-8444-555555555555";
@@ -307,7 +308,7 @@ async fn tokens_are_exchanged_for_the_next_api() {
 #[tokio::test]
 async fn only_configured_clients_are_let_in_when_there_are_any() {
     let file = "[clients.web]\nsecret = \"s&cret\"\nroles = [\"Orders.Read\"]\nredirect-uris = [\"https://web/cb\"]\n[clients.app]\n";
-    let setup = Setup::new(Options { clients: Clients::read(file).unwrap(), ..Options::default() });
+    let setup = Setup::new(Options { registrations: Registrations::read(file).unwrap(), ..Options::default() });
     let grant = "grant_type=client_credentials&scope=x/.default&roles=Admin";
     for (name, form, basic, want) in [
         ("its secret", "client_id=web&client_secret=s%26cret", None, (200, "")),
@@ -337,7 +338,68 @@ async fn only_configured_clients_are_let_in_when_there_are_any() {
     let path = "/authorize?client_id=web&response_type=code&redirect_uri=https://";
     assert_eq!(setup.get(&format!("{path}web/cb")).await.0, 302);
     assert_eq!(setup.get(&format!("{path}eve/cb")).await.0, 400);
-    assert!(Clients::read("[client.web]").unwrap_err().contains("unknown field `client`"));
+    assert!(Registrations::read("[client.web]").unwrap_err().contains("unknown field `client`"));
+}
+
+#[tokio::test]
+async fn registered_apis_decide_version_scopes_and_roles() {
+    const OLD: &str = "22222222-2222-4333-8444-555555555555";
+    let file = format!(
+        "[clients.job]\nsecret = \"s\"\nroles = [\"Orders.Read\", \"Invoices.Read\"]\n[clients.app]\n\
+         [apis.{API}]\nidentifier-uris = [\"api://contoso.com/orders\"]\nscopes = [\"access_as_user\", \"more\"]\n\
+         roles = [\"Orders.Read\"]\ntoken-version = 2\n[apis.{OLD}]\nscopes = [\"access_as_user\"]\n"
+    );
+    let setup = Setup::new(Options { registrations: Registrations::read(&file).unwrap(), ..Options::default() });
+    let job = "grant_type=client_credentials&client_id=job&client_secret=s";
+    for (path, target, want) in [
+        ("/t/oauth2/v2.0/token", format!("scope=api://{API}/.default"), Ok((API.to_owned(), "2.0"))),
+        ("/t/oauth2/v2.0/token", "scope=api://contoso.com/orders/.default".to_owned(), Ok((API.to_owned(), "2.0"))),
+        ("/t/oauth2/token", format!("resource={API}"), Ok((API.to_owned(), "2.0"))),
+        ("/t/oauth2/v2.0/token", format!("scope=api://{OLD}/.default"), Ok((format!("api://{OLD}"), "1.0"))),
+        ("/t/oauth2/v2.0/token", "scope=https://gateway.example/.default".to_owned(), Err("invalid_resource")),
+        ("/t/oauth2/token", "resource=https://gateway.example".to_owned(), Err("invalid_resource")),
+        ("/t/oauth2/token", format!("resource={GRAPH}"), Ok((GRAPH.to_owned(), "1.0"))),
+    ] {
+        let (status, answer) = setup.post(path, &format!("{job}&{target}")).await;
+        match want {
+            Ok((audience, version)) => {
+                let claims = claims(&answer, "access_token");
+                assert_eq!((&claims["aud"], &claims["ver"]), (&json!(audience), &json!(version)), "{path} {target}");
+                if audience == API {
+                    assert_eq!(claims["roles"], json!(["Orders.Read"]), "{target}: roles of this API alone");
+                }
+            }
+            Err(error) => assert_eq!((status, &answer["error"]), (400, &json!(error)), "{path} {target}: {answer}"),
+        }
+    }
+    for (scope, want) in [
+        (format!("api://{API}/.default"), Ok("access_as_user more")),
+        (format!("api://{API}/more"), Ok("more")),
+        (format!("api://{API}/less"), Err("invalid_scope")),
+        ("https://gateway.example/access_as_user".to_owned(), Err("invalid_resource")),
+    ] {
+        match want {
+            Ok(scopes) => {
+                let answer = setup.signed_in(&scope).await;
+                assert_eq!(claims(&answer, "access_token")["scp"], scopes, "{scope}");
+            }
+            // Before a code is made, so that the person who signs in sees it.
+            Err(error) => {
+                let path = "/t/oauth2/v2.0/authorize?client_id=app&response_type=code&redirect_uri=http://l/";
+                let sent = setup.authorize(&format!("{path}&scope={scope}")).await;
+                assert_eq!(Form::read(&sent).get("error"), Some(error), "{scope}");
+            }
+        }
+    }
+    for (file, want) in [
+        ("", "there is no registration in it"),
+        ("[apis.orders]", "`apis.orders`: the id of an application is a GUID"),
+        (&*format!("[apis.{API}]\ntoken-version = 3"), "token-version` is 1 or 2"),
+        (&*format!("[apis.{API}]\nscope = []"), "unknown field `scope`"),
+    ] {
+        let error = Registrations::read(file).unwrap_err();
+        assert!(error.contains(want), "{file}: {error}");
+    }
 }
 
 #[tokio::test]

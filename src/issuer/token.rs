@@ -8,7 +8,7 @@ use http::header::WWW_AUTHENTICATE;
 use serde_json::{Map, Value, json};
 
 use super::client::Client;
-use super::grant::{Session, Target};
+use super::grant::{Refused, Session, Target};
 use super::mint::{ClientProof, DEFAULT_USER, Grant, Preset, display_name, is_guid, seconds};
 use super::reply::Reply;
 use super::route::{Form, Realm};
@@ -43,7 +43,7 @@ impl Issuer {
             let text = format!("`{kind}` is none of {}", GRANTS.join(", "));
             return Err(Reply::error(400, "unsupported_grant_type", &text));
         }
-        let client = self.options.clients.authenticate(headers, form)?;
+        let client = self.options.registrations.clients.authenticate(headers, form)?;
         match kind {
             "client_credentials" => self.client_credentials(realm, &client, form),
             "authorization_code" => self.code(realm, &client, form),
@@ -65,8 +65,9 @@ impl Issuer {
         if realm.preset == Preset::EntraV1 && target.audiences.is_empty() {
             return Err(invalid("there is no resource"));
         }
-        let mut grant = self.grant(realm, &target, None);
+        let mut grant = self.grant(realm, &target, None).map_err(untargeted)?;
         self.credit(&mut grant, client, form);
+        grant.roles = self.roles_for(realm, &target, &grant.roles);
         let token = self.access_token(&grant)?;
         Ok(self.reply(realm, &grant, &token, Map::new()))
     }
@@ -76,7 +77,7 @@ impl Issuer {
         grant.client.clone_from(&client.id);
         grant.proof = client.proof;
         grant.roles.clone_from(&client.roles);
-        if self.options.clients.is_empty() {
+        if self.options.registrations.clients.is_empty() {
             grant.roles = form.words("roles").into_iter().map(str::to_owned).collect();
         }
     }
@@ -123,7 +124,7 @@ impl Issuer {
 
     /// The tokens of a user's sign-in: access token, and id and refresh token where they were asked for.
     fn signed_in(&self, client: &Client, session: &Session) -> Result<Reply, Reply> {
-        let mut grant = self.grant(&session.realm, &session.target, Some(&session.user));
+        let mut grant = self.grant(&session.realm, &session.target, Some(&session.user)).map_err(untargeted)?;
         grant.client.clone_from(&client.id);
         grant.proof = client.proof;
         let token = self.access_token(&grant)?;
@@ -170,7 +171,7 @@ impl Issuer {
         // RFC 8693 §2.2.2: an invalid subject token is an invalid request.
         let claims = self.own(subject).map_err(|why| invalid(&format!("the subject_token {why}")))?;
         let target = Target::read(realm, form)?;
-        let mut grant = self.on_behalf(realm, &target, &claims);
+        let mut grant = self.on_behalf(realm, &target, &claims).map_err(untargeted)?;
         grant.client.clone_from(&client.id);
         grant.proof = client.proof;
         if let Some(actor) = form.get("actor_token") {
@@ -207,7 +208,7 @@ impl Issuer {
         if target.is_empty() {
             return Err(invalid("there is no scope or resource"));
         }
-        let mut grant = self.on_behalf(realm, &target, &claims);
+        let mut grant = self.on_behalf(realm, &target, &claims).map_err(untargeted)?;
         grant.client.clone_from(&client.id);
         grant.proof = client.proof;
         let token = self.access_token(&grant)?;
@@ -215,13 +216,13 @@ impl Issuer {
     }
 
     /// A grant for the subject of another token.
-    fn on_behalf(&self, realm: &Realm, target: &Target, claims: &Map<String, Value>) -> Grant {
-        let mut grant = self.grant(realm, target, user_of(claims).as_deref());
+    fn on_behalf(&self, realm: &Realm, target: &Target, claims: &Map<String, Value>) -> Result<Grant, Refused> {
+        let mut grant = self.grant(realm, target, user_of(claims).as_deref())?;
         if grant.user.is_none() && grant.preset == Preset::Plain {
             // An application's token stays one, under its own name.
             grant.user = claims.get("sub").and_then(Value::as_str).map(str::to_owned);
         }
-        grant
+        Ok(grant)
     }
 
     /// The claims of a token of this issuer that is in force.
@@ -320,6 +321,10 @@ fn invalid(why: &str) -> Reply {
 
 fn refused(why: &str) -> Reply {
     Reply::error(400, "invalid_grant", why)
+}
+
+fn untargeted((error, why): Refused) -> Reply {
+    Reply::error(400, error, &why)
 }
 
 fn failed(why: &str) -> Reply {

@@ -5,6 +5,7 @@
 mod admin;
 mod backends;
 mod command;
+mod connector;
 mod drain;
 mod keys;
 mod reload;
