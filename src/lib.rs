@@ -40,6 +40,7 @@ pub mod issuer;
 pub mod json;
 pub mod layer;
 pub mod limit;
+pub mod loadtest;
 pub mod pipeline;
 pub mod policy;
 pub mod process;

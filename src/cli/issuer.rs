@@ -195,7 +195,6 @@ fn serve(command: IssuerCommand) -> Result<u8, u8> {
         return Err(exit::USAGE);
     }
     let options = command.options()?;
-    let registered = (options.registrations.clients(), options.registrations.apis());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| {
         complain(&format!("error: the runtime cannot start: {error}\n"));
         exit::FAILED
@@ -219,7 +218,7 @@ fn serve(command: IssuerCommand) -> Result<u8, u8> {
             complain("error: signals cannot be received\n");
             return Err(exit::FAILED);
         };
-        complain(&banner(&issuer, remote, registered));
+        complain(&banner(&issuer, remote));
         let asked = async {
             loop {
                 tokio::select! {
@@ -239,11 +238,16 @@ fn serve(command: IssuerCommand) -> Result<u8, u8> {
 }
 
 /// What a person wants to know after the start.
-fn banner(issuer: &Issuer, remote: bool, (clients, apis): (usize, usize)) -> String {
+fn banner(issuer: &Issuer, remote: bool) -> String {
     let url = issuer.url();
     let tenant = issuer.tenant();
     let keys: Vec<String> =
         issuer.keys().published().iter().map(|key| format!("{} {}", key.algorithm(), key.id())).collect();
+    let registrations = issuer.registrations();
+    let (clients, apis) = (registrations.clients(), registrations.apis());
+    let (client, api) = registrations.example();
+    // A secret of a file has no business in a terminal.
+    let secret = if clients == 0 { "any" } else { "SECRET" };
     let who =
         if clients == 0 { "any client id and secret will do".to_owned() } else { format!("{clients} registered") };
     let what = if apis == 0 { "any audience will do".to_owned() } else { format!("{apis} registered") };
@@ -258,8 +262,8 @@ fn banner(issuer: &Issuer, remote: bool, (clients, apis): (usize, usize)) -> Str
   clients   {who}
   APIs      {what}
 Try:
-  curl -s {url}/{tenant}/oauth2/v2.0/token -d grant_type=client_credentials -d client_id=me -d client_secret=any -d scope=api://orders/.default
-  sluicegate token mint --issuer {url} --preset entra-v2 --aud api://orders --scope access_as_user
+  curl -s {url}/{tenant}/oauth2/v2.0/token -d grant_type=client_credentials -d client_id={client} -d client_secret={secret} -d scope=api://{api}/.default
+  sluicegate token mint --issuer {url} --preset entra-v2 --aud api://{api} --scope access_as_user
 ",
         env!("CARGO_PKG_VERSION"),
         keys.join(", "),

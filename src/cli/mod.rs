@@ -5,6 +5,7 @@ mod completions;
 mod docs;
 mod issuer;
 mod key;
+mod loadtest;
 mod oneshot;
 mod output;
 mod routes;
@@ -35,6 +36,7 @@ const HELP: &str = "Examples:
   sluicegate run policies             serve a folder
   sluicegate check policies           report its mistakes
   sluicegate routes policies          list its operations and their policies
+  sluicegate loadtest policies        put its limits to the test
   sluicegate COMMAND --help           more about a command
 
 Exit codes:
@@ -64,6 +66,7 @@ enum Command {
     #[command(subcommand)]
     Key(key::Command),
     Issuer(Box<issuer::IssuerCommand>),
+    Loadtest(Box<loadtest::Loadtest>),
     /// Make and read tokens, and find out why one is refused.
     #[command(subcommand)]
     Token(token::Command),
@@ -83,6 +86,7 @@ pub fn main() -> ExitCode {
         Some(Command::Schema(schema)) => schema.run(),
         Some(Command::Docs(docs)) => docs.run(),
         Some(Command::Issuer(issuer)) => issuer.run(),
+        Some(Command::Loadtest(loadtest)) => loadtest.run(),
         Some(Command::Token(command)) => command.run(),
         Some(Command::Completions(completions)) => completions.run(),
     };

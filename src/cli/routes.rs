@@ -102,7 +102,7 @@ fn rows<'g>(loaded: &Loaded, gateway: &'g Gateway) -> Vec<Row<'g>> {
 }
 
 /// Base path, version and template.
-fn path(operation: &Operation, api: Option<&ApiDocument<'_>>) -> String {
+pub(super) fn path(operation: &Operation, api: Option<&ApiDocument<'_>>) -> String {
     let base = operation.api.path.trim_end_matches('/');
     let template = operation.template.as_str();
     let template = if template == "/" && !base.is_empty() { "" } else { template };

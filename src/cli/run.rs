@@ -74,7 +74,7 @@ pub(super) fn address<T: FromStr>(text: &str) -> Result<T, String> {
 
 impl Listeners {
     pub(super) fn overrides(self, keep_stdout_free: bool) -> Overrides {
-        Overrides { listen: self.listen, admin: self.admin, keep_stdout_free }
+        Overrides { listen: self.listen, admin: self.admin, keep_stdout_free, no_access_log: false }
     }
 }
 
@@ -290,6 +290,7 @@ fn calls(gateway: &Gateway) -> Vec<&Operation> {
         operation.method.as_ref().is_none_or(|method| *method == Method::GET)
             && operation.template.names().is_empty()
             && !operation.template.as_str().contains(['?', '*'])
+            && operation.open_pipeline().token_checks.is_empty()
     };
     let mut per_api: Vec<_> = gateway
         .apis

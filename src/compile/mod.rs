@@ -23,7 +23,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 pub use cx::{CompileCx, CompileError, Item, RateSeen, ScopeId, has_layer, unknown_hint};
 pub use kept::Kept;
 
-pub use world::{Issuer, Shared, World, shown};
+pub use world::{Issuer, Rehearsal, Shared, World, shown};
 
 use crate::config::diagnostic::suggest;
 use crate::config::folder::{self, ApiDocument, Document, Entry, NamedText, ProductDocument};
@@ -68,6 +68,9 @@ impl Origin {
     }
 }
 
+/// What policies say about their limits, each with the place of its policy.
+pub type StatedLimits = Vec<(Arc<pipeline::Origin>, limit::Stated)>;
+
 /// What became of a configuration.
 pub struct Loaded {
     /// Its files.
@@ -84,6 +87,8 @@ pub struct Loaded {
     pub view: Vec<(String, String, String)>,
     /// The other files that it reads: secrets, keys, certificates.
     pub files: Vec<PathBuf>,
+    /// What its policies say about their limits, each with the place of its policy.
+    pub stated: StatedLimits,
     /// What the key vault did not give. While somebody holds them they are asked for again, and one that is given then is a
     /// change to load for.
     pub missing_secrets: Vec<Arc<VaultSecret>>,
@@ -117,6 +122,7 @@ pub fn load(origin: &Origin, shared: &Arc<Shared>) -> Loaded {
                 process: settings::Process::default(),
                 view: Vec::new(),
                 files: Vec::new(),
+                stated: Vec::new(),
                 missing_secrets: Vec::new(),
             }
         }
@@ -169,12 +175,16 @@ pub fn compile(files: Vec<NamedText>, folder: Option<&Path>, shared: &Arc<Shared
     }
     let view = settings::view(&document, &sources);
     let files = settings::files(&document, folder);
-    let (mut gateway, limits) = built.filter(|_| diagnostics.errors() == 0).unzip();
+    let built = built.filter(|_| diagnostics.errors() == 0);
+    let (mut gateway, limits, stated) = match built {
+        Some((gateway, limits, stated)) => (Some(gateway), Some(limits), stated),
+        None => (None, None, Vec::new()),
+    };
     let (fetched, missing_secrets) = vault.into_secrets();
     if let Some(gateway) = &mut gateway {
         gateway.vault_secrets = fetched;
     }
-    Loaded { diagnostics, gateway, limits, process, view, files, missing_secrets, sources }
+    Loaded { diagnostics, gateway, limits, process, view, files, stated, missing_secrets, sources }
 }
 
 /// The name and the text of the key file, unless it is among the files or is not there. One that cannot be read is a mistake:
@@ -213,7 +223,7 @@ fn build(
     shared: &Arc<Shared>,
     trust: &Arc<ClientTrust>,
     diagnostics: &mut Diagnostics,
-) -> Option<(Gateway, limit::Plan)> {
+) -> Option<(Gateway, limit::Plan, StatedLimits)> {
     let file = document.gateway?;
     let mut world = World::build(document, sources, folder, shared, diagnostics);
     world.client_trust = trust.clone();
@@ -267,7 +277,7 @@ fn build(
         vault_secrets: Vec::new(),
         secret_parameters: world.secret_parameters.into_inner().into_iter().map(Into::into).collect(),
     };
-    Some((gateway, world.limits))
+    Some((gateway, world.limits, world.stated.into_inner()))
 }
 
 /// A fragment that nobody includes is compiled all the same, so that its mistakes are found; in the first section where all

@@ -73,6 +73,16 @@ pub fn keys(
     keys
 }
 
+/// The keys of a ring and those of guests, whose keys are random and in no other ring.
+pub fn with_guests(ring: &KeyRing, guests: &[(Subscription, KeyDigest)]) -> Arc<KeyRing> {
+    let mut ring = ring.clone();
+    for (guest, digest) in guests {
+        // One that is there already is as good.
+        let _ = ring.add(guest.clone(), [SubscriptionKey::from(*digest)]);
+    }
+    Arc::new(ring)
+}
+
 /// Names the places of a key that is there twice.
 fn report_duplicate(
     duplicate: &DuplicateKey,

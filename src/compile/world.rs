@@ -65,6 +65,17 @@ pub struct Shared {
     pub endpoints: crate::gateway::backend::Registry,
     /// The stores that gateways share.
     pub stores: crate::shared_store::Registry,
+    /// What stands in for the world outside while a load test runs.
+    pub rehearsal: Option<Rehearsal>,
+}
+
+/// What stands in for the world outside: a load test sends nothing to real backends, and needs callers that nobody else is.
+#[derive(Clone, Debug, Default)]
+pub struct Rehearsal {
+    /// Where the requests to all backends go; to the real ones when there is none.
+    pub backend: Option<std::net::SocketAddr>,
+    /// Subscriptions besides those of the configuration, with the digests of their keys.
+    pub guests: Vec<(crate::identity::Subscription, crate::identity::subscription::KeyDigest)>,
 }
 
 impl Shared {
@@ -90,7 +101,15 @@ impl Shared {
             vault,
             endpoints: crate::gateway::backend::Registry::default(),
             stores: crate::shared_store::Registry::default(),
+            rehearsal: None,
         }
+    }
+}
+
+impl Shared {
+    /// Where the requests to all backends go, while a load test runs.
+    pub fn stand_in(&self) -> Option<std::net::SocketAddr> {
+        self.rehearsal.as_ref()?.backend
     }
 }
 
@@ -143,6 +162,8 @@ pub struct World {
     pub secret_parameters: Mutex<BTreeSet<String>>,
     /// The policies that ask for a verified token, and where they stand.
     pub token_needs: Mutex<Vec<(Arc<Origin>, Location)>>,
+    /// What policies say about their limits.
+    pub stated: Mutex<Vec<(Arc<Origin>, limit::Stated)>>,
 }
 
 impl World {
@@ -170,6 +191,7 @@ impl World {
             limits_shown: shown(document.limits.headers.as_deref().unwrap_or(&[LimitHeaders::Ratelimit])),
             secret_parameters: Mutex::default(),
             token_needs: Mutex::default(),
+            stated: Mutex::default(),
         };
         let Some(file) = document.gateway else { return world };
         for entry in &document.token_sources {
@@ -217,6 +239,9 @@ impl World {
             world.issuers.insert(entry.name.get_ref().clone(), issuer);
         }
         world.keys = subscriptions::keys(document, file, sources, &shared.key_file, diagnostics);
+        if let Some(guests) = shared.rehearsal.as_ref().map(|rehearsal| &rehearsal.guests) {
+            world.keys.written = subscriptions::with_guests(&world.keys.written, guests);
+        }
         for entry in &document.consumers {
             world.consumers.insert(entry.name.get_ref().as_str().into(), consumer(entry, file, diagnostics));
         }

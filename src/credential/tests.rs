@@ -15,6 +15,7 @@ use crate::clock::Clock;
 use crate::identity::test_support::{Answer, Issuer};
 use crate::telemetry::Metrics;
 
+mod callers;
 mod requests;
 
 /// Long enough that only a hang meets it.

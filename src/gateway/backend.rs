@@ -237,7 +237,7 @@ impl Transient {
             return Ok(backend);
         }
         let defaults = BackendSpec::default();
-        let endpoint = self.shared.endpoints.endpoint(url, settings(&defaults, None))?;
+        let endpoint = endpoint(url, settings(&defaults, None), &self.shared)?;
         let metrics = self.shared.metrics.backend(&self.name);
         let target = vec![Target::new(endpoint)];
         let backend = Arc::new(Backend::new(&self.name, target, deadlines(&defaults), metrics));
@@ -333,6 +333,20 @@ fn breaker(spec: &BreakerSpec) -> Result<BreakerSettings, BackendError> {
     })
 }
 
+/// The endpoint of a URL, or the stand-in of all of them.
+fn endpoint(
+    url: &Uri,
+    settings: EndpointSettings,
+    shared: &Shared,
+) -> Result<Arc<Endpoint>, crate::backend::EndpointError> {
+    let Some(address) = shared.stand_in() else { return shared.endpoints.endpoint(url, settings) };
+    // What is wrong with the URL is wrong in a rehearsal too.
+    Endpoint::new(url, settings.clone())?;
+    let stand_in =
+        format!("http://{address}{}", url.path()).parse().map_err(|_| crate::backend::EndpointError::Host)?;
+    shared.endpoints.endpoint(&stand_in, settings)
+}
+
 fn target(url: &At<String>, settings: &EndpointSettings, shared: &Shared) -> Result<Target, BackendError> {
     let fail = |message: String, hint: Option<String>| BackendError {
         span: Some(url.span.clone()),
@@ -342,7 +356,7 @@ fn target(url: &At<String>, settings: &EndpointSettings, shared: &Shared) -> Res
     };
     let text = match url.strip_prefix("sample:") {
         // A configuration that is only checked starts nothing.
-        Some(path) if shared.offline => format!("http://sample.invalid{path}"),
+        Some(path) if shared.offline || shared.stand_in().is_some() => format!("http://sample.invalid{path}"),
         Some(path) => {
             let address = shared.endpoints.sample().map_err(|message| fail(message, None))?;
             format!("http://{address}{path}")
@@ -355,7 +369,7 @@ fn target(url: &At<String>, settings: &EndpointSettings, shared: &Shared) -> Res
         let hint = "set the header `authorization` with a `set-header` policy, from a named value".to_owned();
         return Err(fail("a backend's URL holds no user name and password".to_owned(), Some(hint)));
     }
-    let endpoint = shared.endpoints.endpoint(&uri, settings.clone()).map_err(|error| {
+    let endpoint = endpoint(&uri, settings.clone(), shared).map_err(|error| {
         let scheme = uri.scheme_str().filter(|scheme| !matches!(*scheme, "http" | "https"));
         let hint = scheme.and_then(|scheme| suggest(scheme, ["http", "https"])).or_else(form);
         fail(format!("`{}` is not the URL of a backend: {error}", url.value), hint)

@@ -89,6 +89,8 @@ impl Signer {
 pub(crate) enum Answer {
     Json(Value),
     Bytes(Vec<u8>),
+    /// What is made of the request, head and body.
+    Made(fn(&str) -> Value),
     /// The whole answer, head and all.
     Raw(Vec<u8>),
     /// A body that never ends, a byte at a time, so that no single read takes long.
@@ -173,7 +175,7 @@ impl Issuer {
             return;
         }
         request.push_str(&String::from_utf8(body).unwrap());
-        self.requests.lock().push(request);
+        self.requests.lock().push(request.clone());
         self.hits.fetch_add(1, Ordering::SeqCst);
         self.asked.add_permits(1);
         self.gate.acquire().await.unwrap().forget();
@@ -185,6 +187,7 @@ impl Issuer {
         let bytes = match answer.unwrap_or(Answer::Status(404)) {
             Answer::Json(value) => plain("200 OK", value.to_string().as_bytes()),
             Answer::Bytes(body) => plain("200 OK", &body),
+            Answer::Made(make) => plain("200 OK", make(&request).to_string().as_bytes()),
             Answer::Raw(bytes) => bytes,
             Answer::Drip => {
                 let _ = socket.write_all(b"HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n").await;

@@ -25,6 +25,7 @@ impl Issuer {
         match self.sign_in(realm, form, client, uri) {
             Ok(code) => query::append(&mut answer, "code", &code),
             Err((error, why)) => {
+                tracing::info!(client, error, why, "refused to sign in");
                 query::append(&mut answer, "error", error);
                 query::append(&mut answer, "error_description", &why);
             }

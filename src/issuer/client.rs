@@ -54,6 +54,11 @@ impl Clients {
         self.0.len()
     }
 
+    /// The first of them.
+    pub(super) fn first(&self) -> Option<&str> {
+        self.0.keys().next().map(String::as_str)
+    }
+
     /// Whether anybody is let in.
     pub(super) fn is_empty(&self) -> bool {
         self.0.is_empty()

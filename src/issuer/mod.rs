@@ -147,6 +147,11 @@ impl Issuer {
         &self.options.tenant
     }
 
+    /// Who may ask, and for which APIs.
+    pub fn registrations(&self) -> &Registrations {
+        &self.options.registrations
+    }
+
     /// Its signing keys.
     pub fn keys(&self) -> &KeyRing {
         &self.keys

@@ -75,6 +75,11 @@ impl Registrations {
         self.clients.len()
     }
 
+    /// A client and an API to show how a token is asked for.
+    pub fn example(&self) -> (&str, &str) {
+        (self.clients.first().unwrap_or("me"), self.apis.0.keys().next().map_or("orders", String::as_str))
+    }
+
     /// How many APIs there are; with none, tokens are for whatever is asked for.
     pub fn apis(&self) -> usize {
         self.apis.0.len()

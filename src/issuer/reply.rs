@@ -19,13 +19,15 @@ pub(super) struct Reply {
     status: StatusCode,
     headers: Vec<(HeaderName, HeaderValue)>,
     body: Content,
+    /// What is wrong, for the log.
+    why: Option<String>,
 }
 
 impl Reply {
     pub(super) fn new(status: u16, content_type: &'static str, body: impl Into<Bytes>) -> Self {
         let headers = vec![(header::CONTENT_TYPE, HeaderValue::from_static(content_type))];
         let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        Self { status, headers, body: Content::Full(body.into()) }
+        Self { status, headers, body: Content::Full(body.into()), why: None }
     }
 
     pub(super) fn json(status: u16, value: &Value) -> Self {
@@ -43,7 +45,13 @@ impl Reply {
 
     /// An error as RFC 6749 §5.2 has it.
     pub(super) fn error(status: u16, code: &str, description: &str) -> Self {
-        Self::json(status, &json!({ "error": code, "error_description": description }))
+        let reply = Self::json(status, &json!({ "error": code, "error_description": description }));
+        Self { why: Some(format!("{code}: {description}")), ..reply }
+    }
+
+    /// What is wrong, of an error.
+    pub(super) fn why(&self) -> Option<&str> {
+        self.why.as_deref()
     }
 
     pub(super) fn redirect(location: &str) -> Self {

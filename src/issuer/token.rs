@@ -27,9 +27,9 @@ impl Issuer {
     /// `POST /token` in all three dialects.
     pub(super) fn token(&self, realm: &Realm, headers: &HeaderMap, form: &Form) -> Reply {
         let granted = self.granted(realm, headers, form);
-        match &granted {
-            Ok(_) => {}
-            Err(_) => tracing::info!(grant = form.get("grant_type"), client = form.get("client_id"), "refused a token"),
+        if let Err(refusal) = &granted {
+            let (grant, client) = (form.get("grant_type"), form.get("client_id"));
+            tracing::info!(grant, client, why = refusal.why(), "refused a token");
         }
         granted.unwrap_or_else(|refusal| refusal)
     }

@@ -30,6 +30,7 @@ mod remote;
 mod settings;
 mod shared;
 mod slots;
+mod stated;
 mod window;
 
 #[cfg(test)]
@@ -43,3 +44,4 @@ pub use registry::{Plan, Registry};
 pub use remote::{Lease, OnStoreError, RemoteLimit, SharedCounters};
 pub use settings::{Algorithm, Overflow, Precision, Rate, Settings, WindowStart};
 pub use shared::{Answer, Limit, Pending, SharedLimit};
+pub use stated::{MissingKey, Stated, StatedKey, StatedTerms};

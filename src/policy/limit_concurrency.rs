@@ -16,7 +16,7 @@ use crate::config::Text;
 use crate::expression::Needs;
 use crate::layer::ConcurrencyLayer;
 use crate::layer::concurrency::Gate;
-use crate::limit::{ConcurrencyLimit, Permit};
+use crate::limit::{ConcurrencyLimit, Count, MissingKey, Permit, Stated, StatedKey, StatedTerms};
 use crate::pipeline::next::exchange_of;
 use crate::pipeline::{Context, Fault, Message, Next, Origin, Step};
 use crate::telemetry::metrics::LimitMetrics;
@@ -52,6 +52,7 @@ impl Policy for LimitConcurrency {
     // A layer, because it has to know when everything after it has ended.
     fn compile(self, cx: &mut CompileCx<'_, '_>) -> Result<Step, CompileError> {
         let id = cx.state_id();
+        cx.world.stated.lock().push((cx.origin.clone(), self.stated()));
         let entry = Entry(Arc::new(Compiled {
             key: self.key.as_ref().map(|key| TextValue::compile(key, cx)).transpose()?,
             limit: cx.world.limits.concurrency(&id, self.max_count),
@@ -63,6 +64,24 @@ impl Policy for LimitConcurrency {
             let limited = Next::from_service(ConcurrencyLayer::new(entry.clone()).layer(next));
             if needs_body { limited.buffered(None) } else { limited }
         }))
+    }
+}
+
+impl LimitConcurrency {
+    /// What is said about the limit, for who tests it.
+    fn stated(&self) -> Stated {
+        Stated {
+            terms: StatedTerms::Concurrency(self.max_count),
+            key: self.key.as_ref().map_or(StatedKey::All, |key| StatedKey::Written(key.0.clone())),
+            missing_key: MissingKey::OneKey,
+            cost: Some(1),
+            count: Some(Count::Admitted),
+            shadow: false,
+            delays: false,
+            told: false,
+            api: None,
+            operation: None,
+        }
     }
 }
 

@@ -92,7 +92,8 @@ pub struct ValidateJwt {
     forward_token: Option<At<bool>>,
     /// The `[issuers.NAME]` whose tokens are accepted.
     issuer: Option<At<String>>,
-    /// The `[issuers.NAME]` whose tokens are accepted, when there are several.
+    /// The `[issuers.NAME]` whose tokens are accepted, when there are several. A URL is a value of `iss`, as Azure API Management's
+    /// `issuers` has them: the same as in `accepted-issuers`.
     #[serde(default)]
     issuers: Vec<At<String>>,
     /// URLs of OpenID Connect discovery documents, which name an issuer and its keys; with the defaults of `[issuers.NAME]`.
@@ -193,7 +194,7 @@ impl ValidateJwt {
         }
         no_decryption(&self.decryption_keys)?;
         let (mut keys, mut remotes, mut entra) = (Vec::new(), Vec::new(), false);
-        for name in self.issuer.iter().chain(&self.issuers) {
+        for name in self.issuer.iter().chain(self.issuers.iter().filter(|issuer| !is_url(issuer))) {
             let issuer = issuer(name, cx)?;
             entra |= issuer.entra;
             keys.extend(issuer.keys.iter().map(|key| key.clone().with_issuer(issuer.issuer.clone())));
@@ -220,10 +221,10 @@ impl ValidateJwt {
 
     fn rules(&self) -> Result<TokenRules, CompileError> {
         not_empty(self.audiences.iter().chain(&self.accepted_issuers))?;
-        let texts = |list: &[At<String>]| list.iter().map(|text| text.as_str().into()).collect();
+        let issuers = self.accepted_issuers.iter().chain(self.issuers.iter().filter(|issuer| is_url(issuer)));
         let mut rules = TokenRules {
-            audiences: texts(&self.audiences),
-            issuers: texts(&self.accepted_issuers),
+            audiences: self.audiences.iter().map(|text| text.as_str().into()).collect(),
+            issuers: issuers.map(|text| text.as_str().into()).collect(),
             clock_skew: self.clock_skew.unwrap_or_default().0,
             require_expiration: self.require_expiration_time.unwrap_or(true),
             required_claims: TokenClaim::rules(&self.required_claims)?,
@@ -253,6 +254,11 @@ impl ValidateJwt {
             (VerifierError::NoAlgorithm { .. }, None) => CompileError::whole(text),
         }
     }
+}
+
+/// Whether this is a value of `iss`, where a name could stand too.
+fn is_url(issuer: &str) -> bool {
+    issuer.contains("://")
 }
 
 /// An issuer of the configuration.

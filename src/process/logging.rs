@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use prometheus::IntCounter;
 
+use super::Overrides;
 use crate::compile::settings::Process as Settings;
 use crate::config::spec::AccessLogFormat;
 use crate::gateway::Gateway;
@@ -26,13 +27,15 @@ pub(super) struct OpenLog {
     dropped: IntCounter,
     /// Standard output belongs to somebody else.
     keep_stdout_free: bool,
+    off: bool,
     open: Option<(Wish, Arc<AccessLog>)>,
 }
 
 impl OpenLog {
     /// No log yet.
-    pub(super) fn new(dropped: IntCounter, keep_stdout_free: bool) -> Self {
-        Self { dropped, keep_stdout_free, open: None }
+    pub(super) fn new(dropped: IntCounter, overrides: &Overrides) -> Self {
+        let Overrides { keep_stdout_free, no_access_log: off, .. } = *overrides;
+        Self { dropped, keep_stdout_free, off, open: None }
     }
 
     /// The log that a configuration asks for; the one in use when it asks for the same.
@@ -42,6 +45,7 @@ impl OpenLog {
         gateway: &Gateway,
     ) -> Result<Option<Arc<AccessLog>>, SinkError> {
         let format = match settings.access_log {
+            _ if self.off => return Ok(None),
             AccessLogFormat::Off => {
                 self.open = None;
                 return Ok(None);

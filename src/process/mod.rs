@@ -38,6 +38,8 @@ pub struct Overrides {
     pub admin: Option<AdminAddress>,
     /// Whether standard output belongs to somebody else, so that the access log goes to standard error.
     pub keep_stdout_free: bool,
+    /// Whether nobody would read the access log.
+    pub no_access_log: bool,
 }
 
 /// Where the admin listener is.
@@ -120,7 +122,7 @@ impl Process {
         let mut started = loaded.process;
         let mut gateway = loaded.gateway.ok_or(StartError::Configuration)?;
         started.server.tls = started.tls.take().map(|config| Arc::new(ServerTls::new(config)));
-        let mut log = OpenLog::new(shared.metrics.access_log_dropped.clone(), overrides.keep_stdout_free);
+        let mut log = OpenLog::new(shared.metrics.access_log_dropped.clone(), overrides);
         gateway.access_log = log.follow(&started, &gateway).map_err(StartError::AccessLog)?;
         let mut settings = started.server.clone();
         if let Some(address) = overrides.listen {
@@ -201,6 +203,11 @@ impl Process {
     /// Looks at the files again and opens the access log again, as on SIGHUP.
     pub fn reload(&self) {
         self.signals.hangup.notify_one();
+    }
+
+    /// Loads the files again although nothing changed, as a load test wants it.
+    pub fn reload_unchanged(&self) {
+        self.signals.again.notify_one();
     }
 
     /// Waits until the server ends, which it does by itself only when it fails.

@@ -47,6 +47,7 @@ pub(super) struct Reloader {
 enum Cause {
     Change,
     Hangup,
+    Again,
 }
 
 /// What came of looking.
@@ -64,6 +65,8 @@ pub(super) struct Signals {
     pub(super) changed: Arc<Notify>,
     /// Somebody asks for a reload.
     pub(super) hangup: Arc<Notify>,
+    /// Somebody asks for a reload of what has not changed.
+    pub(super) again: Arc<Notify>,
 }
 
 impl Reloader {
@@ -85,6 +88,7 @@ impl Reloader {
             }
             let cause = tokio::select! {
                 () = signals.hangup.notified() => Cause::Hangup,
+                () = signals.again.notified() => Cause::Again,
                 () = signals.changed.notified() => {
                     settle(&signals.changed).await;
                     Cause::Change
@@ -113,7 +117,7 @@ impl Reloader {
         if cause == Cause::Hangup {
             self.log.reopen();
         }
-        let again = cause == Cause::Hangup && self.status.has_failed();
+        let again = cause == Cause::Again || (cause == Cause::Hangup && self.status.has_failed());
         if !again && Some(self.source.stamp()) == self.seen {
             if cause == Cause::Hangup {
                 tracing::info!("the configuration has not changed");

@@ -4,6 +4,7 @@
 
 mod admin;
 mod backends;
+mod behalf;
 mod command;
 mod connector;
 mod drain;

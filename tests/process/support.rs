@@ -157,6 +157,11 @@ impl Gateway {
         self.stderr.lock().unwrap().clone()
     }
 
+    /// The access log so far.
+    pub(crate) fn stdout(&self) -> String {
+        fs::read_to_string(&self.stdout).unwrap()
+    }
+
     /// Waits for a text on standard error.
     #[track_caller]
     pub(crate) fn says(&self, text: &str) {
@@ -222,6 +227,14 @@ impl Client {
 
     pub(crate) fn request(&mut self, method: &str, path: &str, fields: &str) -> Option<Answer> {
         let request = format!("{method} {path} HTTP/1.1\r\nHost: gateway.example\r\n{fields}\r\n");
+        self.0.get_mut().write_all(request.as_bytes()).ok()?;
+        self.answer()
+    }
+
+    /// A request with a body.
+    pub(crate) fn send(&mut self, method: &str, path: &str, fields: &str, body: &str) -> Option<Answer> {
+        let fields = format!("{fields}content-length: {}\r\n", body.len());
+        let request = format!("{method} {path} HTTP/1.1\r\nHost: gateway.example\r\n{fields}\r\n{body}");
         self.0.get_mut().write_all(request.as_bytes()).ok()?;
         self.answer()
     }

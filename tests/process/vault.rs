@@ -4,8 +4,9 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Instant;
 
-use crate::support::{Client, Folder, Gateway, SAMPLE_API, backend, eventually, program};
+use crate::support::{Client, Folder, Gateway, PATIENCE, SAMPLE_API, backend, eventually, program};
 
 /// The secret that the vault gives; none while it is broken.
 type Held = Arc<Mutex<Option<&'static str>>>;
@@ -136,7 +137,9 @@ fn a_secret_changes_under_load_and_no_request_is_lost() {
                 scope.spawn(|| {
                     let mut client = Client::new(gateway.address);
                     let mut seen = Vec::new();
-                    while !done.load(Ordering::SeqCst) {
+                    // Also when the test has failed, and nobody says that it is done.
+                    let begun = Instant::now();
+                    while !done.load(Ordering::SeqCst) && begun.elapsed() < 4 * PATIENCE {
                         let answer = client.get("/sample/a").expect("an answer on the same connection");
                         assert_eq!(answer.status, 200);
                         seen.push(answer.text().to_owned());

@@ -7,13 +7,13 @@ use std::time::Duration;
 use http::header::RETRY_AFTER;
 
 use super::step::{Amount, Applies, Compiled, Key, Span};
-use super::{Algorithm, Mode, OnLimit, OnOverflow, OperationLimit, Spec, WindowStart};
+use super::{Algorithm, Mode, OnLimit, OnMissingKey, OnOverflow, OperationLimit, Spec, WindowStart};
 use crate::compile::{CompileCx, CompileError, RateSeen, shown, unknown_hint};
 use crate::config::{At, OrExpression, Period, Text};
 use crate::expression::{Expression, Needs};
-use crate::limit::{self, Count, Line, Rate, Settings};
+use crate::limit::{self, Count, Line, MissingKey, Rate, Settings, Stated, StatedKey, StatedTerms};
 use crate::pipeline::Step;
-use crate::pipeline::limits::{Cost, Fields, Later, Rule};
+use crate::pipeline::limits::{Cost, Fields, Later, Rule, Shown};
 
 /// An exact sliding window of more calls than this deserves a thought about memory.
 const MANY_CALLS: u32 = 10_000;
@@ -74,7 +74,7 @@ impl Spec {
         let remaining_header = header(&self.remaining_calls_header);
         let total_header = header(&self.total_calls_header);
         let inner = self.inner(cx);
-        let (amount, span, algorithm, counting) = (amount?, span?, algorithm?, counting?);
+        let (amount, span, algorithm, counting, inner) = (amount?, span?, algorithm?, counting?, inner?);
         self.warn(cx, &amount, &span);
 
         let one = NonZeroU32::MIN;
@@ -120,15 +120,20 @@ impl Spec {
                 reserve,
             })
         };
+        for (api, operation, settings) in
+            [(None, None, settings.clone())].into_iter().chain(inner.iter().map(|(api, operation, calls, period)| {
+                let settings = inner_settings(&settings, *calls, *period);
+                (api.clone(), operation.clone(), settings)
+            }))
+        {
+            let stated = self.stated(settings, &counting, shown_by, api, operation);
+            cx.world.stated.lock().push((cx.origin.clone(), stated));
+        }
         let mut rules =
             vec![Applies { api: None, operation: None, rule: rule(&own, &name, settings.clone(), later(&counting)) }];
-        for (api, operation, calls, period) in inner? {
+        for (api, operation, calls, period) in inner {
             let place = [api.as_deref(), operation.as_deref()].into_iter().flatten().collect::<Vec<_>>().join("/");
-            let algorithm = match algorithm {
-                limit::Algorithm::TokenBucket { .. } => limit::Algorithm::TokenBucket { burst: calls },
-                other => other,
-            };
-            let settings = Settings { algorithm, calls, period, varying: false, ..settings.clone() };
+            let settings = inner_settings(&settings, calls, period);
             let rule = rule(&format!("{id}/{place}"), &format!("{name}/{place}"), settings, later(&counting));
             rules.push(Applies { api, operation, rule });
         }
@@ -261,6 +266,34 @@ impl Spec {
         Ok(Counting { count, condition, cost, later })
     }
 
+    /// What is said about the limit, for who tests it.
+    fn stated(
+        &self,
+        settings: Settings,
+        counting: &Counting,
+        shown_by: Shown,
+        api: Option<String>,
+        operation: Option<String>,
+    ) -> Stated {
+        Stated {
+            terms: StatedTerms::Rate(settings),
+            key: self.key.as_ref().map_or(StatedKey::Caller, |key| StatedKey::Written(key.0.clone())),
+            missing_key: match self.on_missing_key {
+                OnMissingKey::Reject => MissingKey::Refused,
+                OnMissingKey::Share => MissingKey::OneKey,
+                OnMissingKey::Skip => MissingKey::Unlimited,
+                OnMissingKey::ClientIp => MissingKey::Otherwise,
+            },
+            cost: counting.cost.constant().filter(|_| !counting.later),
+            count: Some(counting.count).filter(|_| counting.condition.is_none() && !counting.later),
+            shadow: self.mode == Mode::Shadow,
+            delays: self.on_limit == OnLimit::Delay,
+            told: shown_by.ratelimit,
+            api,
+            operation,
+        }
+    }
+
     fn line(&self, cx: &CompileCx<'_, '_>) -> Result<Option<Line>, CompileError> {
         if self.on_limit == OnLimit::Reject {
             let only = "only requests that may wait have it; add `on-limit = \"delay\"`, or leave it out";
@@ -380,6 +413,15 @@ impl Spec {
         }
         cx.rates.push(RateSeen { list, key, calls, period });
     }
+}
+
+/// The settings of a limit for one API or operation.
+fn inner_settings(outer: &Settings, calls: NonZeroU32, period: Duration) -> Settings {
+    let algorithm = match outer.algorithm {
+        limit::Algorithm::TokenBucket { .. } => limit::Algorithm::TokenBucket { burst: calls },
+        other => other,
+    };
+    Settings { algorithm, calls, period, varying: false, ..outer.clone() }
 }
 
 /// A period that a limit may have.

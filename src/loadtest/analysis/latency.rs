@@ -1,0 +1,107 @@
+//! Latency of what was admitted and refused, and how far behind its own schedule the generator was.
+
+use serde::Serialize;
+
+use super::{Evidence, Measured};
+use crate::loadtest::record::Fate;
+
+/// Quantiles, in milliseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Quantiles {
+    /// How many values.
+    pub count: u64,
+    /// The median.
+    pub p50: f64,
+    /// Nine in ten are not above it.
+    pub p90: f64,
+    /// 99 in 100.
+    pub p99: f64,
+    /// 999 in 1000.
+    pub p999: f64,
+    /// The largest.
+    pub max: f64,
+}
+
+impl Quantiles {
+    /// Of values in nanoseconds.
+    pub fn of(mut nanos: Vec<u64>) -> Option<Self> {
+        nanos.sort_unstable();
+        let last = nanos.len().checked_sub(1)?;
+        // The smallest value that so many are not above.
+        let at = |share: f64| nanos[((nanos.len() as f64 * share).ceil() as usize).clamp(1, last + 1) - 1] as f64 / 1e6;
+        Some(Self {
+            count: nanos.len() as u64,
+            p50: at(0.5),
+            p90: at(0.9),
+            p99: at(0.99),
+            p999: at(0.999),
+            max: nanos[last] as f64 / 1e6,
+        })
+    }
+}
+
+/// Whether the generator kept to its schedule.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Generator {
+    /// From when requests were meant to be sent to when the generator came to it, in milliseconds.
+    pub lag: Option<Quantiles>,
+    /// From there to when a connection was free, in milliseconds.
+    pub waiting: Option<Quantiles>,
+    /// How much of the time its thread was at work.
+    pub busy: Option<f64>,
+    /// Requests each second that were sent, over the busiest second.
+    pub peak: u64,
+    /// What held it back, if anything did.
+    pub bottleneck: Option<String>,
+}
+
+pub(super) fn by_fate(evidence: &Evidence<'_>) -> (Option<Quantiles>, Option<Quantiles>) {
+    let of = |wanted: Fate| {
+        let records = evidence.records.iter().zip(&evidence.fates).filter(|(_, fate)| **fate == wanted);
+        Quantiles::of(records.map(|(record, _)| record.latency()).collect())
+    };
+    (of(Fate::Admitted), of(Fate::Refused))
+}
+
+/// A request that is sent so late was not sent as planned.
+const LATE_MS: f64 = 5.0;
+
+pub(super) fn generator(evidence: &Evidence<'_>, measured: &Measured, is_virtual: bool) -> Generator {
+    if is_virtual {
+        return Generator::default();
+    }
+    let records = evidence.records;
+    let lag = Quantiles::of(records.iter().map(|it| it.handled.saturating_sub(it.attempt.intended)).collect());
+    let waiting = Quantiles::of(records.iter().map(|it| it.sent.saturating_sub(it.handled)).collect());
+    let mut seconds = std::collections::HashMap::new();
+    records.iter().for_each(|it| *seconds.entry(it.sent / 1_000_000_000).or_insert(0_u64) += 1);
+    let late = |quantiles: &Option<Quantiles>| quantiles.as_ref().is_some_and(|it| it.p99 > LATE_MS);
+    let bottleneck = if late(&lag) {
+        Some("the generator could not keep up: more than 1 % of requests were sent over 5 ms late; latencies hold that lag. \
+              Lower the rate, or run it on a machine of its own"
+            .to_owned())
+    } else if late(&waiting) {
+        Some(format!(
+            "all {} connections were in use: more than 1 % of requests waited over 5 ms for one. The target is slower than \
+             the rate needs, or `--connections` is too low",
+            measured.connections
+        ))
+    } else {
+        None
+    };
+    Generator { lag, waiting, busy: measured.busy, peak: seconds.into_values().max().unwrap_or(0), bottleneck }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quantiles() {
+        assert_eq!(Quantiles::of(Vec::new()), None);
+        let all = Quantiles::of((1..=1_000).map(|ms| ms * 1_000_000).rev().collect()).unwrap();
+        assert_eq!((all.p50, all.p90, all.p99, all.p999, all.max), (500.0, 900.0, 990.0, 999.0, 1_000.0));
+        let one = Quantiles::of(vec![2_000_000]).unwrap();
+        assert_eq!((one.count, one.p50, one.p999, one.max), (1, 2.0, 2.0, 2.0));
+    }
+}

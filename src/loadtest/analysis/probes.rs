@@ -1,0 +1,223 @@
+//! What each probe found, in words and as a number that can be asserted on.
+
+use serde::Serialize;
+
+use super::conformance::excess_of;
+use super::{Evidence, Quantiles};
+use crate::limit::MissingKey;
+use crate::loadtest::arrivals::LADDER;
+use crate::loadtest::expect::Scope;
+use crate::loadtest::plan::{self, Phase, Role};
+use crate::loadtest::record::{Fate, Kind, Record};
+
+/// What a finding means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Outcome {
+    /// As it should be.
+    Right,
+    /// Not as it should be.
+    Wrong,
+    /// To know; neither right nor wrong.
+    Seen,
+}
+
+/// What a probe found.
+#[derive(Clone, Debug, Serialize)]
+pub struct Finding {
+    /// The probe.
+    pub probe: &'static str,
+    /// What it means.
+    pub outcome: Outcome,
+    /// In words.
+    pub text: String,
+    /// The name of the metric, and its value: how many requests were too many.
+    pub metric: Option<(&'static str, f64)>,
+}
+
+/// How the requests of a phase ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Counts {
+    sent: u64,
+    admitted: u64,
+    refused: u64,
+    unknown: u64,
+}
+
+fn count<'a>(records: impl Iterator<Item = (&'a Record, Fate)>) -> Counts {
+    let mut counts = Counts::default();
+    for (_, fate) in records {
+        counts.sent += 1;
+        *match fate {
+            Fate::Admitted => &mut counts.admitted,
+            Fate::Refused => &mut counts.refused,
+            Fate::Unknown => &mut counts.unknown,
+        } += 1;
+    }
+    counts
+}
+
+pub(super) fn find(evidence: &Evidence<'_>) -> Vec<Finding> {
+    let finders: [fn(&Evidence<'_>) -> Option<Finding>; 9] =
+        [simultaneous, refill, boundary, ladder, churn, missing_key, forged, preflight, reload];
+    finders.iter().filter_map(|find| find(evidence)).collect()
+}
+
+fn phase<'a>(evidence: &Evidence<'a>, role: Role) -> Option<&'a Phase> {
+    let asked = evidence.of(role).next().is_some();
+    evidence.plan.phases.iter().find(|phase| phase.role == role && asked)
+}
+
+fn judged(probe: &'static str, metric: &'static str, excess: u64, text: String) -> Finding {
+    let outcome = if excess == 0 { Outcome::Right } else { Outcome::Wrong };
+    Finding { probe, outcome, text, metric: Some((metric, excess as f64)) }
+}
+
+/// How many of them, in words that name what is not known.
+fn of_sent(counts: Counts) -> String {
+    let unknown = if counts.unknown > 0 { format!(", {} unknown", counts.unknown) } else { String::new() };
+    format!("{} of {} admitted{unknown}", counts.admitted, counts.sent)
+}
+
+fn capacity(evidence: &Evidence<'_>) -> u64 {
+    plan::capacity(&evidence.plan.limits).unwrap_or(0)
+}
+
+fn simultaneous(evidence: &Evidence<'_>) -> Option<Finding> {
+    let keys = phase(evidence, Role::Simultaneous)?.keys.range();
+    let counts = count(evidence.of(Role::Simultaneous));
+    let records = evidence.of(Role::Simultaneous).map(|(record, _)| record.latency()).collect();
+    let slowest = Quantiles::of(records)
+        .filter(|it| it.max > 0.0)
+        .map(|it| format!("; the slowest answer took {:.1} ms", it.max));
+    let text = format!(
+        "{} at one instant; the limit is {}{}",
+        of_sent(counts),
+        capacity(evidence),
+        slowest.unwrap_or_default()
+    );
+    Some(judged("simultaneous", "simultaneous.excess", excess_of(evidence, &keys), text))
+}
+
+/// The bursts of a script: how many of each were admitted.
+fn bursts(evidence: &Evidence<'_>, role: Role) -> Vec<Counts> {
+    let mut moments: Vec<u64> = evidence.of(role).map(|(record, _)| record.attempt.intended).collect();
+    moments.sort_unstable();
+    moments.dedup();
+    moments.iter().map(|at| count(evidence.of(role).filter(|(record, _)| record.attempt.intended == *at))).collect()
+}
+
+fn refill(evidence: &Evidence<'_>) -> Option<Finding> {
+    let keys = phase(evidence, Role::Refill)?.keys.range();
+    let admitted: Vec<String> = bursts(evidence, Role::Refill).iter().map(|burst| burst.admitted.to_string()).collect();
+    let text = format!(
+        "{} admitted in bursts from rest, after rest and after long rest; the limit is {}",
+        admitted.join(", "),
+        capacity(evidence)
+    );
+    Some(judged("refill", "refill.excess", excess_of(evidence, &keys), text))
+}
+
+fn boundary(evidence: &Evidence<'_>) -> Option<Finding> {
+    phase(evidence, Role::Boundary)?;
+    let phases = evidence.plan.phases.iter().filter(|phase| phase.role == Role::Boundary);
+    let excess = phases.map(|phase| excess_of(evidence, &phase.keys.range())).max().unwrap_or(0);
+    let counts = count(evidence.of(Role::Boundary));
+    let text = match excess {
+        0 => format!("{} in bursts over two periods, no more in any window than the limit allows", of_sent(counts)),
+        excess => {
+            format!("{} in bursts over two periods; {excess} too many around the end of a window", of_sent(counts))
+        }
+    };
+    Some(judged("boundary", "boundary.excess", excess, text))
+}
+
+fn ladder(evidence: &Evidence<'_>) -> Option<Finding> {
+    let phase = phase(evidence, Role::Ladder)?;
+    let step = (phase.arrivals.length() / LADDER.len() as u64).max(1);
+    let rate = plan::rate(&evidence.plan.limits)?;
+    let allowed = rate * step as f64 / 1e9;
+    let mut least = f64::MAX;
+    let mut steps = Vec::new();
+    for (number, times) in (0_u64..).zip(LADDER) {
+        let (from, to) = (phase.start + number * step, phase.start + (number + 1) * step);
+        let inside = |record: &Record| (from..to).contains(&record.attempt.intended);
+        let counts = count(evidence.of(Role::Ladder).filter(|(record, _)| inside(record)));
+        let share = counts.admitted as f64 / allowed;
+        least = least.min(share);
+        steps.push(format!("{times}×: {:.0} %", share * 100.0));
+    }
+    let text = format!("admitted of what the limit gives at {}", steps.join(", "));
+    Some(Finding {
+        probe: "ladder",
+        outcome: if least < 0.8 { Outcome::Wrong } else { Outcome::Right },
+        text,
+        metric: Some(("ladder.least", 100.0 * least)),
+    })
+}
+
+fn churn(evidence: &Evidence<'_>) -> Option<Finding> {
+    let keys = phase(evidence, Role::Churn)?.keys.range();
+    let others = count(evidence.of(Role::ChurnOthers));
+    let excess = excess_of(evidence, &keys);
+    let text = match excess {
+        0 => format!("a drained key stayed limited while {} others came", others.sent),
+        excess => format!("a drained key had {excess} too many after {} others came: it was forgotten", others.sent),
+    };
+    Some(judged("churn", "churn.excess", excess, text))
+}
+
+fn missing_key(evidence: &Evidence<'_>) -> Option<Finding> {
+    phase(evidence, Role::MissingKey)?;
+    let counts = count(evidence.of(Role::MissingKey));
+    let behaviour = match counts {
+        Counts { admitted, sent, .. } if admitted == sent => MissingKey::Unlimited,
+        Counts { admitted: 0, .. } => MissingKey::Refused,
+        _ => MissingKey::OneKey,
+    };
+    let words = match behaviour {
+        MissingKey::Unlimited => "not limited at all",
+        MissingKey::Refused => "refused",
+        MissingKey::OneKey | MissingKey::Otherwise => "limited together",
+    };
+    let wanted = evidence.plan.aimed().and_then(|limit| limit.missing_key);
+    let text = format!("requests without a key are {words} ({})", of_sent(counts));
+    let Some(wanted) = wanted else {
+        return Some(Finding { probe: "missing-key", outcome: Outcome::Seen, text, metric: None });
+    };
+    // All are admitted where a limit is shared with nobody and has room; more than it has is what tells.
+    let excess = if wanted != MissingKey::Unlimited && behaviour == MissingKey::Unlimited {
+        counts.admitted.saturating_sub(if wanted == MissingKey::Refused { 0 } else { capacity(evidence) })
+    } else if wanted == MissingKey::Refused {
+        counts.admitted
+    } else {
+        0
+    };
+    Some(judged("missing-key", "missing-key.excess", excess, text))
+}
+
+fn forged(evidence: &Evidence<'_>) -> Option<Finding> {
+    let keys = phase(evidence, Role::Forged)?.keys.range();
+    let counts = count(evidence.of(Role::Forged).filter(|(record, _)| record.attempt.kind == Kind::Forged));
+    let shared = evidence.plan.limits.iter().any(|limit| limit.scope == Scope::Shared);
+    let excess = if shared { 0 } else { excess_of(evidence, &keys) };
+    let text = format!("{} from a drained caller that forges `X-Forwarded-For` and `Forwarded`", of_sent(counts));
+    Some(judged("forged-address", "forged.admitted", if shared { counts.admitted } else { excess }, text))
+}
+
+fn preflight(evidence: &Evidence<'_>) -> Option<Finding> {
+    phase(evidence, Role::Preflight)?;
+    let of = |kind: Kind| count(evidence.of(Role::Preflight).filter(|(record, _)| record.attempt.kind == kind));
+    let (preflights, plain) = (of(Kind::Preflight), of(Kind::Plain));
+    let counted = capacity(evidence).min(plain.sent).saturating_sub(plain.admitted + plain.unknown);
+    let text =
+        format!("after {} preflights ({} refused), {} requests", preflights.sent, preflights.refused, of_sent(plain));
+    Some(judged("preflight", "preflights.counted", counted + preflights.refused, text))
+}
+
+fn reload(evidence: &Evidence<'_>) -> Option<Finding> {
+    let keys = phase(evidence, Role::Reload)?.keys.range();
+    let admitted: Vec<String> = bursts(evidence, Role::Reload).iter().map(|burst| burst.admitted.to_string()).collect();
+    let text = format!("{} admitted before and after a reload of an unchanged limit", admitted.join(" and "));
+    Some(judged("reload", "reload.excess", excess_of(evidence, &keys), text))
+}

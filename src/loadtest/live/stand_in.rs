@@ -1,0 +1,86 @@
+//! A fast backend that stands in for the real ones while a load test runs, and counts what reaches it.
+
+use std::collections::HashSet;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::CONTENT_TYPE;
+use http::{HeaderValue, Method, Request, Response};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use parking_lot::Mutex;
+
+use super::request::ATTEMPT_HEADER;
+use crate::loadtest::analysis::Upstream;
+use crate::server::simple::{self, Handle};
+
+/// What the backend counts.
+#[derive(Debug, Default)]
+pub struct Counts {
+    requests: AtomicU64,
+    duplicates: AtomicU64,
+    /// The changing requests that were seen: as many as the test makes at most.
+    seen: Mutex<HashSet<Box<[u8]>>>,
+}
+
+/// A backend that runs; it stops when this is dropped.
+#[derive(Debug)]
+pub struct StandIn {
+    /// Where it is.
+    pub address: SocketAddr,
+    counts: Arc<Counts>,
+    _handle: Handle,
+}
+
+impl StandIn {
+    /// Starts it on a free loopback port, on a thread of its own. Each answer takes `latency`.
+    ///
+    /// # Errors
+    /// When no port or thread can be had.
+    pub fn start(latency: Duration) -> io::Result<Self> {
+        let counts = Arc::<Counts>::default();
+        let shared = counts.clone();
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let (address, handle) = simple::spawn("stand-in", address, move |listener, stopped| async move {
+            let handler = move |request: Request<Incoming>| {
+                let shared = shared.clone();
+                async move {
+                    shared.count(&request);
+                    if !latency.is_zero() {
+                        tokio::time::sleep(latency).await;
+                    }
+                    let mut response = Response::new(Full::new(Bytes::from_static(b"{\"stand-in\":true}")));
+                    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+                    Ok(response)
+                }
+            };
+            simple::serve("stand-in", listener, 8_192, stopped.wait(), handler).await
+        })?;
+        Ok(Self { address, counts, _handle: handle })
+    }
+
+    /// What has reached it.
+    pub fn upstream(&self) -> Upstream {
+        Upstream {
+            requests: self.counts.requests.load(Ordering::Relaxed),
+            duplicates: self.counts.duplicates.load(Ordering::Relaxed),
+        }
+    }
+}
+
+impl Counts {
+    fn count(&self, request: &Request<Incoming>) {
+        self.requests.fetch_add(1, Ordering::Relaxed);
+        if matches!(*request.method(), Method::GET | Method::HEAD) {
+            return;
+        }
+        let Some(attempt) = request.headers().get(ATTEMPT_HEADER) else { return };
+        if !self.seen.lock().insert(attempt.as_bytes().into()) {
+            self.duplicates.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}

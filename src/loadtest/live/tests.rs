@@ -1,0 +1,1 @@
+//! A live test against a server that counts.
