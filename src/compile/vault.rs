@@ -12,7 +12,7 @@ use crate::config::credentials::{KeyVaultSpec, ManagedIdentitySpec};
 use crate::config::named::{self, Offline, Secret, SecretStore, Wanted};
 use crate::config::source::FileId;
 use crate::config::{At, Diagnostic, Diagnostics};
-use crate::credential::{Grant, Purpose, Target, UrlProblem, VaultAccess, VaultSecret};
+use crate::credential::{CredentialError, Grant, Purpose, Target, UrlProblem, VaultAccess, VaultSecret};
 
 /// Azure API Management's own.
 const REFRESH: Duration = Duration::from_secs(4 * 3600);
@@ -153,6 +153,24 @@ fn host_of_secret(url: &At<String>) -> Result<String, CompileError> {
     Ok(parsed.host_str().ok_or_else(wrong)?.to_owned())
 }
 
+/// What usually helps.
+fn advice(problem: &CredentialError, secret: &str, spec: &KeyVaultSpec) -> Option<String> {
+    let text = match problem {
+        CredentialError::Refused { status: 403, .. } => {
+            "the identity needs `get` on secrets, as the role `Key Vault Secrets User` has it"
+        }
+        CredentialError::Refused { status: 404, .. } => "is the secret in this vault, enabled, and spelt like this?",
+        CredentialError::Refused { status: 401, .. } => {
+            "a vault takes tokens of its own tenant, for the `resource` of `[key-vault]`"
+        }
+        CredentialError::Transport { url, .. } if url != secret && spec.credentials.is_none() => {
+            "a machine outside Azure has no identity of its own; give `[key-vault]` the `credentials` of a client"
+        }
+        _ => return None,
+    };
+    Some(text.to_owned())
+}
+
 impl SecretStore for Vault<'_> {
     fn secrets(
         &self,
@@ -181,15 +199,12 @@ impl SecretStore for Vault<'_> {
             let secret = secret?;
             let value = secret.value();
             if value.is_none() {
-                let cause = secret.status().error.unwrap_or_default();
+                let problem = secret.problem();
+                let cause = problem.as_ref().map(ToString::to_string).unwrap_or_default();
+                let message = format!("named value `{}` cannot be had from the key vault: {cause}", wanted.name);
                 diagnostics.push(
-                    Diagnostic::error(
-                        "missing-secret",
-                        file,
-                        wanted.url.span.clone(),
-                        format!("named value `{}` cannot be had from the key vault: {cause}", wanted.name),
-                    )
-                    .hint("the identity needs `get` on secrets, as the role `Key Vault Secrets User` has it"),
+                    Diagnostic::error("missing-secret", file, wanted.url.span.clone(), message)
+                        .maybe_hint(problem.and_then(|problem| advice(&problem, &secret.status().url, spec))),
                 );
             }
             value.map(|value| Secret::Value(value.to_string()))

@@ -120,6 +120,11 @@ impl VaultSecret {
         }
     }
 
+    /// Why the last fetch failed.
+    pub fn problem(&self) -> Option<Arc<CredentialError>> {
+        self.state.lock().error.clone()
+    }
+
     async fn ask(&self, token: &HeaderValue) -> Result<Reply, CredentialError> {
         self.http.ask(self.http.get(API_VERSION).header(AUTHORIZATION, token)).await
     }
@@ -176,6 +181,9 @@ impl VaultSecret {
                 let changed = state.value.as_ref().map_or(state.failures > 0, |old| *old != value);
                 // Replicas that started together do not ask together for ever.
                 let next = now + self.refresh.mul_f64(1.0 - fastrand::f64() / 10.0);
+                if changed {
+                    tracing::info!(named_value = &*self.name, "the key vault has another value");
+                }
                 *state = State { value: Some(value), fetched: Some(clock.wall()), next, failures: 0, error: None };
                 changed
             }
@@ -278,7 +286,6 @@ impl Vault {
         loop {
             look.tick().await;
             if self.refresh(clock).await {
-                tracing::info!("a secret of the key vault has changed");
                 changed();
             }
         }

@@ -5,6 +5,8 @@ use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Output, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::Value as Json;
 
@@ -98,6 +100,54 @@ fn keys_are_made_replaced_and_ended_while_the_gateway_runs() {
         .collect();
     // The first key had been revoked when the third was made, and then there is no need to know it any more.
     assert_eq!(keys, [("primary", four(&second).as_str(), "revoked"), ("secondary", four(&third).as_str(), "revoked")]);
+}
+
+#[test]
+fn keys_change_under_load_and_nobody_with_a_good_key_notices() {
+    let folder = guarded();
+    let steady = done(&["new", "steady"], folder.path(), "");
+    let replaced = done(&["new", "replaced"], folder.path(), "");
+    let gateway = Gateway::run(folder.path());
+    let stop = Arc::new(AtomicBool::new(false));
+    let callers: Vec<_> = [&steady, &steady, &replaced]
+        .map(|key| {
+            let (stop, address, key) = (stop.clone(), gateway.address, key.trim().to_owned());
+            std::thread::spawn(move || {
+                let mut client = Client::new(address);
+                let field = format!("ocp-apim-subscription-key: {key}\r\n");
+                let mut statuses = Vec::new();
+                while !stop.load(Ordering::Relaxed) {
+                    statuses.push(client.request("GET", "/sample/orders", &field).map(|answer| answer.status));
+                }
+                statuses
+            })
+        })
+        .into();
+    let replacement = done(&["rotate", "replaced", "--grace", "1h"], folder.path(), "");
+    becomes(&gateway, &replacement, 200);
+    for round in 0..4 {
+        let name = format!("guest-{round}");
+        let guest = done(&["new", &name], folder.path(), "");
+        becomes(&gateway, &guest, 200);
+        if round % 2 == 0 {
+            done(&["revoke", &name], folder.path(), "");
+        } else {
+            // As somebody does with an editor.
+            let text = fs::read_to_string(folder.path().join("keys.toml")).unwrap();
+            let start = text.find(&format!("[subscriptions.{name}")).unwrap();
+            folder.replace("keys.toml", &text[..start]);
+        }
+        becomes(&gateway, &guest, 401);
+    }
+    stop.store(true, Ordering::Relaxed);
+    for (number, caller) in callers.into_iter().enumerate() {
+        let statuses = caller.join().unwrap();
+        assert!(statuses.len() > 20, "{} calls", statuses.len());
+        // None is a connection that was closed.
+        let other: Vec<_> = statuses.iter().filter(|status| **status != Some(200)).collect();
+        assert!(other.is_empty(), "caller {number}: {other:?} of {}", statuses.len());
+    }
+    assert_eq!(gateway.metric("sluicegate_config_reload_total{result=\"failure\"}"), None);
 }
 
 #[test]

@@ -237,6 +237,7 @@ fn nothing_starts_without_a_secret_and_a_check_asks_nobody() {
          not answer: "
     );
     assert!(stderr.contains(&want), "{stderr}");
+    assert!(stderr.contains("hint: a machine outside Azure has no identity of its own"), "{stderr}");
     let last = "error: the configuration is valid, but the key vault does not give its secrets\n";
     assert!(stderr.ends_with(last), "{stderr}");
     let output = program().arg("check").arg(folder.path()).output().unwrap();
