@@ -18,8 +18,7 @@ use crate::body::{Body, BodyError};
 use crate::clock::Nanos;
 use crate::credential::Renewal;
 use crate::forwarded::TraceContext;
-use crate::gateway::Backend;
-use crate::gateway::{Gateway, Operation, Product};
+use crate::gateway::{Backend, Connection, Gateway, Operation, Product};
 use crate::identity::certificate::Presented;
 use crate::identity::{Subscription, Verified};
 use crate::json::Document;
@@ -244,6 +243,12 @@ impl Context<'_> {
         headers.remove(http::header::TRANSFER_ENCODING);
         self.state.json = OnceCell::new();
         Ok(())
+    }
+
+    /// The connection of the call: that of the subscription it was made with, else the API's for all others.
+    pub fn connection(&self) -> Option<&Arc<Connection>> {
+        let api = &self.exchange.operation.as_ref()?.api;
+        api.connections.of(self.state.subscription.as_ref().map(|subscription| &*subscription.id))
     }
 
     /// The fault of a body that grew beyond what the gateway holds.

@@ -99,19 +99,19 @@ impl Quotes {
 }
 
 /// Where a hole stands in a text.
-struct Hole {
+pub(super) struct Hole {
     /// What is read, without braces; begins with `@` where it was written so.
     inner: Range<usize>,
     /// The same as an expression of the gateway.
-    expression: Range<usize>,
+    pub(super) expression: Range<usize>,
     /// Where the text goes on.
-    end: usize,
+    pub(super) end: usize,
     /// `{@…}`: the brace before it belongs to it.
     braced_outside: bool,
 }
 
 /// The hole whose `@` is at `at`.
-fn hole(text: &str, at: usize) -> Option<Hole> {
+pub(super) fn hole(text: &str, at: usize) -> Option<Hole> {
     let rest = &text[at..];
     if rest[1..].starts_with('{') {
         let close = closing(text, at + 2, b'{', b'}')?;

@@ -2,6 +2,7 @@
 
 mod api_key;
 mod authentication_basic;
+mod authentication_connection;
 mod authentication_managed_identity;
 mod authentication_oauth2;
 mod authorize;
@@ -14,6 +15,8 @@ mod choose;
 mod convert_array_to_object;
 mod convert_object_to_array;
 mod cors;
+mod dynamic_host_url;
+mod dynamic_subdomain;
 mod encode_property_value;
 mod find_and_replace;
 mod forward_request;
@@ -30,6 +33,8 @@ mod require_scope;
 mod retry;
 mod return_response;
 mod rewrite_uri;
+mod route_request;
+mod route_template;
 mod set_backend_service;
 mod set_body;
 mod set_header;
@@ -44,6 +49,7 @@ mod string_to_array;
 mod tests;
 mod timeout;
 mod token;
+mod update_next_link;
 mod validate_azure_ad_token;
 mod validate_client_certificate;
 mod validate_jwt;
@@ -182,6 +188,7 @@ fn compile<'i, P: Policy>(raw: &RawPolicy<'i>, cx: &mut CompileCx<'_, 'i>) -> Op
 pub const KINDS: &[Kind] = &[
     Kind::of::<api_key::ApiKey>(),
     Kind::of::<authentication_basic::AuthenticationBasic>(),
+    Kind::of::<authentication_connection::AuthenticationConnection>(),
     Kind::of::<authentication_managed_identity::AuthenticationManagedIdentity>(),
     Kind::of::<authentication_oauth2::AuthenticationOauth2>(),
     Kind::of::<authorize::Authorize>(),
@@ -191,6 +198,8 @@ pub const KINDS: &[Kind] = &[
     Kind::of::<convert_array_to_object::ConvertArrayToObject>(),
     Kind::of::<convert_object_to_array::ConvertObjectToArray>(),
     Kind::of::<cors::Cors>(),
+    Kind::of::<dynamic_host_url::DynamicHostUrl>(),
+    Kind::of::<dynamic_subdomain::DynamicSubdomain>(),
     Kind::of::<encode_property_value::EncodePropertyValue>(),
     Kind::of::<find_and_replace::FindAndReplace>(),
     Kind::of::<forward_request::ForwardRequest>(),
@@ -206,6 +215,7 @@ pub const KINDS: &[Kind] = &[
     Kind::of::<retry::Retry>(),
     Kind::of::<return_response::ReturnResponse>(),
     Kind::of::<rewrite_uri::RewriteUri>(),
+    Kind::of::<route_request::RouteRequest>(),
     Kind::of::<set_backend_service::SetBackendService>(),
     Kind::of::<set_body::SetBody>(),
     Kind::of::<set_header::SetHeader>(),
@@ -217,6 +227,7 @@ pub const KINDS: &[Kind] = &[
     Kind::of::<string_replace::StringReplace>(),
     Kind::of::<string_to_array::StringToArray>(),
     Kind::of::<timeout::Timeout>(),
+    Kind::of::<update_next_link::UpdateNextLink>(),
     Kind::of::<validate_azure_ad_token::ValidateAzureAdToken>(),
     Kind::of::<validate_client_certificate::ValidateClientCertificate>(),
     Kind::of::<validate_jwt::ValidateJwt>(),

@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::schema;
 use crate::config::codes::CODES;
+use crate::config::connections::ConnectionSpec;
 use crate::config::credentials::{KeyVaultSpec, ManagedIdentitySpec, TokenSourceSpec};
 use crate::config::named::NamedValueSpec;
 use crate::config::spec::{
@@ -50,6 +51,7 @@ fn generated(name: &str, generator: &mut SchemaGenerator) -> String {
         "consumer" => schema::describe::<ConsumerSpec>(generator),
         "keys" => schema::describe::<KeysSpec>(generator),
         "token-source" => schema::describe::<TokenSourceSpec>(generator),
+        "connection" => schema::describe::<ConnectionSpec>(generator),
         "key-vault" => schema::describe::<KeyVaultSpec>(generator),
         "managed-identity" => schema::describe::<ManagedIdentitySpec>(generator),
         "product" => schema::describe::<ProductSpec>(generator),
