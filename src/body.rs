@@ -2,8 +2,8 @@
 
 use std::fmt;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -12,6 +12,7 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
 
 use crate::backend::Answer;
+use crate::json::{Document, JsonError};
 use crate::layer::PermitBody;
 use crate::layer::retry::Replay;
 use crate::limit::Permit;
@@ -42,6 +43,8 @@ pub enum Body {
     Empty,
     /// All of it, in memory.
     Full(Bytes),
+    /// All of it, in memory, as JSON that policies edit. It is written when somebody wants its bytes.
+    Document(Box<Edited>),
     /// As it comes from a connection.
     Incoming(Incoming),
     /// A client's, as it comes, with a limit on its length and on its pauses.
@@ -62,9 +65,33 @@ impl Body {
         match self {
             Self::Empty => Some(&NONE),
             Self::Full(bytes) => Some(bytes),
+            Self::Document(edited) => Some(edited.bytes()),
             Self::Observed(observed) => observed.body.bytes(),
             Self::Held(held) => held.get_ref().bytes(),
             Self::Incoming(_) | Self::Client(_) | Self::Upstream(_) => None,
+        }
+    }
+
+    /// The JSON in it, to be edited; none when the body is empty. Successive edits work on one document, which is written once.
+    ///
+    /// # Errors
+    /// When the bytes are not JSON, or not in memory. The body is then as it was.
+    pub fn edit_json(&mut self) -> Result<Option<&mut Document>, JsonError> {
+        match self {
+            Self::Observed(observed) => return observed.body.edit_json(),
+            Self::Held(held) => return held.get_mut().edit_json(),
+            Self::Full(bytes) if !bytes.is_empty() => {
+                let document = Document::parse(bytes)?;
+                *self = Self::Document(Box::new(Edited { document, written: OnceLock::new() }));
+            }
+            _ => {}
+        }
+        match self {
+            Self::Document(edited) => {
+                edited.written = OnceLock::new();
+                Ok(Some(&mut edited.document))
+            }
+            _ => Ok(None),
         }
     }
 
@@ -87,6 +114,7 @@ impl Body {
         let mut body = match self {
             Self::Empty => return Ok(Bytes::new()),
             Self::Full(bytes) if bytes.len() as u64 <= limit => return Ok(bytes),
+            Self::Document(edited) if edited.bytes().len() as u64 <= limit => return Ok(edited.bytes().clone()),
             body => body,
         };
         let hint = body.size_hint();
@@ -122,7 +150,7 @@ impl Body {
             Self::Client(client) => Some(client.progress.clone()),
             Self::Observed(observed) => observed.body.progress(),
             Self::Held(held) => held.get_ref().progress(),
-            Self::Empty | Self::Full(_) | Self::Incoming(_) | Self::Upstream(_) => None,
+            Self::Empty | Self::Full(_) | Self::Document(_) | Self::Incoming(_) | Self::Upstream(_) => None,
         }
     }
 
@@ -164,6 +192,11 @@ impl HttpBody for Body {
                 *this = Self::Empty;
                 Poll::Ready(Some(Ok(Frame::data(bytes))))
             }
+            Self::Document(edited) => {
+                let bytes = edited.bytes().clone();
+                *this = Self::Empty;
+                Poll::Ready(Some(Ok(Frame::data(bytes))))
+            }
             Self::Incoming(incoming) => {
                 Pin::new(incoming).poll_frame(cx).map_err(|error| BodyError::Broken(error.into()))
             }
@@ -178,6 +211,8 @@ impl HttpBody for Body {
         match self {
             Self::Empty => true,
             Self::Full(bytes) => bytes.is_empty(),
+            // A document is never empty.
+            Self::Document(_) => false,
             Self::Incoming(incoming) => incoming.is_end_stream(),
             Self::Client(client) => client.incoming.is_end_stream(),
             Self::Upstream(answer) => answer.is_end_stream(),
@@ -190,12 +225,26 @@ impl HttpBody for Body {
         match self {
             Self::Empty => SizeHint::with_exact(0),
             Self::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Self::Document(edited) => SizeHint::with_exact(edited.bytes().len() as u64),
             Self::Incoming(incoming) => incoming.size_hint(),
             Self::Client(client) => client.incoming.size_hint(),
             Self::Upstream(answer) => answer.size_hint(),
             Self::Observed(observed) => observed.body.size_hint(),
             Self::Held(held) => held.size_hint(),
         }
+    }
+}
+
+/// JSON that policies edit.
+#[derive(Debug)]
+pub struct Edited {
+    document: Document,
+    written: OnceLock<Bytes>,
+}
+
+impl Edited {
+    fn bytes(&self) -> &Bytes {
+        self.written.get_or_init(|| self.document.write())
     }
 }
 

@@ -13,8 +13,8 @@
 //! 8. When the last byte of the answer is out, metrics and access log are written ([`telemetry`]).
 //!
 //! Before that: [`config`] reads a folder with every mistake at its place, [`compile`] turns it into pipelines, one file for
-//! each policy in [`policy`]; values that vary are [`expression`]s. [`process`] starts, reloads and drains.
-//! [`connector`] writes such a folder from what makers of Power Platform connectors have.
+//! each policy in [`policy`]; values that vary are [`expression`]s, and JSON bodies are edited as [`json`] documents.
+//! [`process`] starts, reloads and drains. [`connector`] writes such a folder from what makers of Power Platform connectors have.
 //!
 //! Invariants:
 //!
@@ -39,6 +39,7 @@ pub mod forwarded;
 pub mod gateway;
 pub mod identity;
 pub mod issuer;
+pub mod json;
 pub mod layer;
 pub mod limit;
 pub mod loadtest;

@@ -108,6 +108,8 @@ impl ScopeId {
 pub enum Item {
     /// A step.
     Step(Placed),
+    /// A step for these operations of the API only.
+    StepOf(Placed, Arc<[Box<str>]>),
     /// The place of the broader scope's steps.
     Base,
 }
@@ -218,9 +220,28 @@ impl<'a, 'i> CompileCx<'a, 'i> {
             let count = seen.entry(kind.name).or_default();
             *count += 1;
             let path = format!("{}{}[{count}]", self.prefix, kind.name);
-            items.extend(self.policy(kind, raw, path).map(Item::Step));
+            let step = self.policy(kind, raw, path);
+            items.extend(step.map(|step| match &raw.operations {
+                None => Item::Step(step),
+                Some(names) => {
+                    self.check_operations(raw);
+                    Item::StepOf(step, names.iter().map(|name| name.get_ref().as_str().into()).collect())
+                }
+            }));
         }
         items
+    }
+
+    /// Reports a list of operations where there is nothing to choose from.
+    fn check_operations(&mut self, raw: &RawPolicy<'i>) {
+        let (Some(names), false) = (&raw.operations, self.scope.kind == "api" && self.prefix.is_empty()) else {
+            return;
+        };
+        let span = names.first().map_or_else(|| raw.name.span(), |name| name.span());
+        self.diagnostics.push(
+            Diagnostic::error("misplaced-operations", raw.file, span, "`operations` cannot stand here")
+                .hint("it belongs to a policy at the top of a section of an API"),
+        );
     }
 
     /// Reports a policy behind the one that stands for the call of the backend.
@@ -379,7 +400,7 @@ impl<'a, 'i> CompileCx<'a, 'i> {
         self.prefix = prefix;
         self.file = file;
         let steps = items.into_iter().filter_map(|item| match item {
-            Item::Step(placed) => Some(placed),
+            Item::Step(placed) | Item::StepOf(placed, _) => Some(placed),
             Item::Base => None,
         });
         let steps: Vec<Placed> = steps.collect();
@@ -416,13 +437,18 @@ impl<'a, 'i> CompileCx<'a, 'i> {
 
     /// Compiles an expression and notes what it reads.
     pub fn expression(&mut self, text: &Text) -> Result<Expression, CompileError> {
-        match Expression::parse(text, Dialect::Gateway) {
+        self.expression_in(text, 0..text.len())
+    }
+
+    /// Compiles the expression that stands in a stretch of a text, and notes what it reads.
+    pub fn expression_in(&mut self, text: &Text, stretch: Range<usize>) -> Result<Expression, CompileError> {
+        match Expression::parse(&text[stretch.clone()], Dialect::Gateway) {
             Ok(expression) => {
                 self.needs |= expression.needs();
                 Ok(expression)
             }
             Err(error) => Err(CompileError {
-                span: Some(self.inside(text, &error.range)),
+                span: Some(self.inside(text, &(stretch.start + error.range.start..stretch.start + error.range.end))),
                 code: "bad-expression",
                 message: error.message,
                 hint: error.hint,

@@ -1,6 +1,7 @@
 //! Configuration → pipeline: the only module that knows both sides.
 
 pub mod certificates;
+mod connections;
 pub mod credentials;
 mod cx;
 pub mod entra;
@@ -32,7 +33,7 @@ use crate::config::key_file::{self, KEYS_FILE};
 use crate::config::source::{FileId, Location, Sources};
 use crate::config::{At, Diagnostic, Diagnostics};
 use crate::credential::VaultSecret;
-use crate::gateway::{Api, Backend, Gateway, Operation, Product};
+use crate::gateway::{Api, Backend, Connections, Gateway, Operation, Product};
 use crate::identity::certificate::ClientTrust;
 use crate::limit;
 use crate::pipeline::{self, Pipeline};
@@ -235,6 +236,7 @@ fn build(
     let scope = ScopeId::new("global", "global");
     let global = ScopeItems::compile(&document.scope, true, &scope, file, &setting, diagnostics);
     check_fragments(document, file, &setting, diagnostics);
+    connections::check_apis(document, diagnostics);
     let products = products(document, file, &setting, diagnostics);
     let mut assembly =
         Assembly { setting, global, products, apis: Vec::new(), operations: Vec::new(), routes: Vec::new() };
@@ -253,7 +255,8 @@ fn build(
                 .hint("give each API a name of its own"),
             );
         }
-        assembly.api(api, diagnostics);
+        let connections = connections::connections(api, document, &world, sources, diagnostics);
+        assembly.api(api, connections, diagnostics);
     }
     for (file, kind, scope) in &document.strays {
         ScopeItems::compile(scope, true, &ScopeId::new(kind, kind), *file, &assembly.setting, diagnostics);
@@ -266,7 +269,7 @@ fn build(
         router,
         apis,
         operations,
-        unmatched: scope::pipeline(&[&global]).0,
+        unmatched: scope::pipeline(&[&global], None).0,
         keys: world.keys.clone(),
         consumers: world.consumers,
         products: products.into_iter().map(|one| one.product).collect(),
@@ -355,6 +358,21 @@ fn products<'i>(
     products
 }
 
+/// Reports policies for operations that the API does not have, and lists of operations where they mean nothing.
+fn check_operations(document: &ApiDocument<'_>, diagnostics: &mut Diagnostics) {
+    let scope = &document.scope;
+    let known = || document.operations.iter().map(|operation| operation.spec.name.as_str());
+    for raw in [&scope.inbound, &scope.backend, &scope.outbound, &scope.on_error].into_iter().flatten() {
+        for name in raw.operations.iter().flatten().filter(|name| !known().any(|known| known == name.get_ref())) {
+            let text = format!("the API has no operation `{}`", name.get_ref());
+            diagnostics.push(
+                Diagnostic::error("unknown-operation", raw.file, name.span(), text)
+                    .maybe_hint(suggest(name.get_ref(), known())),
+            );
+        }
+    }
+}
+
 /// A product with its own steps.
 struct CompiledProduct {
     product: Arc<Product>,
@@ -395,12 +413,18 @@ struct Pipelines {
 }
 
 impl<'i> Assembly<'_, 'i> {
-    fn pipelines(&self, products: &[Arc<Product>], api: &ScopeItems, operation: Option<&ScopeItems>) -> Pipelines {
+    fn pipelines(
+        &self,
+        products: &[Arc<Product>],
+        api: &ScopeItems,
+        operation: Option<&ScopeItems>,
+        name: Option<&str>,
+    ) -> Pipelines {
         let mut without_token = Vec::new();
         let mut under = |product: Option<&ScopeItems>| {
             let scopes: Vec<&ScopeItems> =
                 [Some(&self.global), product, Some(api), operation].into_iter().flatten().collect();
-            let (pipeline, steps) = scope::pipeline(&scopes);
+            let (pipeline, steps) = scope::pipeline(&scopes, name);
             without_token.extend(steps);
             Arc::new(pipeline)
         };
@@ -439,7 +463,7 @@ impl<'i> Assembly<'_, 'i> {
         None
     }
 
-    fn api(&mut self, document: &ApiDocument<'i>, diagnostics: &mut Diagnostics) {
+    fn api(&mut self, document: &ApiDocument<'i>, connections: Connections, diagnostics: &mut Diagnostics) {
         let spec = &document.spec;
         let world = self.setting.world;
         let metrics = &world.shared.metrics;
@@ -465,13 +489,15 @@ impl<'i> Assembly<'_, 'i> {
             key_query: key_query.into(),
             products: products.iter().map(|product| product.name.clone()).collect(),
             open_product,
+            connections,
             unmatched: metrics.operation(&api_metrics, "unmatched"),
         });
         self.apis.push(api.clone());
         let id = ScopeId::new("api", &format!("api:{}", spec.name.value));
         let inherit = spec.inherit.unwrap_or(true);
         let items = ScopeItems::compile(&document.scope, inherit, &id, document.file, &self.setting, diagnostics);
-        let shared = self.pipelines(&products, &items, None);
+        check_operations(document, diagnostics);
+        let shared = self.pipelines(&products, &items, None, None);
         if document.operations.is_empty() && !diagnostics.has_error_in(document.file) {
             diagnostics.push(
                 Diagnostic::warning(
@@ -506,8 +532,9 @@ impl<'i> Assembly<'_, 'i> {
             let inherit = spec.inherit.unwrap_or(true);
             let own = ScopeItems::compile(&operation.scope, inherit, &id, document.file, &self.setting, diagnostics);
             let Some((method, template)) = matches else { continue };
+            let alike = own.adds_nothing() && !items.tells_operations_apart();
             let pipelines =
-                if own.adds_nothing() { shared.clone() } else { self.pipelines(&products, &items, Some(&own)) };
+                if alike { shared.clone() } else { self.pipelines(&products, &items, Some(&own), Some(&spec.name)) };
             self.without_token(&pipelines.without_token, diagnostics);
             self.routes.push(Route {
                 api: number,

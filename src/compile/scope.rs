@@ -60,30 +60,40 @@ impl ScopeItems {
         }
     }
 
+    /// Whether some steps are for some operations only.
+    pub fn tells_operations_apart(&self) -> bool {
+        self.sections.iter().flatten().any(|item| matches!(item, Item::StepOf(..)))
+    }
+
     /// Whether the scope adds nothing to the broader ones.
     pub fn adds_nothing(&self) -> bool {
         self.inherit && self.sections.iter().all(Vec::is_empty)
     }
 }
 
-/// The pipeline of the scopes, from the broadest to the narrowest; and the steps of inbound that ask for a verified token
+/// The pipeline of the scopes, from the broadest to the narrowest, for an operation; and the steps of inbound that ask for a verified token
 /// before any step gives one.
-pub fn pipeline(scopes: &[&ScopeItems]) -> (Pipeline, Vec<Arc<Origin>>) {
-    let [inbound, backend, outbound, on_error] = Section::ALL.map(|section| effective(scopes, section));
+pub fn pipeline(scopes: &[&ScopeItems], operation: Option<&str>) -> (Pipeline, Vec<Arc<Origin>>) {
+    let [inbound, backend, outbound, on_error] = Section::ALL.map(|section| effective(scopes, section, operation));
     let without_token = without_token(&inbound).cloned().collect();
     (Pipeline::new(inbound, backend, outbound, on_error), without_token)
 }
 
 /// A narrower section runs the broader one first, or where it placed `base`; with `inherit = false` only where it did.
-fn effective(scopes: &[&ScopeItems], section: Section) -> Vec<Placed> {
+fn effective(scopes: &[&ScopeItems], section: Section, operation: Option<&str>) -> Vec<Placed> {
     let Some((narrowest, broader)) = scopes.split_last() else { return Vec::new() };
     let items = &narrowest.sections[section as usize];
     let placed = items.iter().any(|item| matches!(item, Item::Base));
-    let mut steps = if placed || !narrowest.inherit { Vec::new() } else { effective(broader, section) };
+    let mut steps = if placed || !narrowest.inherit { Vec::new() } else { effective(broader, section, operation) };
     for item in items {
         match item {
             Item::Step(step) => steps.push(step.clone()),
-            Item::Base => steps.extend(effective(broader, section)),
+            Item::StepOf(step, names) => {
+                if operation.is_some_and(|name| names.iter().any(|known| **known == *name)) {
+                    steps.push(step.clone());
+                }
+            }
+            Item::Base => steps.extend(effective(broader, section, operation)),
         }
     }
     steps

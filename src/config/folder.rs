@@ -7,6 +7,7 @@ use serde::de::DeserializeOwned;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use super::connections::ConnectionSpec;
 use super::credentials::{CertificateSpec, KeyVaultSpec, ManagedIdentitySpec, TokenSourceSpec};
 use super::diagnostic::{Diagnostic, Diagnostics, one_of, suggest};
 use super::key_file::KEYS_FILE;
@@ -31,6 +32,8 @@ pub struct RawPolicy<'i> {
     pub name: Spanned<String>,
     /// The `id` that on-error and the trace show.
     pub id: Option<String>,
+    /// The operations of the API that it is for; none for all.
+    pub operations: Option<Vec<Spanned<String>>>,
     /// The other keys.
     pub table: Table<'i>,
     /// The lists of policies inside it, by the number that stands in the table in their place.
@@ -129,6 +132,8 @@ pub struct Document<'i> {
     pub key_file: Option<FileId>,
     /// `[consumers]`
     pub consumers: Vec<Entry<ConsumerSpec>>,
+    /// `[connections]`
+    pub connections: Vec<Entry<ConnectionSpec>>,
     /// `[subscriptions]`
     pub subscriptions: Vec<Entry<SubscriptionSpec>>,
     /// `[fragments]`
@@ -302,7 +307,7 @@ fn list_settings(out: &mut Vec<(String, String, Location)>, prefix: &str, table:
 }
 
 fn read_gateway<'i>(document: &mut Document<'i>, file: FileId, mut table: Table<'i>, diagnostics: &mut Diagnostics) {
-    const KEYS: [&str; 20] = [
+    const KEYS: [&str; 21] = [
         "server",
         "store",
         "limits",
@@ -319,6 +324,7 @@ fn read_gateway<'i>(document: &mut Document<'i>, file: FileId, mut table: Table<
         "consumers",
         "keys",
         "subscriptions",
+        "connections",
         "fragments",
         "inbound",
         "backend",
@@ -355,6 +361,9 @@ fn read_gateway<'i>(document: &mut Document<'i>, file: FileId, mut table: Table<
         named(&mut table, "subscriptions", file, diagnostics, |table, file, place, diagnostics| {
             read(&table, file, place, diagnostics)
         });
+    document.connections = named(&mut table, "connections", file, diagnostics, |table, file, place, diagnostics| {
+        read(&table, file, place, diagnostics)
+    });
     document.products = named(&mut table, "products", file, diagnostics, |mut table, file, place, diagnostics| {
         let scope = read_scope(&mut table, "products.NAME.", file, diagnostics);
         read(&table, file, place, diagnostics).map(|spec| ProductDocument { spec, scope })
@@ -577,9 +586,20 @@ fn policy<'i>(item: Value<'i>, file: FileId, diagnostics: &mut Diagnostics) -> O
         }
         id
     });
+    let operations = operations(&mut table);
     let mut nested = Vec::new();
     lift(&mut table, file, &mut nested, diagnostics);
-    Some(RawPolicy { file, name, id, table, nested })
+    Some(RawPolicy { file, name, id, operations, table, nested })
+}
+
+/// Takes the names of the operations that a policy is for. A policy may have a key of this name for tables of its own.
+fn operations(table: &mut Table<'_>) -> Option<Vec<Spanned<String>>> {
+    let names = table.iter().find(|(key, _)| key.get_ref() == "operations").and_then(|(_, value)| {
+        let DeValue::Array(list) = value.get_ref() else { return None };
+        list.iter().map(|item| as_text(item).map(|name| Spanned::new(item.span(), name.to_owned()))).collect()
+    })?;
+    take(table, "operations");
+    Some(names)
 }
 
 /// Takes the lists of policies out of a policy's table, at any depth, and leaves their numbers.

@@ -1,6 +1,7 @@
 //! TOML as written: files, tables, values and their mistakes. Holds no runtime types.
 
 pub mod codes;
+pub mod connections;
 pub mod credentials;
 pub mod diagnostic;
 pub mod folder;

@@ -6,6 +6,7 @@ use std::num::{NonZeroU32, NonZeroUsize};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use super::connections::ConnectionParametersSpec;
 use super::credentials::BackendCredentialsSpec;
 use super::statuses::StatusRange;
 use super::value::{At, Period, Scalar, Size};
@@ -619,6 +620,8 @@ pub struct ApiSpec {
     pub key_query: Option<At<String>>,
     /// Whether the global and product policies run too. Default `true`.
     pub inherit: Option<bool>,
+    /// What it asks of its connections. Default: a connection may have any parameters.
+    pub connection: Option<ConnectionParametersSpec>,
 }
 
 /// `[api.version]`: which version of an API a file describes, and where the caller says which one it wants.

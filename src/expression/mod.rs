@@ -105,6 +105,11 @@ impl Expression {
         }
     }
 
+    /// Whether it is one call, and not text with calls in it.
+    pub fn is_call(&self) -> bool {
+        matches!(self.node, Node::Call { .. } | Node::Path { .. })
+    }
+
     /// The value for this exchange, with its type.
     pub fn evaluate<'a>(&'a self, facts: &'a dyn Facts) -> Result<Value<'a>, EvaluationError> {
         self.node.evaluate(facts)

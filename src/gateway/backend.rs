@@ -111,6 +111,11 @@ impl Target {
 }
 
 impl Backend {
+    /// The base path of its first endpoint: what stands before the path of each request.
+    pub fn base_path(&self) -> Option<&str> {
+        self.endpoints.first().map(|target| target.endpoint.base_path())
+    }
+
     /// A backend of these endpoints.
     pub fn new(name: &str, endpoints: Vec<Target>, deadlines: Deadlines, metrics: BackendMetrics) -> Self {
         Self {

@@ -3,6 +3,7 @@
 pub mod backend;
 pub mod breaker;
 pub mod caller;
+pub mod connection;
 pub mod handle;
 
 use std::collections::HashMap;
@@ -13,6 +14,7 @@ use http::{HeaderName, Method};
 use serde_json::{Map, Value as Json};
 
 pub use backend::Backend;
+pub use connection::{Connection, Connections};
 
 use crate::clock::Clock;
 use crate::credential::VaultSecret;
@@ -103,6 +105,8 @@ pub struct Api {
     pub products: Box<[Arc<str>]>,
     /// The product that needs no key.
     pub open_product: Option<Arc<Product>>,
+    /// What its callers bring to its backend.
+    pub connections: Connections,
     /// Counters for requests that match the API and none of its operations.
     pub unmatched: OperationMetrics,
 }

@@ -168,6 +168,11 @@ impl<B: Body> PermitBody<B> {
     pub fn get_ref(&self) -> &B {
         &self.body
     }
+
+    /// The body itself, to be changed.
+    pub fn get_mut(&mut self) -> &mut B {
+        &mut self.body
+    }
 }
 
 impl<B: Body> Body for PermitBody<B> {

@@ -19,10 +19,10 @@ use crate::body::{Body, BodyError};
 use crate::clock::Nanos;
 use crate::credential::Renewal;
 use crate::forwarded::TraceContext;
-use crate::gateway::Backend;
-use crate::gateway::{Gateway, Operation, Product};
+use crate::gateway::{Backend, Connection, Gateway, Operation, Product};
 use crate::identity::certificate::Presented;
 use crate::identity::{Subscription, Verified};
+use crate::json::Document;
 use crate::limit::quota::{Ledger, Ticket};
 use crate::routing::{Capture, Value as Captured};
 use crate::server::authority::Authority;
@@ -254,6 +254,52 @@ impl Context<'_> {
         self.state.json = OnceCell::new();
     }
 
+    /// Edits the JSON of the message's body. Nothing is edited where there is no body, and in a response whose body is not JSON:
+    /// an error page is passed on as it is.
+    ///
+    /// # Errors
+    /// A request whose body is not JSON is the caller's mistake. A body that becomes larger than the gateway holds is refused.
+    pub fn edit_json(&mut self, edit: impl FnOnce(&mut Document)) -> Result<(), Fault> {
+        let is_request = matches!(self.message, Message::Request(_));
+        let document = match self.message.body_mut().edit_json() {
+            Ok(Some(document)) => document,
+            Ok(None) => return Ok(()),
+            Err(_) if !is_request => return Ok(()),
+            Err(error) => {
+                return Err(Fault::client(
+                    StatusCode::BAD_REQUEST,
+                    "RequestBodyNotJson",
+                    format!("Request body is not JSON: {error}."),
+                ));
+            }
+        };
+        edit(document);
+        let (length, limit) = (document.root.length() as u64, self.exchange.gateway.settings.buffer_size);
+        if length > limit {
+            return Err(self.body_too_large());
+        }
+        let headers = self.message.headers_mut();
+        headers.remove(http::header::CONTENT_LENGTH);
+        headers.remove(http::header::TRANSFER_ENCODING);
+        self.state.json = OnceCell::new();
+        Ok(())
+    }
+
+    /// The connection of the call: that of the subscription it was made with, else the API's for all others.
+    pub fn connection(&self) -> Option<&Arc<Connection>> {
+        let api = &self.exchange.operation.as_ref()?.api;
+        api.connections.of(self.state.subscription.as_ref().map(|subscription| &*subscription.id))
+    }
+
+    /// The fault of a body that grew beyond what the gateway holds.
+    pub fn body_too_large(&self) -> Fault {
+        let error = BodyError::TooLarge { limit: self.exchange.gateway.settings.buffer_size };
+        match self.message {
+            Message::Request(_) => client_body(error),
+            Message::Response(_) => upstream_body(error),
+        }
+    }
+
     /// The request's method, wherever the request now is.
     pub fn method(&self) -> &Method {
         match (&self.message, &self.state.head) {
@@ -370,18 +416,23 @@ impl Exchange {
                 Ok(())
             }
             Err(error) if request => Err(client_body(error)),
-            Err(BodyError::TooLarge { limit }) => Err(Fault::upstream(
-                StatusCode::BAD_GATEWAY,
-                "ResponseTooLarge",
-                format!("a policy needs the whole response body, and it is longer than {limit} bytes"),
-            )
-            .public("The backend's response is too large.")),
-            Err(error) => {
-                Err(Fault::upstream(StatusCode::BAD_GATEWAY, "BackendConnectionFailure", "the response body broke off")
-                    .public("Bad gateway")
-                    .cause(error))
-            }
+            Err(error) => Err(upstream_body(error)),
         }
+    }
+}
+
+/// What becomes of an answer whose body cannot be held.
+fn upstream_body(error: BodyError) -> Fault {
+    match error {
+        BodyError::TooLarge { limit } => Fault::upstream(
+            StatusCode::BAD_GATEWAY,
+            "ResponseTooLarge",
+            format!("a policy needs the whole response body, and it is longer than {limit} bytes"),
+        )
+        .public("The backend's response is too large."),
+        error => Fault::upstream(StatusCode::BAD_GATEWAY, "BackendConnectionFailure", "the response body broke off")
+            .public("Bad gateway")
+            .cause(error),
     }
 }
 

@@ -41,8 +41,8 @@ impl Facts for Context<'_> {
         self.exchange.parameter(name).map(crate::routing::Value::decode)
     }
 
-    fn connection_parameter(&self, _: &str) -> Option<&str> {
-        None
+    fn connection_parameter(&self, name: &str) -> Option<&str> {
+        self.connection()?.parameter(name)
     }
 
     fn body(&self) -> Result<&Json, EvaluationError> {

@@ -3,15 +3,23 @@
 mod api_key;
 mod authentication_basic;
 mod authentication_certificate;
+mod authentication_connection;
 mod authentication_managed_identity;
 mod authentication_oauth2;
 mod authorize;
 mod basic_auth;
+mod body_property;
+mod body_template;
 mod branch;
 mod check_header;
 mod choose;
+mod convert_array_to_object;
+mod convert_object_to_array;
 mod cors;
 mod draw;
+mod dynamic_host_url;
+mod dynamic_subdomain;
+mod encode_property_value;
 mod find_and_replace;
 mod forward_request;
 mod granted;
@@ -21,6 +29,7 @@ mod inject_latency;
 mod ip_filter;
 mod limit_concurrency;
 mod mock_response;
+mod move_properties;
 mod quota;
 mod quota_by_key;
 mod rate_limit;
@@ -30,17 +39,23 @@ mod require_scope;
 mod retry;
 mod return_response;
 mod rewrite_uri;
+mod route_request;
+mod route_template;
 mod set_backend_service;
 mod set_body;
 mod set_header;
 mod set_method;
+mod set_property;
 mod set_query_parameter;
 mod set_status;
 mod set_variable;
+mod string_replace;
+mod string_to_array;
 #[cfg(test)]
 mod tests;
 mod timeout;
 mod token;
+mod update_next_link;
 mod validate_azure_ad_token;
 mod validate_client_certificate;
 mod validate_jwt;
@@ -113,6 +128,8 @@ impl Sections {
     pub const ON_ERROR: Self = Self(8);
     /// Where the message is the request.
     pub const REQUEST: Self = Self(1 | 2);
+    /// Where the message goes to the backend or comes from it.
+    pub const MESSAGES: Self = Self(1 | 2 | 4);
     /// Where the message is the response.
     pub const RESPONSE: Self = Self(4 | 8);
     /// Everywhere.
@@ -178,13 +195,19 @@ pub const KINDS: &[Kind] = &[
     Kind::of::<api_key::ApiKey>(),
     Kind::of::<authentication_basic::AuthenticationBasic>(),
     Kind::of::<authentication_certificate::AuthenticationCertificate>(),
+    Kind::of::<authentication_connection::AuthenticationConnection>(),
     Kind::of::<authentication_managed_identity::AuthenticationManagedIdentity>(),
     Kind::of::<authentication_oauth2::AuthenticationOauth2>(),
     Kind::of::<authorize::Authorize>(),
     Kind::of::<basic_auth::BasicAuth>(),
     Kind::of::<check_header::CheckHeader>(),
     Kind::of::<choose::Choose>(),
+    Kind::of::<convert_array_to_object::ConvertArrayToObject>(),
+    Kind::of::<convert_object_to_array::ConvertObjectToArray>(),
     Kind::of::<cors::Cors>(),
+    Kind::of::<dynamic_host_url::DynamicHostUrl>(),
+    Kind::of::<dynamic_subdomain::DynamicSubdomain>(),
+    Kind::of::<encode_property_value::EncodePropertyValue>(),
     Kind::of::<find_and_replace::FindAndReplace>(),
     Kind::of::<forward_request::ForwardRequest>(),
     Kind::of::<include_fragment::IncludeFragment>(),
@@ -193,6 +216,7 @@ pub const KINDS: &[Kind] = &[
     Kind::of::<ip_filter::IpFilter>(),
     Kind::of::<limit_concurrency::LimitConcurrency>(),
     Kind::of::<mock_response::MockResponse>(),
+    Kind::of::<move_properties::MoveProperties>(),
     Kind::of::<quota::Quota>(),
     Kind::of::<quota_by_key::QuotaByKey>(),
     Kind::of::<rate_limit::RateLimit>(),
@@ -202,14 +226,19 @@ pub const KINDS: &[Kind] = &[
     Kind::of::<retry::Retry>(),
     Kind::of::<return_response::ReturnResponse>(),
     Kind::of::<rewrite_uri::RewriteUri>(),
+    Kind::of::<route_request::RouteRequest>(),
     Kind::of::<set_backend_service::SetBackendService>(),
     Kind::of::<set_body::SetBody>(),
     Kind::of::<set_header::SetHeader>(),
     Kind::of::<set_method::SetMethod>(),
+    Kind::of::<set_property::SetProperty>(),
     Kind::of::<set_query_parameter::SetQueryParameter>(),
     Kind::of::<set_status::SetStatus>(),
     Kind::of::<set_variable::SetVariable>(),
+    Kind::of::<string_replace::StringReplace>(),
+    Kind::of::<string_to_array::StringToArray>(),
     Kind::of::<timeout::Timeout>(),
+    Kind::of::<update_next_link::UpdateNextLink>(),
     Kind::of::<validate_azure_ad_token::ValidateAzureAdToken>(),
     Kind::of::<validate_client_certificate::ValidateClientCertificate>(),
     Kind::of::<validate_jwt::ValidateJwt>(),

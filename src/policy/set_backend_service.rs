@@ -67,9 +67,8 @@ impl Policy for SetBackendService {
                      caller could reach anything that the gateway can",
                 ));
             };
-            let allowed = hosts.iter().map(|host| AllowedHost::parse(host, cx)).collect::<Result<_, _>>()?;
-            let backends = Transient::new(url, cx.world.shared.clone());
-            return Ok(Step::sync(Evaluated { url: value, allowed, backends }));
+            let chosen = ChosenUrl::new(url, Some(&hosts), cx)?;
+            return Ok(Step::sync(Evaluated { url: value, chosen }));
         }
         if let Some(host) = self.allowed_hosts.iter().flatten().next() {
             return Err(CompileError::at(host, "`allowed-hosts` goes with a `base-url` that is an expression"));
@@ -79,23 +78,23 @@ impl Policy for SetBackendService {
                 let backend = cx.backend(&At { value: literal, span: name.span.clone() })?;
                 Ok(Step::sync(Fixed(backend)))
             }
-            (_, Some(url), Some(literal)) => {
-                let spec = BackendSpec {
-                    url: Some(At { value: literal.clone(), span: url.span.clone() }),
-                    ..BackendSpec::default()
-                };
-                let backend = backend::build(&literal, &spec, None, cx.world.folder.as_deref(), &cx.world.shared);
-                let backend = backend.map_err(|error| CompileError {
-                    span: error.span,
-                    code: error.code,
-                    message: error.message,
-                    hint: error.hint,
-                })?;
-                Ok(Step::sync(Fixed(Arc::new(backend))))
-            }
+            (_, Some(url), Some(literal)) => Ok(Step::sync(Fixed(literal_backend(url, &literal, cx)?))),
             _ => Ok(Step::sync(Named(value))),
         }
     }
+}
+
+/// The backend at a URL that is the same for every request.
+pub(super) fn literal_backend(url: &Text, literal: &str, cx: &CompileCx<'_, '_>) -> Result<Arc<Backend>, CompileError> {
+    let spec =
+        BackendSpec { url: Some(At { value: literal.to_owned(), span: url.span.clone() }), ..BackendSpec::default() };
+    let backend = backend::build(literal, &spec, None, cx.world.folder.as_deref(), &cx.world.shared);
+    backend.map(Arc::new).map_err(|error| CompileError {
+        span: error.span,
+        code: error.code,
+        message: error.message,
+        hint: error.hint,
+    })
 }
 
 // === impl Apply ===
@@ -127,26 +126,48 @@ impl Apply for Named {
 
 struct Evaluated {
     url: TextValue,
-    allowed: Vec<AllowedHost>,
-    backends: Transient,
+    chosen: ChosenUrl,
 }
 
 impl Apply for Evaluated {
     fn apply(&self, cx: &mut Context<'_>) -> Result<Flow, Fault> {
         let backend = {
             let url = self.url.text(cx)?;
-            // Only what was allowed is among the known ones.
-            match self.backends.known(&url) {
-                Some(backend) => backend,
-                None => self.backends.add(&url, &self.check(&url)?).map_err(|error| invalid(&error.to_string()))?,
-            }
+            self.chosen.backend(&url)?
         };
         cx.state.backend = Some(backend);
         Ok(Flow::Next)
     }
 }
 
-impl Evaluated {
+/// Backends at URLs that only requests tell.
+pub(super) struct ChosenUrl {
+    /// The hosts that may be called; none for any.
+    allowed: Option<Vec<AllowedHost>>,
+    backends: Transient,
+}
+
+impl ChosenUrl {
+    /// Backends on the allowed hosts. `written` is what the policy has for the URL.
+    pub(super) fn new(
+        written: &Text,
+        hosts: Option<&[At<String>]>,
+        cx: &CompileCx<'_, '_>,
+    ) -> Result<Self, CompileError> {
+        let parse = |hosts: &[At<String>]| hosts.iter().map(|host| AllowedHost::parse(host, cx)).collect();
+        let allowed = hosts.map(parse).transpose()?;
+        Ok(Self { allowed, backends: Transient::new(written, cx.world.shared.clone()) })
+    }
+
+    /// The backend at a URL.
+    pub(super) fn backend(&self, url: &str) -> Result<Arc<Backend>, Fault> {
+        // Only what was allowed is among the known ones.
+        match self.backends.known(url) {
+            Some(backend) => Ok(backend),
+            None => self.backends.add(url, &self.check(url)?).map_err(|error| invalid(&error.to_string())),
+        }
+    }
+
     /// The URL, when it may be called; its path normalised, so that it means what it says.
     fn check(&self, text: &str) -> Result<Uri, Fault> {
         let url: Uri = text.parse().map_err(|error: http::uri::InvalidUri| invalid(&error.to_string()))?;
@@ -159,7 +180,8 @@ impl Evaluated {
         }
         let default_port = if scheme == "https" { 443 } else { 80 };
         let host = authority.host().to_ascii_lowercase();
-        if !self.allowed.iter().any(|allowed| allowed.matches(&host, port.unwrap_or(default_port), default_port)) {
+        let port = port.unwrap_or(default_port);
+        if self.allowed.as_ref().is_some_and(|all| !all.iter().any(|one| one.matches(&host, port, default_port))) {
             return Err(Fault::client(
                 StatusCode::FORBIDDEN,
                 "BackendHostNotAllowed",

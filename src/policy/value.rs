@@ -8,7 +8,7 @@ use hyper::ext::ReasonPhrase;
 
 use crate::compile::{CompileCx, CompileError};
 use crate::config::{At, Text};
-use crate::expression::{EvaluationError, Expression};
+use crate::expression::{EvaluationError, Expression, Needs};
 use crate::pipeline::{Context, Fault};
 
 /// What an expression that fails becomes: Azure API Management answers 500 and tells on-error why.
@@ -31,6 +31,11 @@ impl TextValue {
     /// A text that is the same for every exchange.
     pub fn of(literal: &str) -> Self {
         Self(Expression::text_literal(literal))
+    }
+
+    /// What must be at hand before it is evaluated.
+    pub fn needs(&self) -> Needs {
+        self.0.needs()
     }
 
     /// The text, when it is the same for every exchange.

@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::schema;
 use crate::config::codes::CODES;
+use crate::config::connections::ConnectionSpec;
 use crate::config::credentials::{CertificateSpec, KeyVaultSpec, ManagedIdentitySpec, TokenSourceSpec};
 use crate::config::named::NamedValueSpec;
 use crate::config::spec::{
@@ -51,6 +52,7 @@ fn generated(name: &str, generator: &mut SchemaGenerator) -> String {
         "keys" => schema::describe::<KeysSpec>(generator),
         "certificate" => schema::describe::<CertificateSpec>(generator),
         "token-source" => schema::describe::<TokenSourceSpec>(generator),
+        "connection" => schema::describe::<ConnectionSpec>(generator),
         "key-vault" => schema::describe::<KeyVaultSpec>(generator),
         "managed-identity" => schema::describe::<ManagedIdentitySpec>(generator),
         "product" => schema::describe::<ProductSpec>(generator),

@@ -9,6 +9,7 @@ use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::{Map, Value, json};
 
+use crate::config::connections::ConnectionSpec;
 use crate::config::credentials::{CertificateSpec, KeyVaultSpec, ManagedIdentitySpec, TokenSourceSpec};
 use crate::config::named::NamedValueSpec;
 use crate::config::spec::{
@@ -51,6 +52,13 @@ pub(super) fn describe_policy(kind: &Kind, generator: &mut SchemaGenerator) -> V
     properties.extend(own.as_object().cloned().unwrap_or_default());
     properties.entry("id").or_insert_with(|| {
         json!({ "type": "string", "description": "A name for the policy, shown in on-error, in traces and in metrics." })
+    });
+    properties.entry("operations").or_insert_with(|| {
+        json!({
+            "type": "array",
+            "items": { "type": "string" },
+            "description": "The operations that the policy is for, by name; at the top of a section of an API. Default: all."
+        })
     });
     schema["properties"] = properties.into();
     let mut required = vec![json!("policy")];
@@ -237,6 +245,7 @@ fn gateway_file(generator: &mut SchemaGenerator) -> Value {
     add("certificates", named("Certificates of the gateway's own, to show to backends.", &certificates));
     let sources = describe::<TokenSourceSpec>(generator);
     add("token-sources", named("Where access tokens for backends come from.", &sources));
+    add("connections", named("What callers of an API bring to its backend.", &describe::<ConnectionSpec>(generator)));
     add("managed-identity", describe::<ManagedIdentitySpec>(generator));
     add("key-vault", describe::<KeyVaultSpec>(generator));
     let product = with_sections(describe::<ProductSpec>(generator), "");

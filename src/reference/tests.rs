@@ -30,7 +30,7 @@ fn generated_files_are_fresh() {
 fn examples_of_the_prose_compile() {
     const GATEWAY: &str = "[backends.erp]\nurl = 'https://erp.contoso.internal'\n";
     const API: &str =
-        "[api]\nname = 'a'\npath = '/a'\nbackend = 'erp'\n[[operation]]\nname = 'o'\nmatch = 'GET /{id}'\n";
+        "[api]\nname = 'erp'\npath = '/a'\nbackend = 'erp'\n[[operation]]\nname = 'o'\nmatch = 'GET /{id}'\n";
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let shared = Arc::new(Shared { offline: true, ..Shared::new(Clock::system(), runtime.handle().clone()) });
     // The files that examples name.
