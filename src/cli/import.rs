@@ -39,7 +39,9 @@ enum Format {
 ///
 /// Takes packages (apiDefinition.swagger.json with apiProperties.json), folders of packages, and OpenAPI 2.0 and 3 files in JSON or
 /// YAML. Each becomes an API with its operations, parameters, security and policies, in a file of its own; what could not be carried
-/// over exactly is in the report, which is kept as imported/NAME/report.md. Exits with 3 when a package cannot be read.
+/// over exactly is in the report, which is kept as imported/NAME/report.md. A further import brings the maker's changes and keeps those
+/// made by hand; where both changed the same lines, yours stay and the report says what the maker's would be. Exits with 3 when a
+/// package cannot be read, else with 4 when there are such conflicts.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   sluicegate import connector ./MyConnector --out gateway
@@ -98,6 +100,9 @@ impl Connector {
             for diagnostic in &outcome.diagnostics.0 {
                 output::complain(&format!("{}\n", folder::line(diagnostic, &outcome.sources)));
             }
+            for conflict in &outcome.report.conflicts {
+                output::complain(&format!("conflict: {conflict}\n"));
+            }
             if outcome.written {
                 reports.push(outcome.report);
             } else {
@@ -106,7 +111,12 @@ impl Connector {
         }
         folder.finish().map_err(|error| format!("{}: {error}", self.out.display()))?;
         self.tell(&reports, failed);
-        Ok(if failed > 0 { exit::CONFIGURATION } else { exit::OK })
+        let conflicts = reports.iter().any(|report| !report.conflicts.is_empty());
+        Ok(match (failed, conflicts) {
+            (1.., _) => exit::CONFIGURATION,
+            (0, true) => exit::ASSERTION,
+            (0, false) => exit::OK,
+        })
     }
 
     fn tell(&self, reports: &[Report], failed: usize) {

@@ -3,9 +3,11 @@
 mod check;
 mod completions;
 mod docs;
+mod export;
 mod import;
 mod issuer;
 mod key;
+mod lint;
 mod loadtest;
 mod oneshot;
 mod output;
@@ -66,9 +68,15 @@ enum Command {
     /// Make, list, replace and end subscription keys.
     #[command(subcommand)]
     Key(key::Command),
+    /// Write a connector package for an API.
+    #[command(subcommand)]
+    Export(export::Command),
     /// Turn connector packages and OpenAPI files into a configuration.
     #[command(subcommand)]
     Import(import::Command),
+    /// Find mistakes in connector packages.
+    #[command(subcommand)]
+    Lint(lint::Command),
     Issuer(Box<issuer::IssuerCommand>),
     Loadtest(Box<loadtest::Loadtest>),
     /// Make and read tokens, and find out why one is refused.
@@ -89,7 +97,9 @@ pub fn main() -> ExitCode {
         Some(Command::Routes(routes)) => routes.run(),
         Some(Command::Schema(schema)) => schema.run(),
         Some(Command::Docs(docs)) => docs.run(),
+        Some(Command::Export(command)) => command.run(),
         Some(Command::Import(command)) => command.run(),
+        Some(Command::Lint(command)) => command.run(),
         Some(Command::Issuer(issuer)) => issuer.run(),
         Some(Command::Loadtest(loadtest)) => loadtest.run(),
         Some(Command::Token(command)) => command.run(),

@@ -164,8 +164,8 @@ fn base(root: &Node, generation: Generation) -> Base {
             root.get("servers").and_then(|servers| servers.items().first()).map(server).unwrap_or_default()
         }
     };
-    let url = url.trim_end_matches('/').to_owned();
     let (scheme, rest) = url.split_once("://").unwrap_or(("https", url.as_str()));
+    let rest = rest.trim_end_matches('/');
     let (host, path) = rest.split_once('/').map_or((rest, String::new()), |(host, path)| (host, format!("/{path}")));
     let scheme = if scheme.eq_ignore_ascii_case("http") { "http" } else { "https" };
     let path = path.replace(' ', "%20");

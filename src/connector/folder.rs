@@ -3,12 +3,13 @@
 //! `NAME.toml` is the API. `imported/NAME/` holds what it came from: the package's files as they were, `NAME.toml` as it was written,
 //! and the report. A further import finds there what was changed by hand and what by the maker.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use super::definition::Definition;
 use super::generate::{self, Generated};
+use super::merge::{Conflict, merge};
 use super::package::{self, File, Package, Place};
 use super::properties::Properties;
 use super::report::Report;
@@ -38,7 +39,8 @@ format = \"connector\"              # the envelope of the connector runtime
 pub struct Folder {
     path: PathBuf,
     gateway: String,
-    backends: HashSet<String>,
+    /// The backends, with their URLs as written.
+    backends: HashMap<String, Option<String>>,
     used: HashSet<String>,
     changed: bool,
 }
@@ -70,7 +72,9 @@ impl Folder {
         };
         let table: toml::Table = gateway.parse().map_err(|error| format!("{} is not TOML: {error}", file.display()))?;
         let backends = table.get("backends").and_then(|list| list.as_table());
-        let backends = backends.map(|list| list.keys().cloned().collect()).unwrap_or_default();
+        let url = |table: &toml::Value| table.get("url").and_then(|url| url.as_str()).map(str::to_owned);
+        let backends = backends.map(|list| list.iter().map(|(name, table)| (name.clone(), url(table))).collect());
+        let backends = backends.unwrap_or_default();
         Ok(Self { path: path.to_owned(), gateway, backends, used: HashSet::new(), changed })
     }
 
@@ -130,18 +134,80 @@ impl Folder {
         report: &mut Report,
     ) -> std::io::Result<()> {
         let kept = self.path.join(IMPORTED).join(name);
+        let file = format!("{name}.toml");
+        let (api, base) = (self.path.join(&file), kept.join(&file));
         std::fs::create_dir_all(&kept)?;
-        std::fs::write(self.path.join(format!("{name}.toml")), &generated.api)?;
-        std::fs::write(kept.join(format!("{name}.toml")), &generated.api)?;
-        std::fs::write(kept.join(definition_name(place)), &package.definition.bytes)?;
+        let old_url = old_url(&kept, place);
+        let text = match (read_text(&api)?, read_text(&base)?) {
+            (None, _) => generated.api.clone(),
+            (Some(mine), base) => self.merge(&file, &mine, base.as_deref(), &generated.api, report),
+        };
+        write_changed(&api, text.as_bytes())?;
+        write_changed(&base, generated.api.as_bytes())?;
+        write_changed(&kept.join(definition_name(place)), &package.definition.bytes)?;
         if let Some(File { bytes, .. }) = &package.properties {
-            std::fs::write(kept.join(package::PROPERTIES_FILE), bytes)?;
+            write_changed(&kept.join(package::PROPERTIES_FILE), bytes)?;
         }
-        if self.backends.insert(name.to_owned()) {
-            let _ = write!(self.gateway, "\n[backends.{name}]\nurl = {}\n", text(&generated.url));
+        self.backend(name, old_url.as_deref(), &generated.url, report);
+        write_changed(&kept.join("report.md"), report.text().as_bytes())
+    }
+
+    /// The API's file with the changes of the person and of the maker.
+    fn merge(&self, file: &str, mine: &str, base: Option<&str>, theirs: &str, report: &mut Report) -> String {
+        let Some(base) = base else {
+            if mine != theirs {
+                report.conflicts.push(format!(
+                    "{file} was not written by an import and is left as it is; `--name` gives the import another name"
+                ));
+            }
+            return mine.to_owned();
+        };
+        let (text, conflicts) = merge(base, mine, theirs);
+        // Lines can fit together and still not make sense: a table twice, a text without its end.
+        if let Err(error) = text.parse::<toml::Table>() {
+            let why = error.message().to_owned();
+            report
+                .conflicts
+                .push(format!("{file} is left as it is: with the maker's changes it would not be TOML ({why})"));
+            return mine.to_owned();
+        }
+        for Conflict { line, mine, theirs } in conflicts {
+            let quote = |lines: &[String]| match lines {
+                [] => "nothing".to_owned(),
+                lines => format!("`{}`", lines.join(" ⏎ ")),
+            };
+            report.conflicts.push(format!(
+                "{file}:{line}: yours stays, {}; the maker's would be {}",
+                quote(&mine),
+                quote(&theirs)
+            ));
+        }
+        text
+    }
+
+    /// The backend's URL in gateway.toml: added, or changed with the maker unless it was changed by hand.
+    fn backend(&mut self, name: &str, old: Option<&str>, url: &str, report: &mut Report) {
+        let Some(current) = self.backends.get(name).cloned() else {
+            let _ = write!(self.gateway, "\n[backends.{name}]\nurl = {}\n", text(url));
+            self.backends.insert(name.to_owned(), Some(url.to_owned()));
             self.changed = true;
+            return;
+        };
+        let Some(old) = old.filter(|old| *old != url && current.as_deref() != Some(url)) else { return };
+        if current.as_deref() == Some(old)
+            && let Ok(mut document) = self.gateway.parse::<toml_edit::DocumentMut>()
+            && let Some(item) = document.get_mut("backends").and_then(|list| list.get_mut(name))
+        {
+            item["url"] = toml_edit::value(url);
+            self.gateway = document.to_string();
+            self.backends.insert(name.to_owned(), Some(url.to_owned()));
+            self.changed = true;
+        } else {
+            let yours = current.as_deref().unwrap_or("another one");
+            report.conflicts.push(format!(
+                "gateway.toml: yours stays, `{yours}` as the URL of backend `{name}`; the maker's would be `{url}`"
+            ));
         }
-        std::fs::write(kept.join("report.md"), report.text())
     }
 
     /// Writes what all packages share.
@@ -149,8 +215,36 @@ impl Folder {
     /// # Errors
     /// What cannot be written.
     pub fn finish(&self) -> std::io::Result<()> {
-        if self.changed { std::fs::write(self.path.join(GATEWAY_FILE), &self.gateway) } else { Ok(()) }
+        if self.changed { write_changed(&self.path.join(GATEWAY_FILE), self.gateway.as_bytes()) } else { Ok(()) }
     }
+}
+
+/// The URL of the backend by the definition of the import before.
+fn old_url(kept: &Path, place: &Place) -> Option<String> {
+    let (mut sources, mut diagnostics) = (Sources::default(), Diagnostics::default());
+    let path = kept.join(definition_name(place));
+    let file = if path.is_file() { package::read_file(&path, &mut sources, &mut diagnostics)? } else { return None };
+    Definition::read(&file.root).ok().map(|definition| definition.base.url)
+}
+
+/// The text of a file; none when it is not there.
+fn read_text(path: &Path) -> std::io::Result<Option<String>> {
+    match std::fs::read_to_string(path) {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Writes a file whose content is another one, all at once: a gateway may be serving the folder.
+fn write_changed(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    if std::fs::read(path).is_ok_and(|there| there == bytes) {
+        return Ok(());
+    }
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let beside = path.with_file_name(format!(".{name}.new"));
+    std::fs::write(&beside, bytes)?;
+    std::fs::rename(&beside, path)
 }
 
 fn definition_name(place: &Place) -> String {

@@ -1,9 +1,13 @@
 //! Power Platform connectors: packages and OpenAPI files are read, checked, turned into TOML, and written from it.
 
+mod clash;
 pub mod definition;
+pub mod export;
 pub mod folder;
 pub mod generate;
 pub mod json;
+pub mod lint;
+mod merge;
 pub mod package;
 pub mod properties;
 pub mod report;

@@ -26,6 +26,8 @@ pub struct Report {
     pub source: String,
     /// How many operations it has.
     pub operations: usize,
+    /// What was changed by hand and by the maker in different ways.
+    pub conflicts: Vec<String>,
     /// What was carried over.
     pub entries: Vec<Entry>,
     /// What was wrong with the files: `file:line:column: text`.
@@ -83,6 +85,7 @@ impl Report {
             "source": self.source,
             "operations": self.operations,
             "entries": self.entries.iter().map(entry).collect::<Vec<_>>(),
+            "conflicts": self.conflicts,
             "warnings": self.warnings,
         })
     }

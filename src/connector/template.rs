@@ -325,6 +325,42 @@ impl<'n> Instance<'n> {
     }
 }
 
+/// Whether a template, by its folded id, sets the host.
+pub fn is_host_template(id: &str) -> bool {
+    matches!(id, "dynamichosturl" | "dynamicsubdomain")
+}
+
+/// The parameters that a template, by its folded id, needs; none for one that is not known.
+pub fn required_parameters(id: &str) -> Option<&'static [&'static str]> {
+    Some(match id {
+        "setheader" | "setqueryparameter" => &["name", "value"],
+        "dynamichosturl" | "dynamicsubdomain" => &["urlTemplate"],
+        "routerequesttoendpoint" => &["newPath"],
+        "setproperty" => &["newPropertyParentPathTemplate", "newPropertySubPathTemplate", "propertyValuePathTemplate"],
+        "stringreplace" => &["propertyParentPath", "sourceString", "replacementString", "newPropertyPath"],
+        "convertarraytoobject" => &["propertyParentPath", "keyWithinCollectionPath", "newPropertyPath"],
+        "convertobjecttoarray" | "encodepropertyvalue" => &["propertyParentPath", "newPropertyPath"],
+        "stringtoarray" => &["propertyParentPath", "delimiterList", "childPropertyName", "newPropertyPath"],
+        "moveproperties" => &["srcParentPath", "srcSubPath", "dstParentPath"],
+        "setvaluefromurl" => &["parameterTemplate", "parameterValueUrl", "parameterValuePathTemplate"],
+        "updatenextlink" => &["nextLinkPropertyName"],
+        "pollingtrigger" => &["triggerConfig", "triggerDataPath"],
+        "setconnectionstatustounauthenticated" => &["statusCode"],
+        _ => return None,
+    })
+}
+
+/// The calls of a template, each with its folded name and its first argument.
+pub fn calls(template: &str) -> impl Iterator<Item = (String, String)> {
+    let places = template.match_indices('@').map(|(at, _)| &template[at..]);
+    places.filter_map(|tail| {
+        let inner = &tail[..call(tail)];
+        let (name, arguments) = inner.trim_start_matches(['@', '{']).split_once('(')?;
+        let argument = arguments.split('\'').nth(1).unwrap_or_default();
+        Some((name.to_ascii_lowercase(), argument.to_owned()))
+    })
+}
+
 /// The keys of every policy.
 static KEYS: LazyLock<HashMap<&'static str, HashSet<String>>> = LazyLock::new(|| {
     let mut generator = SchemaGenerator::default();
@@ -453,6 +489,15 @@ mod tests {
             assert_eq!(told.len(), notes, "{template}: {told:?}");
             assert!(Expression::parse(want, Dialect::Gateway).is_ok(), "{template}");
         }
+    }
+
+    #[test]
+    fn calls_are_found() {
+        let found: Vec<_> =
+            calls("https://@connectionParameters('a b','d').x/@{headers('y')}?@odata.id&me@contoso.com").collect();
+        let want =
+            [("connectionparameters", "a b"), ("headers", "y")].map(|(name, text)| (name.to_owned(), text.to_owned()));
+        assert_eq!(found, want);
     }
 
     #[test]

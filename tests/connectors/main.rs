@@ -11,7 +11,11 @@ mod support;
 use std::path::{Path, PathBuf};
 
 use sluicegate::config::folder::read_folder;
+use sluicegate::config::source::Sources;
+use sluicegate::config::{Diagnostics, render};
+use sluicegate::connector::export::{Address, export};
 use sluicegate::connector::folder::{Folder, Outcome};
+use sluicegate::connector::lint::lint;
 use sluicegate::connector::package;
 use support::backend::Backend;
 use support::gateway::Gateway;
@@ -65,6 +69,105 @@ fn packages_become_what_is_expected() {
             assert!(found == want, "{}: UPDATE_GOLDEN=1 rewrites it\n{found}", path.display());
         }
         serve(out.path(), &Backend::start());
+    }
+}
+
+/// Copies a package, so that its maker can change it.
+fn copy(fixture: &str, to: &Path) -> PathBuf {
+    let folder = to.join(fixture);
+    std::fs::create_dir_all(&folder).unwrap();
+    for entry in std::fs::read_dir(format!("tests/connectors/{fixture}")).unwrap() {
+        let path = entry.unwrap().path();
+        std::fs::copy(&path, folder.join(path.file_name().unwrap())).unwrap();
+    }
+    folder
+}
+
+fn edit(path: &Path, edits: &[(&str, &str)]) {
+    let mut text = std::fs::read_to_string(path).unwrap();
+    for (from, to) in edits {
+        assert!(text.contains(from), "`{from}` is not in {}", path.display());
+        text = text.replace(from, to);
+    }
+    std::fs::write(path, text).unwrap();
+}
+
+#[test]
+fn importing_again_keeps_what_was_changed_by_hand() {
+    let (out, maker) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let package = copy("tasks", maker.path());
+    import(std::slice::from_ref(&package), out.path());
+    let (api, gateway) = (out.path().join("tasks.toml"), out.path().join("gateway.toml"));
+    edit(&api, &[("path        = \"/tasks\"", "path        = \"/work\""), ("\"Get a task\"", "\"Read a task\"")]);
+    edit(
+        &api,
+        &[("# Few at once\n", "[[operation.inbound]]\npolicy = \"timeout\"\nduration = \"5s\"\n\n# Few at once\n")],
+    );
+    let definition = package.join("apiDefinition.swagger.json");
+    edit(&definition, &[("\"Create a task\"", "\"Make a task\""), ("api.contoso.com", "api2.contoso.com")]);
+    let outcomes = import(std::slice::from_ref(&package), out.path());
+    assert_eq!(outcomes[0].report.conflicts, [""; 0]);
+    let text = std::fs::read_to_string(&api).unwrap();
+    for (name, part) in [
+        ("the person's path", "\"/work\""),
+        ("the person's summary", "\"Read a task\""),
+        ("the person's policy", "policy = \"timeout\""),
+        ("the maker's summary", "\"Make a task\""),
+    ] {
+        assert!(text.contains(part), "{name}: {text}");
+    }
+    assert!(std::fs::read_to_string(&gateway).unwrap().contains("https://api2.contoso.com/tasks"));
+    edit(&definition, &[("\"Get a task\"", "\"Fetch a task\""), ("api2.contoso.com", "api3.contoso.com")]);
+    edit(&gateway, &[("api2.contoso.com", "localhost")]);
+    let outcomes = import(std::slice::from_ref(&package), out.path());
+    let [summary, url] = &outcomes[0].report.conflicts[..] else { panic!("{:?}", outcomes[0].report.conflicts) };
+    assert!(
+        summary.starts_with("tasks.toml:") && summary.contains("Read a task") && summary.contains("Fetch a task"),
+        "{summary}"
+    );
+    assert!(url.contains("https://localhost/tasks") && url.contains("https://api3.contoso.com/tasks"), "{url}");
+    assert!(std::fs::read_to_string(&api).unwrap().contains("\"Read a task\""));
+    serve(out.path(), &Backend::start());
+    let outcomes = import(&[package], out.path());
+    assert_eq!(outcomes[0].report.conflicts, [""; 0], "told once");
+}
+
+#[test]
+fn what_an_import_did_not_write_is_left_alone() {
+    let out = tempfile::tempdir().unwrap();
+    let own = "[api]\nname = \"tasks\"\npath = \"/own\"\n";
+    std::fs::write(out.path().join("tasks.toml"), own).unwrap();
+    let outcomes = import(&[PathBuf::from("tests/connectors/tasks")], out.path());
+    assert_eq!(outcomes[0].report.conflicts.len(), 1);
+    assert_eq!(std::fs::read_to_string(out.path().join("tasks.toml")).unwrap(), own);
+}
+
+#[test]
+fn an_exported_api_is_a_package_without_mistakes() {
+    let update = std::env::var("UPDATE_GOLDEN").is_ok_and(|value| value == "1");
+    let out = tempfile::tempdir().unwrap();
+    import(&fixtures(), out.path());
+    edit(&out.path().join("orders.toml"), &[("[api]", "[[inbound]]\npolicy = \"api-key\"\n\n[api]")]);
+    let address = Address::parse("gateway.contoso.com").unwrap();
+    for fixture in fixtures() {
+        let name = fixture.file_name().unwrap().to_str().unwrap();
+        let exported = export(out.path(), name, &address).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        for (file, golden, value) in [
+            (package::DEFINITION_FILE, "want.definition.txt", &exported.definition),
+            (package::PROPERTIES_FILE, "want.properties.txt", &exported.properties),
+        ] {
+            let text = format!("{value:#}\n");
+            std::fs::write(folder.path().join(file), &text).unwrap();
+            if update {
+                std::fs::write(fixture.join(golden), &text).unwrap();
+            }
+            let want = std::fs::read_to_string(fixture.join(golden)).unwrap_or_default();
+            assert!(text == want, "{name}/{golden}: UPDATE_GOLDEN=1 rewrites it\n{text}");
+        }
+        let (mut sources, mut diagnostics) = (Sources::default(), Diagnostics::default());
+        package::find(folder.path()).unwrap().iter().for_each(|place| lint(place, &mut sources, &mut diagnostics));
+        assert_eq!(diagnostics.errors(), 0, "{name}\n{}", render::text(&diagnostics, &sources));
     }
 }
 

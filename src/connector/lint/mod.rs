@@ -1,0 +1,97 @@
+//! What makers of connectors are refused for, and what works otherwise than they expect.
+//!
+//! Errors are what the custom connector wizard, `paconn` or
+//! [certification](https://learn.microsoft.com/connectors/custom-connectors/certification-submission) refuses; warnings are what
+//! goes wrong later, in flows.
+
+mod definition;
+mod operations;
+mod policies;
+
+use std::ops::Range;
+
+use super::definition::Definition;
+use super::package::{self, Package, Place};
+use super::properties::Properties;
+use crate::config::diagnostic::closest;
+use crate::config::source::{FileId, Sources};
+use crate::config::{Diagnostic, Diagnostics};
+
+/// Looks at a package.
+pub fn lint(place: &Place, sources: &mut Sources, diagnostics: &mut Diagnostics) {
+    let Some(package) = package::read(place, sources, diagnostics) else { return };
+    let definition = match Definition::read(&package.definition.root) {
+        Ok(definition) => definition,
+        Err((span, why)) => {
+            return diagnostics.push(Diagnostic::error("bad-definition", package.definition.id, span, why));
+        }
+    };
+    let properties = package.properties.as_ref().map(|file| Properties::read(&file.root)).unwrap_or_default();
+    let mut linter = Linter { place, package: &package, definition: &definition, properties: &properties, diagnostics };
+    linter.definition();
+    linter.operations();
+    linter.policies();
+}
+
+struct Linter<'a, 'n> {
+    place: &'a Place,
+    package: &'n Package,
+    definition: &'a Definition<'n>,
+    properties: &'a Properties<'n>,
+    diagnostics: &'a mut Diagnostics,
+}
+
+/// What is found, to be completed with a hint.
+type Found<'d> = &'d mut Diagnostic;
+
+impl Linter<'_, '_> {
+    fn error(&mut self, code: &'static str, span: &Range<usize>, text: impl Into<String>) -> Found<'_> {
+        let file = self.package.definition.id;
+        self.push(Diagnostic::error(code, file, span.clone(), text))
+    }
+
+    fn warning(&mut self, code: &'static str, span: &Range<usize>, text: impl Into<String>) -> Found<'_> {
+        let file = self.package.definition.id;
+        self.push(Diagnostic::warning(code, file, span.clone(), text))
+    }
+
+    /// The file of the properties; only asked for where there are some.
+    fn properties_file(&self) -> FileId {
+        self.package.properties.as_ref().map_or(self.package.definition.id, |file| file.id)
+    }
+
+    fn push(&mut self, diagnostic: Diagnostic) -> Found<'_> {
+        self.diagnostics.0.push(diagnostic);
+        let last = self.diagnostics.0.len() - 1;
+        &mut self.diagnostics.0[last]
+    }
+
+    /// Tells of a name of an operation that none has.
+    fn check_operation(&mut self, file: FileId, span: &Range<usize>, name: &str) {
+        let ids: Vec<&str> = self.definition.operations.iter().map(|operation| operation.id.as_str()).collect();
+        if ids.contains(&name) {
+            return;
+        }
+        let text = format!("no operation is called `{name}`");
+        let mut found = Diagnostic::warning("unknown-operation", file, span.clone(), text);
+        if let Some(other) = ids.iter().find(|id| id.eq_ignore_ascii_case(name)) {
+            found = found.hint(format!("names compare with their case: `{other}`"));
+        } else if let Some(other) = closest(name, ids.iter().copied()) {
+            found = found.hint(format!("did you mean `{other}`?"));
+        }
+        self.push(found);
+    }
+}
+
+trait Hint {
+    fn with(self, hint: impl Into<String>);
+}
+
+impl Hint for Found<'_> {
+    fn with(self, hint: impl Into<String>) {
+        self.hint = Some(hint.into());
+    }
+}
+
+#[cfg(test)]
+mod tests;

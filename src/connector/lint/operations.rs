@@ -1,0 +1,264 @@
+//! Operations and their parameters.
+
+use std::collections::HashMap;
+use std::ops::Range;
+
+use super::super::clash::{Clash, clashes};
+use super::super::definition::{Operation, Parameter};
+use super::super::tree::{Node, Value};
+use super::{Hint as _, Linter};
+
+impl<'n> Linter<'_, 'n> {
+    pub(super) fn operations(&mut self) {
+        let definition = self.definition;
+        let mut ids: HashMap<String, Range<usize>> = HashMap::new();
+        for operation in &definition.operations {
+            self.identity(operation, &mut ids);
+            self.summary(operation);
+            self.parameters(operation);
+            self.responses(operation);
+            self.pages(operation);
+            self.trigger(operation);
+        }
+        self.paths();
+    }
+
+    fn identity(&mut self, operation: &Operation<'_>, ids: &mut HashMap<String, Range<usize>>) {
+        let Some(node) = operation.node.get("operationId").filter(|_| operation.has_id) else {
+            let text = format!("`{}` has no `operationId`", operation.title());
+            self.error("missing-operation-id", &operation.at, text);
+            return;
+        };
+        if ids.insert(operation.id.to_ascii_lowercase(), node.span.clone()).is_some() {
+            self.error("duplicate-operation", &node.span, format!("two operations are called `{}`", operation.id));
+        }
+        if !operation.id.chars().all(|c| c.is_ascii_alphanumeric() || "_-.".contains(c)) {
+            self.error(
+                "bad-operation-id",
+                &node.span,
+                format!("`{}` holds characters that an `operationId` cannot", operation.id),
+            )
+            .with("letters, digits, `-`, `_` and `.`");
+        }
+    }
+
+    fn summary(&mut self, operation: &Operation<'_>) {
+        let internal = operation.node.text_of("x-ms-visibility") == Some("internal");
+        match operation.node.get("summary").and_then(|node| Some((node, node.text()?.trim()))) {
+            Some((node, text)) if !text.is_empty() => {
+                let length = text.chars().count();
+                if length > 80 {
+                    self.error(
+                        "long-summary",
+                        &node.span,
+                        format!("the summary has {length} characters, and 80 are allowed"),
+                    );
+                }
+                if text.ends_with(['.', '!', '?', ',', ';', ':']) {
+                    self.warning(
+                        "summary-punctuation",
+                        &node.span,
+                        "a summary is a phrase, without punctuation at its end",
+                    );
+                }
+            }
+            _ if internal => {}
+            _ => {
+                self.error("missing-summary", &operation.at, format!("`{}` has no `summary`", operation.id));
+            }
+        }
+        if !internal && operation.node.text_of("description").is_none_or(|text| text.trim().is_empty()) {
+            self.warning("missing-description", &operation.at, format!("`{}` has no `description`", operation.id));
+        }
+    }
+
+    fn parameters(&mut self, operation: &Operation<'n>) {
+        let names = variables(operation.path);
+        for name in &names {
+            if !operation.parameters.iter().any(|one| one.place == "path" && one.name == *name) {
+                self.error(
+                    "path-parameter",
+                    &operation.at,
+                    format!("`{{{name}}}` of `{}` is not declared", operation.path),
+                )
+                .with("a parameter with `in: path`");
+            }
+        }
+        let mut bodies = operation.parameters.iter().filter(|one| one.place == "body");
+        if let (Some(first), true) = (bodies.next(), matches!(operation.method.as_str(), "GET" | "HEAD")) {
+            self.error("bad-body", &first.node.span, format!("a {} has no body", operation.method));
+        }
+        if let Some(second) = bodies.next() {
+            self.error("bad-body", &second.node.span, "an operation has one body");
+        }
+        let has_form = operation.parameters.iter().any(|one| one.place == "formData");
+        if let (true, Some(body)) = (has_form, operation.parameters.iter().find(|one| one.place == "body")) {
+            self.error("bad-body", &body.node.span, "an operation has a body or a form, not both");
+        }
+        for parameter in &operation.parameters {
+            self.parameter(operation, parameter, &names);
+        }
+    }
+
+    fn parameter(&mut self, operation: &Operation<'n>, parameter: &Parameter<'n>, names: &[&str]) {
+        let span = parameter.node.get("name").map_or(parameter.node.span.clone(), |name| name.span.clone());
+        let name = parameter.name;
+        if parameter.place == "path" && !names.contains(&name) {
+            self.error("path-parameter", &span, format!("`{name}` is not in the path `{}`", operation.path));
+        }
+        if parameter.place == "header" && name.eq_ignore_ascii_case("authorization") {
+            self.error("reserved-parameter", &span, "a header parameter cannot be called `Authorization`")
+                .with("use a security definition; a policy `setheader` copies another header to it");
+        }
+        if name.eq_ignore_ascii_case("connectionId") {
+            self.error("reserved-parameter", &span, "`connectionId` is a name of the platform");
+        }
+        if parameter.place == "cookie" {
+            self.error("reserved-parameter", &span, "connectors have no cookie parameters");
+        }
+        let default = parameter.schema.get("default").or_else(|| parameter.node.get("default"));
+        let is_internal = parameter.visibility() == Some("internal");
+        if is_internal
+            && parameter.required
+            && default.is_none()
+            && parameter.place != "body"
+            && !is_callback(parameter.node)
+        {
+            self.error(
+                "internal-without-default",
+                &span,
+                format!("`{name}` is required and internal, and has no default"),
+            )
+            .with("nobody can fill it in: give it a `default`");
+        }
+        let is_nameless = parameter.node.text_of("x-ms-summary").is_none_or(|text| text.trim().is_empty());
+        if is_nameless && !is_internal && !matches!(parameter.place, "body") {
+            self.warning(
+                "missing-summary",
+                &span,
+                format!("parameter `{name}` of `{}` has no `x-ms-summary`", operation.id),
+            );
+        }
+    }
+
+    fn responses(&mut self, operation: &Operation<'_>) {
+        let responses = operation.node.get("responses").map(Node::members).unwrap_or_default();
+        let is_good = |name: &str| name.starts_with('2') || name.eq_ignore_ascii_case("default");
+        if !responses.iter().any(|one| is_good(&one.name)) {
+            let span = operation
+                .node
+                .get("responses")
+                .map_or(operation.at.clone(), |node| node.span.start..node.span.start + 1);
+            self.error("no-success-response", &span, format!("`{}` has no response for success", operation.id))
+                .with("`200` with a schema, or `default`");
+        }
+    }
+
+    fn pages(&mut self, operation: &Operation<'_>) {
+        let Some(pageable) = operation.node.get("x-ms-pageable") else { return };
+        let Some(link) = pageable.get("nextLinkName") else { return };
+        let is_for = |names: &[&Node]| names.is_empty() || names.iter().any(|name| name.text() == Some(&operation.id));
+        let mut policies = self.properties.policies.iter().filter(|policy| policy.id == "updatenextlink");
+        match policies.find(|policy| is_for(&policy.operations)) {
+            None => self
+                .warning("no-next-link", &link.span, format!("`{}` has pages, and no policy `updatenextlink` makes their links lead through the platform", operation.id))
+                .with("without it the second page is asked for without authentication, and usually answered with 401 or 404"),
+            Some(policy) => {
+                let (own, named) = (link.text(), policy.parameter("nextLinkPropertyName").and_then(Node::text));
+                if own != named {
+                    self.warning("no-next-link", &link.span, format!("`updatenextlink` changes `{}`, and the pages of `{}` follow this", named.unwrap_or_default(), operation.id));
+                }
+            }
+        }
+    }
+
+    fn trigger(&mut self, operation: &Operation<'n>) {
+        let is_webhook = operation.parameters.iter().any(|one| is_callback(one.node) || has_callback(one.schema, 0));
+        if let Some(kind) = operation.node.get("x-ms-trigger")
+            && !matches!(kind.text(), Some("single" | "batch"))
+        {
+            self.error("bad-trigger", &kind.span, "`x-ms-trigger` is `single` or `batch`");
+        }
+        if !is_webhook {
+            return;
+        }
+        let created = operation.node.get("responses").and_then(|responses| responses.get("201"));
+        let location = |node: &Node| node.get("headers").and_then(|headers| headers.get_any_case("Location")).is_some();
+        let by_policy = self.properties.policies.iter().any(|policy| {
+            let is_location =
+                policy.parameter("name").and_then(Node::text).is_some_and(|name| name.eq_ignore_ascii_case("location"));
+            policy.id == "setheader" && is_location
+        });
+        match created {
+            _ if by_policy => {}
+            Some(created) if location(created) => {}
+            Some(created) => self
+                .warning(
+                    "webhook-location",
+                    &(created.span.start..created.span.start + 1),
+                    format!("201 of the webhook `{}` has no `Location`", operation.id),
+                )
+                .with("the platform calls DELETE on it when a flow ends; without it webhooks stay for ever"),
+            None => self
+                .warning(
+                    "webhook-location",
+                    &operation.at,
+                    format!("the webhook `{}` has no response 201 with `Location`", operation.id),
+                )
+                .with("the platform calls DELETE on it when a flow ends; without it webhooks stay for ever"),
+        }
+        if !self.definition.operations.iter().any(|other| other.method == "DELETE") {
+            self.warning(
+                "webhook-location",
+                &operation.at,
+                format!("no operation deletes the webhook of `{}`", operation.id),
+            );
+        }
+    }
+
+    /// Paths that one request fits.
+    fn paths(&mut self) {
+        let operations = &self.definition.operations;
+        for Clash { first, second, same } in clashes(operations) {
+            let (one, two) = (&operations[first], &operations[second]);
+            if same {
+                self.error(
+                    "ambiguous-paths",
+                    &two.at,
+                    format!("`{}` and `{}` match the same requests", two.title(), one.title()),
+                )
+                .with(
+                    "let their literal text differ; a policy `routerequesttoendpoint` gives both the path of the API",
+                );
+            } else {
+                self.warning(
+                    "ambiguous-paths",
+                    &two.at,
+                    format!("`{}` and `{}` match some requests alike", two.title(), one.title()),
+                )
+                .with("a value that is the literal text of the other one is routed there");
+            }
+        }
+    }
+}
+
+/// The variables of a path.
+fn variables(path: &str) -> Vec<&str> {
+    path.split('{').skip(1).filter_map(|rest| rest.split_once('}').map(|(name, _)| name)).collect()
+}
+
+/// Whether a parameter takes the URL that a webhook calls.
+fn is_callback(node: &Node) -> bool {
+    node.get("x-ms-notification-url").is_some_and(Node::is_true)
+}
+
+fn has_callback(node: &Node, depth: usize) -> bool {
+    const DEEP: usize = 12;
+    is_callback(node)
+        || depth < DEEP
+            && match &node.value {
+                Value::Object(members) => members.iter().any(|member| has_callback(&member.value, depth + 1)),
+                Value::Array(items) => items.iter().any(|item| has_callback(item, depth + 1)),
+                _ => false,
+            }
+}

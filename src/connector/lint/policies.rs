@@ -1,0 +1,188 @@
+//! Policy templates, connection parameters and what else apiProperties.json says.
+
+use super::super::template::{Instance, calls, is_host_template, required_parameters};
+use super::super::tree::{Member, Node, Value};
+use super::{Hint as _, Linter};
+use crate::config::Diagnostic;
+use crate::config::diagnostic::{closest, one_of};
+
+/// Functions of policy templates, folded.
+const FUNCTIONS: [&str; 7] =
+    ["headers", "header", "queryparameters", "connectionparameters", "body", "item", "triggerbody"];
+/// `environmentVariables("name")` is put in when a connector is saved.
+const SAVED: &str = "environmentvariables";
+
+impl Linter<'_, '_> {
+    pub(super) fn policies(&mut self) {
+        let Some(root) = self.properties.root else {
+            if self.package.properties.is_none() && self.place.definition.ends_with(super::package::DEFINITION_FILE) {
+                let start = 0..1;
+                self.warning("no-properties", &start, "there is no apiProperties.json beside the definition");
+            } else if let Some(file) = &self.package.properties {
+                self.push(Diagnostic::error("no-properties", file.id, 0..1, "apiProperties.json has no `properties`"));
+            }
+            return;
+        };
+        let file = self.properties_file();
+        self.colour(root);
+        for node in &self.properties.script_operations {
+            self.check_operation(file, &node.span, node.text().unwrap_or_default());
+        }
+        for parameter in self.properties.all() {
+            let allowed = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == ':';
+            if !parameter.name.chars().all(allowed) {
+                let text = format!("`{}` cannot be the name of a connection parameter", parameter.name);
+                let found =
+                    Diagnostic::error("bad-name", file, parameter.node.span.start..parameter.node.span.start + 1, text);
+                self.push(found).with("letters, digits and `_`");
+            }
+        }
+        for instance in &self.properties.policies {
+            self.instance(instance);
+        }
+        self.base_path();
+        if self.place.script.is_none() && !self.properties.script_operations.is_empty() {
+            let span = self.properties.script_operations[0].span.clone();
+            self.push(Diagnostic::warning(
+                "no-script",
+                file,
+                span,
+                "`scriptOperations` names operations, and there is no script.csx",
+            ));
+        }
+    }
+
+    fn colour(&mut self, root: &Node) {
+        let file = self.properties_file();
+        let Some(node) = root.get("iconBrandColor") else {
+            let text = "`iconBrandColor` is missing";
+            self.push(Diagnostic::error("icon-colour", file, root.span.start..root.span.start + 1, text))
+                .with("`\"#da3b01\"`");
+            return;
+        };
+        let colour = node.text().unwrap_or_default().to_ascii_lowercase();
+        let is_hex = colour
+            .strip_prefix('#')
+            .is_some_and(|hex| matches!(hex.len(), 3 | 6) && hex.bytes().all(|b| b.is_ascii_hexdigit()));
+        if !is_hex {
+            self.push(Diagnostic::error("icon-colour", file, node.span.clone(), format!("`{colour}` is no colour")))
+                .with("`\"#da3b01\"`");
+        } else if matches!(colour.as_str(), "#ffffff" | "#fff" | "#007ee5") {
+            let text = format!("certification refuses `{colour}`: white and the default colour say nothing");
+            self.push(Diagnostic::warning("icon-colour", file, node.span.clone(), text));
+        }
+    }
+
+    fn instance(&mut self, instance: &Instance<'_>) {
+        let file = self.properties_file();
+        let id = instance.node.get_any_case("templateId");
+        let head = id.map_or(instance.node.span.start..instance.node.span.start + 1, |node| node.span.clone());
+        let Some(required) = required_parameters(&instance.id) else {
+            let text = format!("no policy template is called `{}`", instance.id);
+            self.push(Diagnostic::error("unknown-template", file, head, text));
+            return;
+        };
+        for name in required {
+            if instance.parameter(name).is_none() {
+                let text = format!("the policy has no `x-ms-apimTemplateParameter.{name}`");
+                self.push(Diagnostic::error("missing-parameter", file, head.clone(), text));
+            }
+        }
+        for node in &instance.operations {
+            self.check_operation(file, &node.span, node.text().unwrap_or_default());
+        }
+        self.values(instance, instance.node);
+        let url = instance.parameter("urlTemplate").filter(|_| is_host_template(&instance.id));
+        if let Some(url) = url
+            && calls(url.text().unwrap_or_default())
+                .any(|(name, _)| matches!(name.as_str(), "headers" | "header" | "queryparameters"))
+        {
+            let text = "the host comes from the request, so callers can send what the connection holds anywhere";
+            self.push(Diagnostic::warning("host-from-request", file, url.span.clone(), text))
+                .with("take it from `@connectionParameters`");
+        }
+    }
+
+    /// The expressions of every text.
+    fn values(&mut self, instance: &Instance<'_>, node: &Node) {
+        match &node.value {
+            Value::Text(text) => self.expressions(instance, node, text),
+            Value::Array(items) => items.iter().for_each(|item| self.values(instance, item)),
+            Value::Object(members) => {
+                for Member { name, value, .. } in members {
+                    if !matches!(&**name, "title" | "templateId") {
+                        self.values(instance, value);
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn expressions(&mut self, instance: &Instance<'_>, node: &Node, text: &str) {
+        let file = self.properties_file();
+        for (name, argument) in calls(text) {
+            if name == "connectionparameters" {
+                if instance.id == "setproperty" {
+                    let text =
+                        "the platform does not evaluate `@connectionParameters` in `setproperty`: its text is sent";
+                    self.push(Diagnostic::warning("not-evaluated", file, node.span.clone(), text))
+                        .with("the gateway evaluates it");
+                }
+                self.connection_parameter(node, &argument);
+            } else if !FUNCTIONS.contains(&name.as_str()) && name != SAVED {
+                let text = format!("`{name}` is no function of policy templates; its text is sent as it is");
+                let hint = closest(&name, FUNCTIONS).map(|other| format!("did you mean `{other}`?"));
+                self.push(Diagnostic::warning("unknown-function", file, node.span.clone(), text).maybe_hint(hint));
+            }
+        }
+    }
+
+    fn connection_parameter(&mut self, node: &Node, name: &str) {
+        let file = self.properties_file();
+        let names: Vec<&str> = self.properties.all().map(|one| one.name).collect();
+        if names.contains(&name) {
+            return;
+        }
+        let found = match names.iter().find(|known| known.eq_ignore_ascii_case(name)) {
+            Some(known) => {
+                let text = format!("the connection parameter is called `{known}`, not `{name}`");
+                Diagnostic::warning("parameter-case", file, node.span.clone(), text)
+                    .hint("it works, since names compare without case")
+            }
+            None => {
+                let known = if names.is_empty() { "there are none".to_owned() } else { one_of(names) };
+                Diagnostic::error(
+                    "undeclared-parameter",
+                    file,
+                    node.span.clone(),
+                    format!("no connection parameter is called `{name}`"),
+                )
+                .hint(known)
+            }
+        };
+        self.push(found);
+    }
+
+    /// A host template takes the place of the base path too.
+    fn base_path(&mut self) {
+        let base = self.definition.root.text_of("basePath").unwrap_or_default().trim_matches('/').to_owned();
+        if base.is_empty() {
+            return;
+        }
+        let file = self.properties_file();
+        for instance in self.properties.policies.iter().filter(|one| is_host_template(&one.id)) {
+            let Some(url) = instance.parameter("urlTemplate") else { continue };
+            let template = url.text().unwrap_or_default().trim_end_matches('/');
+            let after = template.split_once("://").map_or(template, |(_, rest)| rest);
+            // A whole URL from the connection may hold the path.
+            let is_whole = template.starts_with('@') && !after.contains('/');
+            if !template.ends_with(&base) && !after.contains('/') && !is_whole {
+                let text =
+                    format!("the template takes the place of the base path `/{base}` too, and does not repeat it");
+                let found = Diagnostic::warning("lost-base-path", file, url.span.clone(), text);
+                self.push(found).with(format!("`{template}/{base}`"));
+            }
+        }
+    }
+}

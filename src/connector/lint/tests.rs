@@ -1,0 +1,167 @@
+//! What lint says of packages with one mistake each.
+
+use super::*;
+use crate::connector::package;
+
+const DEFINITION: &str = r##"{
+  "swagger": "2.0",
+  "info": { "title": "Tasks", "description": "Tasks of a team, and who does them.", "version": "1.0" },
+  "host": "api.contoso.com", "basePath": "/v1", "schemes": ["https"],
+  "paths": {
+    "/tasks/{id}": { "get": {
+      "operationId": "GetTask", "summary": "Get a task", "description": "Gets a task.",
+      "parameters": [{ "name": "id", "in": "path", "required": true, "type": "string", "x-ms-summary": "Id" }],
+      "responses": { "200": { "description": "OK" } } } },
+    "/hooks": { "post": {
+      "operationId": "Hook", "summary": "When a task is new", "description": "Tells of tasks.", "x-ms-trigger": "single",
+      "parameters": [{ "name": "b", "in": "body", "schema": { "type": "object", "properties": { "url": { "type": "string", "x-ms-notification-url": true } } } }],
+      "responses": { "201": { "description": "Made", "headers": { "Location": { "type": "string" } } } } } },
+    "/hooks/{id}": { "delete": {
+      "operationId": "Unhook", "summary": "Unhook", "description": "Ends it.", "x-ms-visibility": "internal",
+      "parameters": [{ "name": "id", "in": "path", "required": true, "type": "string", "x-ms-summary": "Id" }],
+      "responses": { "204": { "description": "Gone" } } } }
+  },
+  "securityDefinitions": { "key": { "type": "apiKey", "in": "header", "name": "X-Key" } }
+}"##;
+const PROPERTIES: &str = r##"{ "properties": {
+  "connectionParameters": { "api_key": { "type": "securestring" }, "host": { "type": "string" } },
+  "iconBrandColor": "#da3b01",
+  "policyTemplateInstances": [{ "templateId": "setheader", "title": "t", "parameters": {
+    "x-ms-apimTemplateParameter.name": "X-A", "x-ms-apimTemplateParameter.value": "@connectionParameters('host')",
+    "x-ms-apimTemplate-operationName": ["GetTask"] } }]
+} }"##;
+
+/// The codes that lint tells of a package after some replacements.
+fn codes(edits: &[(&str, &str)]) -> Vec<&'static str> {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut definition, mut properties) = (DEFINITION.to_owned(), PROPERTIES.to_owned());
+    for (from, to) in edits {
+        assert!(definition.contains(from) || properties.contains(from), "`{from}` is in neither file");
+        definition = definition.replacen(from, to, 1);
+        properties = properties.replacen(from, to, 1);
+    }
+    std::fs::write(folder.path().join(package::DEFINITION_FILE), definition).unwrap();
+    std::fs::write(folder.path().join(package::PROPERTIES_FILE), properties).unwrap();
+    let (mut sources, mut diagnostics) = (Sources::default(), Diagnostics::default());
+    for place in package::find(folder.path()).unwrap() {
+        lint(&place, &mut sources, &mut diagnostics);
+    }
+    diagnostics.sort();
+    diagnostics.0.iter().map(|one| one.code).collect()
+}
+
+#[test]
+fn mistakes_of_makers() {
+    let get = r#""operationId": "GetTask", "summary": "Get a task""#;
+    let host = r#""templateId": "dynamichosturl", "title": "t", "parameters": { "x-ms-apimTemplateParameter.urlTemplate": "https://@connectionParameters('host')", "#;
+    let set = r#""templateId": "setheader", "title": "t", "parameters": {"#;
+    for (name, edits, want) in [
+        ("nothing", &[][..], &[][..]),
+        ("an unknown operation", &[(r#"["GetTask"]"#, r#"["GetTasks"]"#)], &["unknown-operation"]),
+        ("another case of an operation", &[(r#"["GetTask"]"#, r#"["gettask"]"#)], &["unknown-operation"]),
+        (
+            "an undeclared parameter",
+            &[("@connectionParameters('host')", "@connectionParameters('hosts')")],
+            &["undeclared-parameter"],
+        ),
+        (
+            "another case of a parameter",
+            &[("@connectionParameters('host')", "@connectionParameters('Host')")],
+            &["parameter-case"],
+        ),
+        ("nothing holds the key", &[(r#""api_key": {"#, r#""apikey": {"#)], &["undeclared-parameter"]),
+        (
+            "an unknown function",
+            &[("@connectionParameters('host')", "@conectionParameters('host')")],
+            &["unknown-function"],
+        ),
+        ("the base path lost", &[(set, host)], &["lost-base-path"]),
+        ("the base path repeated", &[(set, host), ("Parameters('host')\", ", "Parameters('host')/v1\", ")], &[]),
+        (
+            "the host of the request",
+            &[(set, host), ("https://@connectionParameters('host')", "https://@headers('h')/v1")],
+            &["host-from-request"],
+        ),
+        ("an unknown template", &[("setheader", "blockoperation")], &["unknown-template"]),
+        (
+            "a template's parameter missing",
+            &[("x-ms-apimTemplateParameter.name", "x-ms-apimTemplateParameter.nam")],
+            &["missing-parameter"],
+        ),
+        (
+            "only names of variables differ",
+            &[
+                ("\"/hooks/{id}\": { \"delete\"", "\"/tasks/{key}\": { \"get\""),
+                (
+                    "\"id\", \"in\": \"path\", \"required\": true, \"type\": \"string\", \"x-ms-summary\": \"Id\" }],\n      \"responses\": { \"204\"",
+                    "\"key\", \"in\": \"path\", \"required\": true, \"type\": \"string\", \"x-ms-summary\": \"Id\" }],\n      \"responses\": { \"204\"",
+                ),
+            ],
+            &["webhook-location", "ambiguous-paths"],
+        ),
+        (
+            "a value like a literal",
+            &[("/hooks/{id}\": { \"delete", "/tasks/new\": { \"get")],
+            &["webhook-location", "ambiguous-paths", "path-parameter"],
+        ),
+        (
+            "pages without a link",
+            &[(
+                get,
+                r#""x-ms-pageable": { "nextLinkName": "next" }, "operationId": "GetTask", "summary": "Get a task""#,
+            )],
+            &["no-next-link"],
+        ),
+        (
+            "a webhook without Location",
+            &[(r#", "headers": { "Location": { "type": "string" } }"#, "")],
+            &["webhook-location"],
+        ),
+        ("no summary", &[(get, r#""operationId": "GetTask""#)], &["missing-summary"]),
+        ("a full stop", &[("Get a task\"", "Get a task.\"")], &["summary-punctuation"]),
+        ("a parameter without a summary", &[(r#", "x-ms-summary": "Id""#, "")], &["missing-summary"]),
+        ("a long name", &[("\"Tasks\"", "\"Tasks of all of our teams and more\"")], &["long-name"]),
+        ("a reserved name", &[("\"Tasks\"", "\"Tasks API\"")], &["reserved-name"]),
+        (
+            "no operationId",
+            &[("\"operationId\": \"GetTask\",", ""), ("[\"GetTask\"]", "[]")],
+            &["missing-operation-id"],
+        ),
+        (
+            "an operationId twice",
+            &[("\"operationId\": \"Unhook\"", "\"operationId\": \"GetTask\"")],
+            &["duplicate-operation"],
+        ),
+        ("no host", &[("\"api.contoso.com\"", "\"{{your host}}\"")], &["bad-host"]),
+        ("no https", &[("[\"https\"]", "[\"http\"]")], &["no-https"]),
+        (
+            "a variable that is not declared",
+            &[("\"name\": \"id\"", "\"name\": \"ids\"")],
+            &["path-parameter", "path-parameter"],
+        ),
+        (
+            "the Authorization header",
+            &[(
+                "\"name\": \"b\", \"in\": \"body\",",
+                "\"name\": \"Authorization\", \"in\": \"header\", \"x-ms-summary\": \"A\", \"type\": \"string\",",
+            )],
+            &["reserved-parameter"],
+        ),
+        (
+            "nobody can fill it in",
+            &[("\"x-ms-summary\": \"Id\"", "\"x-ms-visibility\": \"internal\"")],
+            &["internal-without-default"],
+        ),
+        (
+            "a broken reference",
+            &[("\"204\": { \"description\": \"Gone\"", "\"204\": { \"$ref\": \"#/responses/x\"")],
+            &["broken-reference"],
+        ),
+        ("no success", &[("\"204\"", "\"400\"")], &["no-success-response"]),
+        ("the colour", &[("#da3b01", "orange")], &["icon-colour"]),
+        ("OpenAPI 3", &[("\"swagger\": \"2.0\"", "\"openapi\": \"3.0.1\"")], &["openapi-3"]),
+        ("not OpenAPI", &[("\"swagger\"", "\"swager\"")], &["bad-definition"]),
+    ] {
+        assert_eq!(codes(edits), want, "{name}");
+    }
+}
