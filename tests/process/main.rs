@@ -12,6 +12,7 @@ mod drain;
 #[path = "../support/certificates.rs"]
 #[allow(dead_code, reason = "other tests use the rest")]
 mod identities;
+mod issuer;
 mod keys;
 mod reload;
 mod secrets;
