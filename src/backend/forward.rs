@@ -17,6 +17,7 @@ use hyper::client::conn::TrySendError;
 use super::answer::{Answer, Returning};
 use super::connect::{ConnectError, connect};
 use super::pool::{Checkout, Lease, checkout};
+use super::tls_failure::TlsFailure;
 use super::{Endpoint, tunnel};
 use crate::body::{Body, BodyError, Progress};
 use crate::pipeline::{Blame, Fault};
@@ -113,7 +114,7 @@ pub async fn forward(
                     replayed = true;
                     *request = again;
                 }
-                _ => return Err(broken(error)),
+                _ => return Err(broken(endpoint, error)),
             },
         }
         attempt += 1;
@@ -133,7 +134,9 @@ async fn lease(endpoint: &Arc<Endpoint>, fresh: bool, deadlines: &Deadlines) -> 
             }
             // Boxed: connecting is rare, and its state would make the future of every request larger.
             Checkout::Connect(permit) => {
-                return Box::pin(connect(endpoint, permit, connect_within)).await.map_err(not_connected);
+                return Box::pin(connect(endpoint, permit, connect_within))
+                    .await
+                    .map_err(|error| not_connected(endpoint, error));
             }
             Checkout::Wait(wait) => wait,
             Checkout::Full => return Err(busy()),
@@ -357,7 +360,10 @@ fn busy() -> Fault {
         .retryable(true)
 }
 
-fn not_connected(error: ConnectError) -> Fault {
+fn not_connected(endpoint: &Endpoint, error: ConnectError) -> Fault {
+    if let Some(failure) = TlsFailure::find(&error, endpoint.shown()) {
+        return tls(failure).retryable(true);
+    }
     let message = error.to_string();
     let fault = match &error {
         ConnectError::TimedOut => Fault::upstream(StatusCode::GATEWAY_TIMEOUT, "Timeout", message),
@@ -371,8 +377,18 @@ fn not_connected(error: ConnectError) -> Fault {
     .retryable(true)
 }
 
+fn tls(failure: TlsFailure) -> Fault {
+    let fault = Fault::upstream(StatusCode::BAD_GATEWAY, CONNECTION_FAILURE, failure.to_string());
+    let fault = fault.public("The TLS handshake with the backend failed.");
+    match failure {
+        TlsFailure::Demanded(detail) | TlsFailure::Refused(detail) | TlsFailure::Untrusted(detail) => {
+            fault.cause(detail)
+        }
+    }
+}
+
 /// The request went out, and something broke: the client's body, or the backend.
-fn broken(error: hyper::Error) -> Fault {
+fn broken(endpoint: &Endpoint, error: hyper::Error) -> Fault {
     let mut cause: Option<&(dyn StdError + 'static)> = Some(&error);
     while let Some(inner) = cause {
         if let Some(body) = inner.downcast_ref::<BodyError>() {
@@ -380,7 +396,10 @@ fn broken(error: hyper::Error) -> Fault {
         }
         cause = inner.source();
     }
-    if error.is_parse() {
+    // A server of TLS 1.3 looks at the client's certificate when the client already takes the handshake for done.
+    if let Some(failure) = TlsFailure::find(&error, endpoint.shown()) {
+        tls(failure).retryable(false)
+    } else if error.is_parse() {
         bad_answer("the backend's answer is not HTTP").cause(error)
     } else {
         let message = "the connection to the backend broke before the answer";

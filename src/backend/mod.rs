@@ -7,6 +7,7 @@ mod connect;
 mod forward;
 mod identity;
 mod pool;
+mod tls_failure;
 mod tunnel;
 mod wire;
 
@@ -25,7 +26,7 @@ use rustls::pki_types::ServerName;
 
 pub use self::answer::Answer;
 pub use self::forward::{Deadlines, HostOverride, forward};
-pub use self::identity::{ClientIdentity, IdentityError};
+pub use self::identity::{ClientIdentity, IdentityError, Material};
 pub(crate) use self::pool::{clear, sweep};
 
 use crate::server::tls::{Authorities, TlsError, client_config};
@@ -126,6 +127,8 @@ struct Tls {
     config: Arc<ClientConfig>,
     name: ServerName<'static>,
     authorities: Authorities,
+    /// What the certificate says that is shown, of the settings or of a policy. The certificate itself would be kept by it for good.
+    shown: Option<Arc<str>>,
 }
 
 impl Endpoint {
@@ -154,7 +157,13 @@ impl Endpoint {
         let tls = if https {
             let name = ServerName::try_from(bare.to_owned()).map_err(|_| EndpointError::Host)?;
             let authorities = Authorities::read(settings.authorities.as_deref())?;
-            Some(Tls { config: client_config(&authorities, settings.identity.as_deref())?, name, authorities })
+            let config = client_config(&authorities, settings.identity.as_deref())?;
+            Some(Tls {
+                config,
+                name,
+                authorities,
+                shown: settings.identity.as_ref().map(|it| it.description().clone()),
+            })
         } else {
             None
         };
@@ -198,7 +207,11 @@ impl Endpoint {
             address: self.address,
             base_path: self.base_path.clone(),
             host_value: self.host_value.clone(),
-            tls: Some(Tls { config: client_config(&tls.authorities, Some(identity))?, ..tls.clone() }),
+            tls: Some(Tls {
+                config: client_config(&tls.authorities, Some(identity))?,
+                shown: Some(identity.description().clone()),
+                ..tls.clone()
+            }),
             settings: self.settings.clone(),
             showing: ArcSwap::default(),
             adds: Mutex::default(),
@@ -209,6 +222,11 @@ impl Endpoint {
         showing.push((Arc::downgrade(identity), endpoint.clone()));
         self.showing.store(Arc::new(showing));
         Ok(Some(endpoint))
+    }
+
+    /// What the certificate says that it is shown.
+    fn shown(&self) -> Option<&str> {
+        self.tls.as_ref()?.shown.as_deref()
     }
 
     /// A number that no other endpoint of this process has.

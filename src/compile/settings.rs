@@ -235,6 +235,9 @@ pub fn view(document: &Document<'_>, sources: &Sources) -> Vec<(String, String, 
                 true
             }
             "header" => table == "managed-identity",
+            // A certificate with its key.
+            "content" => table.starts_with("certificates."),
+            "body" => written.get(format!("{table}.policy").as_str()) == Some(&"authentication-certificate"),
             // It may be a symmetric key.
             "jwk" => true,
             // The key of a limit, the file of a private key.

@@ -20,13 +20,10 @@ pub fn path(path: &At<String>, folder: Option<&Path>) -> PathBuf {
 }
 
 /// What a failure with a file is called, without the folder, which the reader knows.
-pub fn message(text: &At<String>, folder: Option<&Path>, error: &dyn std::error::Error) -> String {
-    let full = path(text, folder).display().to_string();
-    chain(error).replace(&format!("`{full}`"), &format!("`{}`", text.value)).replace("I/O error: ", "")
-}
-
 fn error(text: &At<String>, file: FileId, folder: Option<&Path>, error: &dyn std::error::Error) -> Diagnostic {
-    Diagnostic::error("bad-file", file, text.span.clone(), message(text, folder, error))
+    let full = path(text, folder).display().to_string();
+    let message = chain(error).replace(&format!("`{full}`"), &format!("`{}`", text.value)).replace("I/O error: ", "");
+    Diagnostic::error("bad-file", file, text.span.clone(), message)
 }
 
 /// `[server.client-certificates]`: the authorities and the revocation lists.
@@ -158,5 +155,6 @@ pub fn client_certificates(
         SentCertificate::XForwardedClientCert => Some(ForwardAs::Envoy),
         SentCertificate::ClientCert => Some(ForwardAs::Rfc9440),
     };
-    ClientCertificates { header, forward, trust: trust.clone() }
+    let mode = spec.mode.as_ref().map(|mode| mode.value).unwrap_or_default();
+    ClientCertificates { header, asks: mode != ClientCertificateMode::Off, forward, trust: trust.clone() }
 }

@@ -98,12 +98,15 @@ pub enum ClientAuthenticationSpec {
 pub struct CertificateSpec {
     /// PEM file with the certificate and those between it and its authority, relative to the configuration folder.
     pub certificate_file: Option<At<String>>,
-    /// PEM file with its private key, not encrypted: RSA, P-256, P-384, P-521 or Ed25519. Default: the `certificate-file`, which then
-    /// holds both.
+    /// PEM file with its private key: RSA, P-256, P-384, P-521 or Ed25519. One that is encrypted (PKCS#8) needs the `password`. Default:
+    /// the `certificate-file`, which then holds both.
     pub key_file: Option<At<String>>,
     /// PKCS#12 file (`.pfx`, `.p12`) with both, in place of the other two.
     pub pkcs12_file: Option<At<String>>,
-    /// The password of the `pkcs12-file`, usually `"{{named-value}}"`. Default: the empty one.
+    /// Both as text, in place of files: PEM, or Base64 of PKCS#12, usually `"{{named-value}}"`. The secret that Azure Key Vault keeps
+    /// beside each of its certificates is one or the other, and has no password.
+    pub content: Option<At<String>>,
+    /// The password of the PKCS#12 or of the key, usually `"{{named-value}}"`. Default: the empty one.
     pub password: Option<At<String>>,
 }
 

@@ -343,6 +343,7 @@ impl Finish for Exchange {
                 section: origin.map_or("", |origin| origin.section),
                 scope: origin.map_or("", |origin| origin.scope),
                 message: &fault.message,
+                cause: fault.cause.as_deref(),
             }
         });
         log.write(&Line {

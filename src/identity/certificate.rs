@@ -24,8 +24,8 @@ use serde_json::{Value as Json, json};
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
+pub use forwarded::{Absence, ClientCertificates, Element, ForwardAs, Forwarded, HeaderError, HeaderFormat, Presented};
 pub use forwarded::{CLIENT_CERT, CLIENT_CERT_CHAIN, X_FORWARDED_CLIENT_CERT};
-pub use forwarded::{ClientCertificates, Element, ForwardAs, Forwarded, HeaderError, HeaderFormat, Presented};
 pub use name::Name;
 pub use trust::{ClientTrust, TrustError, Untrusted, Verdict};
 

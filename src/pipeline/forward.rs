@@ -254,14 +254,6 @@ async fn send(
     request: Box<Request<Body>>,
     options: &ForwardOptions,
 ) -> Result<Response<Body>, Fault> {
-    let shown;
-    let endpoint = match &options.identity {
-        Some(identity) if picked.target.endpoint.settings().shows_that_of_policies() => {
-            shown = showing(&picked.target.endpoint, identity)?;
-            &shown
-        }
-        _ => &picked.target.endpoint,
-    };
     let mut deadlines = backend.deadlines;
     if let Some(timeout) = options.timeout {
         deadlines.first_byte = timeout;
@@ -274,6 +266,21 @@ async fn send(
         started,
         due: request.extensions().get::<Deadline>().map(|deadline| deadline.0),
         noted: false,
+    };
+    let shown;
+    let endpoint = match &options.identity {
+        Some(identity) if picked.target.endpoint.settings().shows_that_of_policies() => {
+            match showing(&picked.target.endpoint, identity) {
+                Ok(endpoint) => shown = endpoint,
+                Err(fault) => {
+                    let failed = Err(fault);
+                    attempt.end(&failed);
+                    return failed;
+                }
+            }
+            &shown
+        }
+        _ => &picked.target.endpoint,
     };
     // Boxed: two pieces of half the size are cheaper than one, which malloc would have to look for in its heap.
     let result = Box::pin(backend::forward(endpoint, request, &deadlines)).await;

@@ -19,8 +19,7 @@ use crate::pipeline::{Apply, Context, Fault, Flow, Step};
 /// Management. Connections that show different certificates are never exchanged. A backend that is not called over TLS goes to on-error
 /// (`BackendNotEncrypted`), and one with a `credentials.certificate` is shown that.
 ///
-/// Either `certificate-id` or `thumbprint` is needed. Azure API Management's `body` and `password` do not exist here: keys do not
-/// belong into policies.
+/// One of `certificate-id`, `thumbprint` and `body` is needed.
 ///
 /// ```toml
 /// [[inbound]]
@@ -35,6 +34,11 @@ pub struct AuthenticationCertificate {
     /// The SHA-1 or SHA-256 digest of a certificate in hexadecimal digits. Evaluated when the step runs; a failure, and a digest that
     /// no certificate has, goes to on-error.
     thumbprint: Option<Text>,
+    /// The certificate and its key as text: Base64 of PKCS#12, or PEM. It is `"{{named-value}}"`, known when the gateway starts; Azure
+    /// API Management takes an expression, which would have to hold the key.
+    body: Option<At<String>>,
+    /// The password of the `body`, usually `"{{named-value}}"`. Default: the empty one.
+    password: Option<At<String>>,
 }
 
 impl Policy for AuthenticationCertificate {
@@ -42,18 +46,21 @@ impl Policy for AuthenticationCertificate {
     const SECTIONS: Sections = Sections::REQUEST;
 
     fn compile(self, cx: &mut CompileCx<'_, '_>) -> Result<Step, CompileError> {
-        let (text, by) = match (&self.certificate_id, &self.thumbprint) {
-            (Some(text), None) => (text, By::Name),
-            (None, Some(text)) => (text, By::Thumbprint),
-            (Some(_), Some(_)) => {
-                return Err(
-                    CompileError::whole("both `certificate-id` and `thumbprint` are given").hint("give one of them")
-                );
-            }
-            (None, None) => {
+        if let (Some(password), None) = (&self.password, &self.body) {
+            return Err(CompileError::at(password, "`password` goes with a `body`"));
+        }
+        let (text, by) = match (&self.certificate_id, &self.thumbprint, &self.body) {
+            (Some(text), None, None) => (text, By::Name),
+            (None, Some(text), None) => (text, By::Thumbprint),
+            (None, None, Some(body)) => return self.with_body(body, cx),
+            (None, None, None) => {
                 return Err(CompileError::whole("missing key `certificate-id`")
                     .code("missing-key")
-                    .hint("the name of a certificate, or `thumbprint`"));
+                    .hint("the name of a certificate, or `thumbprint`, or `body`"));
+            }
+            _ => {
+                return Err(CompileError::whole("more than one certificate is given")
+                    .hint("one of `certificate-id`, `thumbprint` and `body`"));
             }
         };
         let value = TextValue::compile(text, cx)?;
@@ -78,6 +85,17 @@ impl Policy for AuthenticationCertificate {
             })?,
         };
         Ok(Step::sync(Literal(identity)))
+    }
+}
+
+impl AuthenticationCertificate {
+    fn with_body(&self, body: &At<String>, cx: &CompileCx<'_, '_>) -> Result<Step, CompileError> {
+        if body.starts_with('@') {
+            return Err(CompileError::at(body, "a certificate must be known when the gateway starts")
+                .hint("a named value, or `certificate-id` with an expression that chooses one of `[certificates]`"));
+        }
+        let password = self.password.as_ref().map(|password| password.as_str());
+        certificates::from_text(body, password, &cx.world.shared).map(|identity| Step::sync(Literal(identity)))
     }
 }
 

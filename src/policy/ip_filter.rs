@@ -11,7 +11,7 @@ use serde::Deserialize;
 use super::{Policy, Sections};
 use crate::compile::{CompileCx, CompileError};
 use crate::config::At;
-use crate::pipeline::{Apply, Context, Fault, Flow, Step};
+use crate::pipeline::{Apply, Context, Exchange, Fault, Flow, Step};
 
 /// Lets callers in, or keeps them out, by their address: `403` for those kept out. The address is `@clientIp()`: that of the
 /// connection, or behind `trusted-proxies` the last one in the forwarding headers that is not a trusted proxy's. (Azure API
@@ -85,19 +85,30 @@ impl Apply for Compiled {
         match (self.action, self.ranges.contains(address)) {
             (Action::Allow, true) | (Action::Forbid, false) => Ok(Flow::Next),
             (Action::Allow, false) => Err(refused(
+                cx.exchange,
                 "CallerIpNotAllowed",
                 format!("Caller IP address {} is not allowed. Access denied.", address.to_canonical()),
             )),
             (Action::Forbid, true) => {
-                Err(refused("CallerIpBlocked", "Caller IP address is blocked. Access denied.".to_owned()))
+                Err(refused(cx.exchange, "CallerIpBlocked", "Caller IP address is blocked. Access denied.".to_owned()))
             }
         }
     }
 }
 
+/// The log says where the address is from: a load balancer that is not listed is the usual mistake.
 #[cold]
-fn refused(reason: &'static str, message: String) -> Fault {
-    Fault::client(StatusCode::FORBIDDEN, reason, message).public("Forbidden")
+fn refused(exchange: &Exchange, reason: &'static str, message: String) -> Fault {
+    let address = exchange.client_ip.to_canonical();
+    let connection = exchange.connection_ip.to_canonical();
+    let cause = if address == connection {
+        format!(
+            "{address} is the other end of the connection; a proxy's callers count once it is among the `trusted-proxies`"
+        )
+    } else {
+        format!("{address} is what the trusted proxy {connection} tells")
+    };
+    Fault::client(StatusCode::FORBIDDEN, reason, message).public("Forbidden").cause(cause)
 }
 
 /// Addresses as numbers, IPv4 in its place within IPv6 (RFC 4291 §2.5.5.2).

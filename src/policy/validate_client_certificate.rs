@@ -9,8 +9,9 @@ use serde::Deserialize;
 use super::{Policy, Sections};
 use crate::compile::{CompileCx, CompileError};
 use crate::config::At;
-use crate::identity::certificate::{ClientCertificate, ClientTrust, Name, Verdict, from_hex, hex, significant};
-use crate::pipeline::{Apply, Context, Fault, Flow, Step};
+use crate::identity::certificate::{Absence, ClientCertificate, ClientTrust, Name, Presented, Verdict};
+use crate::identity::certificate::{from_hex, hex, significant};
+use crate::pipeline::{Apply, Context, Exchange, Fault, Flow, Step};
 
 /// Requires that the client has shown a certificate which fulfils all the rules and, where `identities` are given, one of them; see
 /// [validate-client-certificate](https://learn.microsoft.com/azure/api-management/validate-client-certificate-policy) in Azure API
@@ -238,7 +239,10 @@ impl Compiled {
         let exchange = cx.exchange;
         let certificate = match exchange.certificate.certificate() {
             Ok(Some(certificate)) => certificate,
-            Ok(None) => return Err(failed("ClientCertificateNotPresent", "Client certificate is missing.", None)),
+            Ok(None) => {
+                let message = "Client certificate is missing.";
+                return Err(failed("ClientCertificateNotPresent", message, Some(absence(exchange))));
+            }
             Err(error) => {
                 let message = "Client certificate cannot be read.";
                 return Err(failed("ClientCertificateUnreadable", message, Some(error.to_string())));
@@ -315,6 +319,27 @@ impl Compiled {
             Some(cause) => fault.cause(cause),
             None => fault,
         })
+    }
+}
+
+/// Why there is no certificate, which is a question of what is in front of the gateway.
+#[cold]
+fn absence(exchange: &Exchange) -> String {
+    let settings = &exchange.gateway.settings.client_certificates;
+    let header = settings.header.as_ref().map_or("", |(name, ..)| name.as_str());
+    let peer = exchange.connection_ip;
+    match &exchange.certificate {
+        Presented::None(Absence::NotBelieved) => {
+            format!("`{header}` came from {peer}, which is none of the `trusted-proxies`")
+        }
+        Presented::None(Absence::NotTold) => format!("the trusted proxy {peer} tells of none in `{header}`"),
+        _ if !exchange.encrypted => {
+            "the connection is not encrypted, so there was no TLS handshake to show one in".to_owned()
+        }
+        _ if !settings.asks => {
+            "clients are not asked for one: `mode` of `[server.client-certificates]` is `off`".to_owned()
+        }
+        _ => "the client has shown none in its TLS handshake".to_owned(),
     }
 }
 

@@ -138,6 +138,8 @@ pub struct Failure<'a> {
     pub scope: &'a str,
     /// The full message.
     pub message: &'a str,
+    /// What was behind it: which check failed, what was expected and what was found.
+    pub cause: Option<&'a (dyn std::error::Error + Send + Sync + 'static)>,
 }
 
 /// The access log. One for a process; every worker calls [`AccessLog::write`].

@@ -5,9 +5,13 @@
 mod admin;
 mod backends;
 mod behalf;
+mod certificates;
 mod command;
 mod connector;
 mod drain;
+#[path = "../support/certificates.rs"]
+#[allow(dead_code, reason = "other tests use the rest")]
+mod identities;
 mod issuer;
 mod keys;
 mod reload;

@@ -298,15 +298,32 @@ fn element(certificate: &ClientCertificate) -> String {
 type Told = (Forwarded, OnceLock<Result<Arc<ClientCertificate>, HeaderError>>);
 
 /// The certificate of a request's client.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub enum Presented {
     /// There is none.
-    #[default]
-    None,
+    None(Absence),
     /// The client has shown it in the handshake of its connection.
     Connection(Arc<ClientCertificate>),
     /// A trusted proxy tells of it; read when it is first asked for.
     Header(Box<Told>),
+}
+
+/// Why there is none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Absence {
+    /// The client has shown none, if it was asked at all.
+    #[default]
+    NotShown,
+    /// The trusted proxy's request does not have the header.
+    NotTold,
+    /// The header came from elsewhere.
+    NotBelieved,
+}
+
+impl Default for Presented {
+    fn default() -> Self {
+        Self::None(Absence::default())
+    }
 }
 
 impl Presented {
@@ -321,7 +338,7 @@ impl Presented {
     /// When what the proxy tells cannot be read.
     pub fn certificate(&self) -> Result<Option<&Arc<ClientCertificate>>, HeaderError> {
         match self {
-            Self::None => Ok(None),
+            Self::None(_) => Ok(None),
             Self::Connection(certificate) => Ok(Some(certificate)),
             Self::Header(header) => {
                 let (header, read) = &**header;
@@ -336,6 +353,8 @@ impl Presented {
 pub struct ClientCertificates {
     /// The header in which trusted proxies tell of their client's certificate.
     pub header: Option<(HeaderName, HeaderFormat, Element)>,
+    /// Whether the listener asks for certificates.
+    pub asks: bool,
     /// How backends are told.
     pub forward: Option<ForwardAs>,
     /// Who is believed.
@@ -354,9 +373,15 @@ impl ClientCertificates {
         match &self.header {
             // The certificate of the connection is then the proxy's own.
             Some((name, format, element)) if is_trusted => {
-                format.find(name, *element, headers).map_or(Presented::None, Presented::in_header)
+                format.find(name, *element, headers).map_or(Presented::None(Absence::NotTold), Presented::in_header)
             }
-            _ => connection.map_or(Presented::None, |certificate| Presented::Connection(certificate.clone())),
+            header => connection.map_or_else(
+                || match header {
+                    Some((name, ..)) if headers.contains_key(name) => Presented::None(Absence::NotBelieved),
+                    _ => Presented::None(Absence::NotShown),
+                },
+                |certificate| Presented::Connection(certificate.clone()),
+            ),
         }
     }
 

@@ -8,11 +8,11 @@ use std::time::{Duration, SystemTime};
 
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::{self, PemObject};
-use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, UnixTime};
+use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, SubjectPublicKeyInfoDer, UnixTime};
 use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{VerifierBuilderError, WebPkiClientVerifier};
 use rustls::{CertificateError, DistinguishedName, RootCertStore};
-use x509_parser::prelude::{CertificateRevocationList, FromDer, X509Certificate};
+use x509_parser::prelude::{CertificateRevocationList, FromDer, X509Certificate, X509Version};
 
 use super::{ClientCertificate, Name};
 use crate::clock::Nanos;
@@ -347,6 +347,13 @@ impl ClientCertVerifier for Anyone {
         signature: &rustls::DigitallySignedStruct,
     ) -> Result<rustls::client::danger::HandshakeSignatureValid, rustls::Error> {
         let algorithms = &self.provider.signature_verification_algorithms;
+        // webpki reads none of version 1, which is what `openssl x509 -req` makes when it is told of no extension.
+        if let Ok((_, read)) = X509Certificate::from_der(certificate)
+            && read.version() == X509Version::V1
+        {
+            let key = SubjectPublicKeyInfoDer::from(read.public_key().raw);
+            return rustls::crypto::verify_tls13_signature_with_raw_key(message, &key, signature, algorithms);
+        }
         rustls::crypto::verify_tls13_signature(message, certificate, signature, algorithms)
     }
 

@@ -112,6 +112,9 @@ fn json_failure(out: &mut Vec<u8>, failure: &Failure<'_>) {
             string(out, key, value);
         }
     }
+    if let Some(cause) = failure.cause {
+        string(out, ",\"cause\":\"", &crate::process::chain(cause));
+    }
     out.push(b'}');
 }
 
@@ -174,6 +177,9 @@ pub(super) fn human(out: &mut Vec<u8>, line: &Line<'_>, time: &[u8], log: &Acces
         }
         note(out, ": \"", failure.message);
         out.push(b'"');
+        if let Some(cause) = failure.cause {
+            string(out, " cause=\"", &crate::process::chain(cause));
+        }
     }
     if let Some(agent) = line.user_agent {
         out.extend_from_slice(b" \"");

@@ -69,6 +69,7 @@ fn full() -> Line<'static> {
             section: "backend",
             scope: "api",
             message: "gave up",
+            cause: Some(&Broken),
         }),
         user_agent: Some(b"curl/8"),
         aborted: true,
@@ -76,6 +77,10 @@ fn full() -> Line<'static> {
         ..plain()
     }
 }
+
+#[derive(Debug, thiserror::Error)]
+#[error("the connection broke: \"reset\"")]
+struct Broken;
 
 /// Everything a log wrote, on a thread of its own so that no other test's buffer is in the way.
 fn written(options: Options, lines: &[Line<'_>]) -> String {
@@ -128,6 +133,7 @@ fn json_holds_every_fact() {
         "error": {
             "source": "forward-request", "reason": "BackendConnectionFailure", "policy": "retry",
             "section": "backend", "scope": "api", "message": "gave up",
+            "cause": "the connection broke: \"reset\"",
         },
         "user_agent": "curl/8",
         "aborted": true,
@@ -146,7 +152,7 @@ fn human_lines_read_from_left_to_right() {
             "2026-01-01T00:00:00.000Z 502 GET api.example/orders/1?page=1&subscription-key=*** 12.034ms 5B/1024B ",
             "192.0.2.7 HTTP/2 orders/GetOrder -> erp 10.0.0.1:80 503 11.000ms x3 subscription=sub-1 consumer=contoso ",
             "trace=4bf92f3577b34da6a3ce929d0e0e4736 id=7f1c error=forward-request/BackendConnectionFailure ",
-            "at api/backend/retry: \"gave up\" \"curl/8\" aborted truncated\n",
+            "at api/backend/retry: \"gave up\" cause=\"the connection broke: \\\"reset\\\"\" \"curl/8\" aborted truncated\n",
             "2026-01-01T00:00:00.000Z 200 GET /orders/1 12.034ms 0B/1024B 192.0.2.7 HTTP/1.1 consumer=\"Contoso Ltd\" ",
             "id=7f1c\n",
         )
