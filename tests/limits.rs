@@ -3,6 +3,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+#[path = "limits/memory.rs"]
+mod memory;
 mod support;
 
 use std::io::{Read, Write};
