@@ -3,6 +3,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+#[path = "limits/memory.rs"]
+mod memory;
 mod support;
 
 use std::io::{Read, Write};
@@ -64,15 +66,18 @@ fn rate(calls: u32, more: &str) -> String {
 
 #[test]
 fn simultaneous_requests_admit_exactly_the_limit() {
-    for algorithm in ["sliding-window", "token-bucket"] {
+    for (algorithm, more) in
+        [("sliding-window", ""), ("sliding-window", "slots = 10\n"), ("token-bucket", ""), ("fixed-window", "")]
+    {
         let backend = Backend::start();
-        let gateway = start(files(backend.address, "", &rate(50, &format!("algorithm = \"{algorithm}\"\n"))));
+        let policy = rate(50, &format!("algorithm = \"{algorithm}\"\n{more}"));
+        let gateway = start(files(backend.address, "", &policy));
         let statuses: Vec<u16> = std::thread::scope(|scope| {
-            let clients: Vec<_> = (0..32).map(|_| scope.spawn(|| [(); 4].map(|()| status(&gateway, &[])))).collect();
+            let clients: Vec<_> = (0..64).map(|_| scope.spawn(|| [(); 2].map(|()| status(&gateway, &[])))).collect();
             clients.into_iter().flat_map(|client| client.join().unwrap()).collect()
         });
         let count = |status| statuses.iter().filter(|it| **it == status).count();
-        assert_eq!((count(200), count(429)), (50, 32 * 4 - 50), "{algorithm}");
+        assert_eq!((count(200), count(429)), (50, 64 * 2 - 50), "{algorithm}");
         assert_eq!(backend.take().len(), 50, "{algorithm}");
         let line = |decision, count| {
             format!(

@@ -39,7 +39,22 @@ impl std::fmt::Debug for Count {
 
 /// The right to run, given back on drop.
 #[derive(Debug)]
-pub struct Permit {
+pub struct Permit(pub(super) Held);
+
+/// What a permit holds.
+#[derive(Debug)]
+pub(super) enum Held {
+    /// A place in memory.
+    Local(Place),
+    /// A place in a store.
+    Shared(super::remote::Place),
+    /// Nothing: admitted without being counted.
+    Uncounted,
+}
+
+/// A place that is held in memory.
+#[derive(Debug)]
+pub(super) struct Place {
     counts: Arc<Counts>,
     key: Arc<str>,
     hash: u64,
@@ -82,7 +97,7 @@ impl ConcurrencyLimit {
             }
         };
         drop(table);
-        Some(Permit { counts: Arc::clone(counts), key, hash })
+        Some(Permit(Held::Local(Place { counts: Arc::clone(counts), key, hash })))
     }
 
     /// How many keys have requests running.
@@ -100,6 +115,16 @@ impl Counts {
 
 impl Drop for Permit {
     fn drop(&mut self) {
+        match &self.0 {
+            Held::Local(place) => place.give_back(),
+            Held::Shared(place) => place.give_back(),
+            Held::Uncounted => {}
+        }
+    }
+}
+
+impl Place {
+    fn give_back(&self) {
         let mut table = self.counts.shard(self.hash).lock();
         if let Ok(mut entry) = table.find_entry(self.hash, |count| Arc::ptr_eq(&count.key, &self.key)) {
             entry.get_mut().running -= 1;

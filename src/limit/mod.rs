@@ -11,7 +11,7 @@
 //! | sliding window in slots | the same, and refuses up to `period / slots` longer | 32 bytes and `4 × slots` |
 //! | token bucket | `burst + calls × t / period` in any time `t` | 24 bytes |
 //! | fixed window | `calls` in each window, so `2 × calls` in some `period` | 12 bytes |
-//! | concurrency | `max` at once | 48 bytes while a request runs, else nothing |
+//! | concurrency | `max` at once | 48 bytes while a request runs, else nothing; 64 for each request in a shared store |
 //! | any of them with a waiting line | the same; refuses what would wait too long | 100 bytes for each request that waits |
 //!
 //! To each comes the key's text (at most 256 bytes; longer keys are kept as a digest) and its place in the table. `benches/README.md`
@@ -42,7 +42,7 @@ pub use decision::{Ask, Count, Decision};
 pub use limiter::Limiter;
 pub use line::{Line, Passed};
 pub use registry::{Plan, Registry};
-pub use remote::{Lease, OnStoreError, RemoteLimit, SharedCounters};
+pub use remote::{Lease, OnStoreError, RemoteConcurrency, RemoteLimit, SharedCounters};
 pub use settings::{Algorithm, Overflow, Precision, Rate, Settings, WindowStart};
 pub use shared::{Answer, Limit, Pending, SharedLimit};
 pub use stated::{MissingKey, Stated, StatedKey, StatedTerms};

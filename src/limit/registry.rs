@@ -6,7 +6,7 @@ use std::sync::Arc;
 use hashbrown::HashMap;
 use parking_lot::Mutex;
 
-use super::{ConcurrencyLimit, Limit, Limiter, RemoteLimit, Settings, SharedCounters, quota};
+use super::{ConcurrencyLimit, Limit, Limiter, RemoteConcurrency, RemoteLimit, Settings, SharedCounters, quota};
 use crate::clock::Clock;
 
 /// All limits in force. Clones share them.
@@ -23,6 +23,7 @@ struct Limits {
     rates: HashMap<(String, Settings), Arc<Limiter>>,
     concurrency: HashMap<(String, NonZeroU32), ConcurrencyLimit>,
     shared: HashMap<(String, Settings), (SharedCounters, Arc<RemoteLimit>)>,
+    shared_concurrency: HashMap<(String, NonZeroU32), (SharedCounters, RemoteConcurrency)>,
 }
 
 /// The limits of a configuration that is being built. Nothing in force changes until [`Plan::commit`]; a plan that is
@@ -121,6 +122,22 @@ impl Plan {
         let limit = in_force.map_or_else(|| ConcurrencyLimit::new(max), |(_, limit)| limit.with_max(max));
         new.concurrency.insert(name, limit.clone());
         limit
+    }
+
+    /// The concurrency limit of the policy `id` where gateways count together; none where each counts for itself.
+    pub fn shared_concurrency(&self, id: &str, max: NonZeroU32) -> Option<RemoteConcurrency> {
+        let counters = self.counters.as_ref()?;
+        let name = (id.to_owned(), max);
+        if let Some((_, limit)) = self.new.lock().shared_concurrency.get(&name) {
+            return Some(limit.clone());
+        }
+        let local = self.concurrency(id, counters.part(max));
+        let limit = match self.old.shared_concurrency.get(&name) {
+            Some((known, limit)) if known == counters => limit.clone(),
+            _ => RemoteConcurrency::new(id, max, counters, local, self.registry.clock.clone()),
+        };
+        self.new.lock().shared_concurrency.insert(name, (counters.clone(), limit.clone()));
+        Some(limit)
     }
 
     /// Puts the plan in force: to be called just before the new configuration is swapped in. State moves to the limits

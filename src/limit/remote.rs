@@ -5,6 +5,7 @@
 //! windows) or as the same share (the bucket). Another algorithm begins anew. The server forgets a key once it is back to full;
 //! `max_keys` does not apply there.
 
+mod concurrency;
 mod lease;
 
 use std::num::NonZeroU32;
@@ -14,6 +15,8 @@ use std::time::Duration;
 use aws_lc_rs::digest;
 use redis::Cmd;
 
+pub(super) use self::concurrency::Place;
+pub use self::concurrency::RemoteConcurrency;
 pub use self::lease::Lease;
 use self::lease::Leases;
 use super::{Algorithm, Ask, Count, Decision, Limiter, Pending, Precision, Rate, Settings, SharedLimit, WindowStart};
@@ -61,13 +64,16 @@ impl PartialEq for SharedCounters {
 impl SharedCounters {
     /// This gateway's part of a limit, for the time that the store does not answer.
     pub fn local(&self, settings: &Settings) -> Settings {
-        let part =
-            |whole: NonZeroU32| NonZeroU32::new(whole.get().div_ceil(self.replicas.max(1))).unwrap_or(NonZeroU32::MIN);
         let algorithm = match settings.algorithm {
-            Algorithm::TokenBucket { burst } => Algorithm::TokenBucket { burst: part(burst) },
+            Algorithm::TokenBucket { burst } => Algorithm::TokenBucket { burst: self.part(burst) },
             other => other,
         };
-        Settings { algorithm, calls: part(settings.calls), ..settings.clone() }
+        Settings { algorithm, calls: self.part(settings.calls), ..settings.clone() }
+    }
+
+    /// This gateway's part of a number, rounded up.
+    pub fn part(&self, whole: NonZeroU32) -> NonZeroU32 {
+        NonZeroU32::new(whole.get().div_ceil(self.replicas.max(1))).unwrap_or(NonZeroU32::MIN)
     }
 }
 
@@ -148,7 +154,7 @@ impl RemoteLimit {
     /// Corrects what was counted, without anybody waiting for it. What the store does not take is lost, as in an outage.
     fn later(&self, ask: &Ask<'_>, operation: &'static str, extra: String) {
         let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
-        let (shared, key) = (Arc::clone(&self.0), self.0.key(ask.key));
+        let (shared, key) = (Arc::clone(&self.0), store_key(&self.0.name, ask.key));
         let (cost, rate) = (ask.cost, ask.rate);
         runtime.spawn(async move {
             let rate = rate.unwrap_or_else(|| shared.settings.rate());
@@ -203,7 +209,7 @@ impl Shared {
             Count::All => "all",
             Count::Later => "later",
         };
-        let key = self.key(ask.key);
+        let key = store_key(&self.name, ask.key);
         let reply = self.store.run::<Reply>(&SCRIPT, &key, |command| {
             self.arguments(command, "take", &rate, units, count);
         });
@@ -218,19 +224,6 @@ impl Shared {
             at: Nanos(u64::try_from(at).unwrap_or(0).saturating_mul(1000)),
             overflowed: false,
         })
-    }
-
-    fn key(&self, key: &str) -> Vec<u8> {
-        let mut name = Vec::with_capacity(self.name.len() + key.len().min(LONGEST_KEY));
-        name.extend_from_slice(self.name.as_bytes());
-        if key.len() <= LONGEST_KEY {
-            name.extend_from_slice(key.as_bytes());
-        } else {
-            // 0xFF occurs in no UTF-8 text, so that a digest is never taken for a key.
-            name.push(0xFF);
-            name.extend_from_slice(digest::digest(&digest::SHA256, key.as_bytes()).as_ref());
-        }
-        name
     }
 
     fn arguments(&self, command: &mut Cmd, operation: &str, rate: &Rate, units: u32, extra: &str) {
@@ -284,6 +277,20 @@ impl Shared {
             overflowed: false,
         }
     }
+}
+
+/// What a key is called in the store.
+fn store_key(name: &str, key: &str) -> Vec<u8> {
+    let mut stored = Vec::with_capacity(name.len() + key.len().min(LONGEST_KEY));
+    stored.extend_from_slice(name.as_bytes());
+    if key.len() <= LONGEST_KEY {
+        stored.extend_from_slice(key.as_bytes());
+    } else {
+        // 0xFF occurs in no UTF-8 text, so that a digest is never taken for a key.
+        stored.push(0xFF);
+        stored.extend_from_slice(digest::digest(&digest::SHA256, key.as_bytes()).as_ref());
+    }
+    stored
 }
 
 fn micros(time: i64) -> Duration {

@@ -3,10 +3,11 @@
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
-use http::{Request, StatusCode};
+use http::{Request, Response, StatusCode};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use tower_layer::Layer as _;
+use tower_service::Service as _;
 
 use super::value::TextValue;
 use super::{Policy, Sections};
@@ -16,9 +17,9 @@ use crate::config::Text;
 use crate::expression::Needs;
 use crate::layer::ConcurrencyLayer;
 use crate::layer::concurrency::Gate;
-use crate::limit::{ConcurrencyLimit, Count, MissingKey, Permit, Stated, StatedKey, StatedTerms};
-use crate::pipeline::next::exchange_of;
-use crate::pipeline::{Context, Fault, Message, Next, Origin, Step};
+use crate::limit::{ConcurrencyLimit, Count, MissingKey, Permit, RemoteConcurrency, Stated, StatedKey, StatedTerms};
+use crate::pipeline::next::{Serve, exchange_of};
+use crate::pipeline::{BoxFuture, Context, Fault, Message, Next, Origin, Step};
 use crate::telemetry::metrics::LimitMetrics;
 
 /// Limits how many requests of a key may be in progress at once, from here on: everything that comes after it, until the
@@ -28,6 +29,10 @@ use crate::telemetry::metrics::LimitMetrics;
 /// is no `Retry-After`, because nobody knows when a request in progress will end. See
 /// [limit-concurrency](https://learn.microsoft.com/azure/api-management/limit-concurrency-policy) in Azure API Management. Requests
 /// in progress count on over a reload, under a changed maximum too.
+///
+/// With a `[store]` all gateways count together: one round trip before, and one after that nobody waits for. The places of a gateway
+/// that died are free again after 30 seconds. While the store does not answer, `on-error` of the store decides: by default each
+/// gateway admits its part, `max-count / replicas`, beside what runs already.
 ///
 /// ```toml
 /// [[backend]]
@@ -55,13 +60,22 @@ impl Policy for LimitConcurrency {
         cx.world.stated.lock().push((cx.origin.clone(), self.stated()));
         let entry = Entry(Arc::new(Compiled {
             key: self.key.as_ref().map(|key| TextValue::compile(key, cx)).transpose()?,
-            limit: cx.world.limits.concurrency(&id, self.max_count),
             metrics: cx.world.shared.metrics.limit(&id),
             origin: cx.origin.clone(),
         }));
         let needs_body = cx.needs.contains(Needs::BODY);
+        let limited: Arc<dyn Fn(Next) -> Next + Send + Sync> =
+            match cx.world.limits.shared_concurrency(&id, self.max_count) {
+                Some(limit) => {
+                    Arc::new(move |next| Next::new(Together { entry: entry.clone(), limit: limit.clone(), next }))
+                }
+                None => {
+                    let alone = Alone { entry, limit: cx.world.limits.concurrency(&id, self.max_count) };
+                    Arc::new(move |next| Next::from_service(ConcurrencyLayer::new(alone.clone()).layer(next)))
+                }
+            };
         Ok(Step::layer(move |next| {
-            let limited = Next::from_service(ConcurrencyLayer::new(entry.clone()).layer(next));
+            let limited = limited(next);
             if needs_body { limited.buffered(None) } else { limited }
         }))
     }
@@ -85,46 +99,81 @@ impl LimitConcurrency {
     }
 }
 
-// === impl Gate ===
-
 #[derive(Clone)]
 struct Entry(Arc<Compiled>);
 
 struct Compiled {
     key: Option<TextValue>,
-    limit: ConcurrencyLimit,
     metrics: LimitMetrics,
     origin: Arc<Origin>,
 }
 
-impl Gate<Body, Body, Fault> for Entry {
-    type Held = Body;
+impl Entry {
+    /// Reads the key of a request.
+    fn with_key<T>(&self, request: &mut Request<Body>, then: impl FnOnce(&str) -> T) -> Result<T, Fault> {
+        let Some(key) = &self.0.key else { return Ok(then("")) };
+        let exchange = exchange_of(request)?;
+        let mut state = exchange.state.lock();
+        let cx = Context { exchange: &exchange, state: &mut state, message: Message::Request(request) };
+        let key = key.text(&cx).map_err(|fault| fault.at(&self.0.origin))?;
+        Ok(then(&key))
+    }
 
-    fn admit(&self, request: &mut Request<Body>) -> Result<Permit, Fault> {
-        let compiled = &*self.0;
-        let permit = match &compiled.key {
-            None => compiled.limit.try_acquire(""),
-            Some(key) => {
-                let exchange = exchange_of(request)?;
-                let mut state = exchange.state.lock();
-                let cx = Context { exchange: &exchange, state: &mut state, message: Message::Request(request) };
-                let key = key.text(&cx).map_err(|fault| fault.at(&compiled.origin))?;
-                compiled.limit.try_acquire(&key)
-            }
-        };
+    /// Counts the outcome; no permit is a refusal.
+    fn conclude(&self, request: &Request<Body>, permit: Option<Permit>) -> Result<Permit, Fault> {
+        let Compiled { metrics, origin, .. } = &*self.0;
         if let Some(permit) = permit {
-            compiled.metrics.admitted.inc();
+            metrics.admitted.inc();
             return Ok(permit);
         }
-        compiled.metrics.refused.inc();
+        metrics.refused.inc();
         exchange_of(request)?.state.lock().save_head(request);
         let message = "Concurrency limit is exceeded";
         Err(Fault::client(StatusCode::TOO_MANY_REQUESTS, "ConcurrencyLimitExceeded", message)
             .public("Too many requests are in progress. Try again later.")
-            .at(&compiled.origin))
+            .at(origin))
+    }
+}
+
+// === impl Gate ===
+
+/// Counts in memory: at once.
+#[derive(Clone)]
+struct Alone {
+    entry: Entry,
+    limit: ConcurrencyLimit,
+}
+
+impl Gate<Body, Body, Fault> for Alone {
+    type Held = Body;
+
+    fn admit(&self, request: &mut Request<Body>) -> Result<Permit, Fault> {
+        let permit = self.entry.with_key(request, |key| self.limit.try_acquire(key))?;
+        self.entry.conclude(request, permit)
     }
 
     fn hold(&self, body: Body, permit: Permit) -> Body {
         body.holding(permit)
+    }
+}
+
+// === impl Serve ===
+
+/// Counts together with other gateways: in a store, which has to be asked.
+struct Together {
+    entry: Entry,
+    limit: RemoteConcurrency,
+    next: Next,
+}
+
+impl Serve for Together {
+    fn serve(self: Arc<Self>, mut request: Request<Body>) -> BoxFuture<'static, Result<Response<Body>, Fault>> {
+        Box::pin(async move {
+            let key = self.entry.with_key(&mut request, str::to_owned)?;
+            let permit = self.limit.acquire(&key).await;
+            let permit = self.entry.conclude(&request, permit)?;
+            let response = self.next.clone().call(request).await?;
+            Ok(response.map(|body| body.holding(permit)))
+        })
     }
 }

@@ -14,7 +14,7 @@ use super::support::wire::PATIENCE;
 const LONG: Duration = Duration::from_secs(60);
 
 /// A gateway with one policy that counts in a store.
-fn gateway(backend: SocketAddr, store: &str, policy: &str) -> Gateway {
+pub(crate) fn gateway(backend: SocketAddr, store: &str, policy: &str) -> Gateway {
     let gateway = format!("[store]\nkind = \"redis\"\n{store}\n[backends.upstream]\nurl = \"http://{backend}\"\n");
     let api = format!(
         "[api]\nname = \"all\"\npath = \"/\"\nbackend = \"upstream\"\n[[inbound]]\n{policy}\n\
@@ -26,20 +26,20 @@ fn gateway(backend: SocketAddr, store: &str, policy: &str) -> Gateway {
 }
 
 /// A client with one connection.
-struct Client {
+pub(crate) struct Client {
     stream: TcpStream,
     received: Vec<u8>,
 }
 
 impl Client {
-    fn connect(address: SocketAddr) -> Self {
+    pub(crate) fn connect(address: SocketAddr) -> Self {
         let stream = TcpStream::connect(address).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         Self { stream, received: Vec::new() }
     }
 
     /// The status of a request, sent after the last one was answered.
-    fn call(&mut self, key: &str) -> u16 {
+    pub(crate) fn call(&mut self, key: &str) -> u16 {
         let Self { stream, received } = self;
         // In one piece, so that it is not held back for an acknowledgement.
         let request = format!("GET / HTTP/1.1\r\nhost: gateway.test\r\nx-key: {key}\r\n\r\n");

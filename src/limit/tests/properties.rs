@@ -374,7 +374,7 @@ proptest! {
         base in any_settings(), steps in prop::collection::vec((0..400_u64, 1..8_u32), 1..120),
     ) {
         let clock = Clock::manual();
-        let limiter = Limiter::new(Settings { varying: true, ..base.clone() }, clock);
+        let limiter = Limiter::new(Settings { varying: true, ..base }, clock.clone());
         let mut history = History::default();
         for (step, calls) in steps {
             clock.advance(nanos(step));
