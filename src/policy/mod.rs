@@ -26,6 +26,7 @@ mod ip_filter;
 mod limit_concurrency;
 mod mock_response;
 mod move_properties;
+mod polling_trigger;
 mod rate_limit;
 mod rate_limit_by_key;
 mod require_role;
@@ -37,11 +38,13 @@ mod route_request;
 mod route_template;
 mod set_backend_service;
 mod set_body;
+mod set_connection_status;
 mod set_header;
 mod set_method;
 mod set_property;
 mod set_query_parameter;
 mod set_status;
+mod set_value_from_url;
 mod set_variable;
 mod string_replace;
 mod string_to_array;
@@ -208,6 +211,7 @@ pub const KINDS: &[Kind] = &[
     Kind::of::<limit_concurrency::LimitConcurrency>(),
     Kind::of::<mock_response::MockResponse>(),
     Kind::of::<move_properties::MoveProperties>(),
+    Kind::of::<polling_trigger::PollingTrigger>(),
     Kind::of::<rate_limit::RateLimit>(),
     Kind::of::<rate_limit_by_key::RateLimitByKey>(),
     Kind::of::<require_role::RequireRole>(),
@@ -218,11 +222,13 @@ pub const KINDS: &[Kind] = &[
     Kind::of::<route_request::RouteRequest>(),
     Kind::of::<set_backend_service::SetBackendService>(),
     Kind::of::<set_body::SetBody>(),
+    Kind::of::<set_connection_status::SetConnectionStatus>(),
     Kind::of::<set_header::SetHeader>(),
     Kind::of::<set_method::SetMethod>(),
     Kind::of::<set_property::SetProperty>(),
     Kind::of::<set_query_parameter::SetQueryParameter>(),
     Kind::of::<set_status::SetStatus>(),
+    Kind::of::<set_value_from_url::SetValueFromUrl>(),
     Kind::of::<set_variable::SetVariable>(),
     Kind::of::<string_replace::StringReplace>(),
     Kind::of::<string_to_array::StringToArray>(),
