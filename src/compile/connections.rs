@@ -143,7 +143,9 @@ fn connection(
             None
         }
     });
-    Connection::new(entry.name.get_ref(), spec.set.as_ref().map(|set| set.as_str()), given, token, spec.pass_through)
+    let unauthenticated = world.shared.metrics.connection(entry.name.get_ref());
+    let set = spec.set.as_ref().map(|set| set.as_str());
+    Connection::new(entry.name.get_ref(), set, given, token, spec.pass_through, unauthenticated)
 }
 
 struct Report<'a> {

@@ -111,6 +111,12 @@ impl Target {
 }
 
 impl Backend {
+    /// The base URL of its first endpoint.
+    pub fn base_url(&self) -> Option<String> {
+        let endpoint = &self.endpoints.first()?.endpoint;
+        Some(format!("{}://{}:{}{}", endpoint.scheme(), endpoint.host(), endpoint.port(), endpoint.base_path()))
+    }
+
     /// The base path of its first endpoint: what stands before the path of each request.
     pub fn base_path(&self) -> Option<&str> {
         self.endpoints.first().map(|target| target.endpoint.base_path())

@@ -4,6 +4,8 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
+use prometheus::IntGauge;
+
 use crate::credential::Credential;
 
 /// The connections of an API.
@@ -34,6 +36,8 @@ pub struct Connection {
     pub token: Option<Credential>,
     /// Whether its OAuth token is the caller's own.
     pub pass_through: bool,
+    /// 1 while the backend says that its credentials do not work.
+    pub unauthenticated: IntGauge,
 }
 
 impl Connection {
@@ -44,11 +48,13 @@ impl Connection {
         parameters: impl IntoIterator<Item = (String, String)>,
         token: Option<Credential>,
         pass_through: bool,
+        unauthenticated: IntGauge,
     ) -> Self {
         let mut parameters: Vec<(Box<str>, Box<str>)> =
             parameters.into_iter().map(|(name, value)| (name.to_lowercase().into(), value.into())).collect();
         parameters.sort();
-        Self { name: name.into(), set: set.map(Arc::from), parameters: parameters.into(), token, pass_through }
+        let (name, set) = (name.into(), set.map(Arc::from));
+        Self { name, set, parameters: parameters.into(), token, pass_through, unauthenticated }
     }
 
     /// A parameter; names compare without case, as they do on the platform.
@@ -74,7 +80,8 @@ mod tests {
     #[test]
     fn parameters_are_found_without_case_and_never_shown() {
         let pairs = [("Host", "h"), ("token:tenantId", "t"), ("API Key", "hush"), ("b-c_d", "x")];
-        let connection = Connection::new("one", None, pairs.map(|(a, b)| (a.into(), b.into())), None, false);
+        let gauge = IntGauge::new("a", "b").unwrap();
+        let connection = Connection::new("one", None, pairs.map(|(a, b)| (a.into(), b.into())), None, false, gauge);
         for (name, want) in [
             ("host", Some("h")),
             ("TOKEN:TENANTID", Some("t")),

@@ -218,6 +218,23 @@ impl BodyTemplate {
         self.parts.iter().map(call).collect::<Result<_, _>>().map(Called)
     }
 
+    /// Whether a hole reads from the body.
+    pub(super) fn reads_body(&self) -> bool {
+        self.parts.iter().any(|part| matches!(part.what, What::Path(_)))
+    }
+
+    /// The text, when every hole has something in it.
+    pub(super) fn text(&self, called: &Called, body: &mut Node) -> Option<String> {
+        let pending = self.read_body(called, body);
+        pending.parts.iter().try_fold(String::new(), |mut text, part| match part {
+            Filled::Text(part) => {
+                text.push_str(part);
+                Some(text)
+            }
+            Filled::Nothing | Filled::Item(_) => None,
+        })
+    }
+
     /// Fills the holes that read from the body as a whole.
     pub(super) fn read_body<'a>(&'a self, called: &'a Called, body: &mut Node) -> Pending<'a> {
         let fill = |(part, called): (&'a Part, &'a Option<String>)| match &part.what {

@@ -30,6 +30,7 @@ mod ip_filter;
 mod limit_concurrency;
 mod mock_response;
 mod move_properties;
+mod polling_trigger;
 mod quota;
 mod quota_by_key;
 mod rate_limit;
@@ -43,11 +44,13 @@ mod route_request;
 mod route_template;
 mod set_backend_service;
 mod set_body;
+mod set_connection_status;
 mod set_header;
 mod set_method;
 mod set_property;
 mod set_query_parameter;
 mod set_status;
+mod set_value_from_url;
 mod set_variable;
 mod string_replace;
 mod string_to_array;
@@ -217,6 +220,7 @@ pub const KINDS: &[Kind] = &[
     Kind::of::<limit_concurrency::LimitConcurrency>(),
     Kind::of::<mock_response::MockResponse>(),
     Kind::of::<move_properties::MoveProperties>(),
+    Kind::of::<polling_trigger::PollingTrigger>(),
     Kind::of::<quota::Quota>(),
     Kind::of::<quota_by_key::QuotaByKey>(),
     Kind::of::<rate_limit::RateLimit>(),
@@ -229,11 +233,13 @@ pub const KINDS: &[Kind] = &[
     Kind::of::<route_request::RouteRequest>(),
     Kind::of::<set_backend_service::SetBackendService>(),
     Kind::of::<set_body::SetBody>(),
+    Kind::of::<set_connection_status::SetConnectionStatus>(),
     Kind::of::<set_header::SetHeader>(),
     Kind::of::<set_method::SetMethod>(),
     Kind::of::<set_property::SetProperty>(),
     Kind::of::<set_query_parameter::SetQueryParameter>(),
     Kind::of::<set_status::SetStatus>(),
+    Kind::of::<set_value_from_url::SetValueFromUrl>(),
     Kind::of::<set_variable::SetVariable>(),
     Kind::of::<string_replace::StringReplace>(),
     Kind::of::<string_to_array::StringToArray>(),

@@ -73,7 +73,7 @@ enum NewMethod {
 
 impl Apply for Compiled {
     fn apply(&self, cx: &mut Context<'_>) -> Result<Flow, Fault> {
-        let target = self.path.target(cx)?;
+        let target = self.path.target(cx, true)?;
         let method = match &self.method {
             None => None,
             Some(NewMethod::Fixed(method)) => Some(method.clone()),

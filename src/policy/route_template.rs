@@ -82,8 +82,8 @@ impl RouteTemplate {
         Ok(Self(parts))
     }
 
-    /// Path and query for an exchange. The request's query is kept, but for parameters that the template names.
-    pub(super) fn target(&self, cx: &Context<'_>) -> Result<PathAndQuery, Fault> {
+    /// Path and query for an exchange. With `keep` the request's query is kept, but for parameters that the template names.
+    pub(super) fn target(&self, cx: &Context<'_>, keep: bool) -> Result<PathAndQuery, Fault> {
         let mut made = String::with_capacity(64);
         for part in &self.0 {
             match part {
@@ -110,7 +110,7 @@ impl RouteTemplate {
         let path = format!("{slash}{path}");
         let path = routing::normalise(&path).map_err(|error| invalid(&error.to_string()))?;
         let mut all = own.to_owned();
-        if let Some(old) = cx.uri().and_then(Uri::query) {
+        if let Some(old) = cx.uri().and_then(Uri::query).filter(|_| keep) {
             query::merge(&mut all, old, |pair| query::find(own, &pair.name()).is_none());
         }
         let mark = if all.is_empty() { "" } else { "?" };

@@ -154,6 +154,8 @@ pub struct Metrics {
     auth_failures: Literals<1>,
     token_fetches: IntCounterVec,
     token_sources: Names,
+    unauthenticated: prometheus::IntGaugeVec,
+    connections: Names,
     vault_fetches: IntCounterVec,
     reloads: IntCounterVec,
     reload_success: IntGauge,
@@ -337,6 +339,14 @@ impl Metrics {
                 &["source", "result"],
             ),
             token_sources: Names::new(bounds.backends),
+            unauthenticated: families.add(prometheus::IntGaugeVec::new(
+                options(
+                    "connection_unauthenticated",
+                    "1 while the backend says that the credentials of a connection do not work.",
+                ),
+                &["connection"],
+            )),
+            connections: Names::new(bounds.backends),
             vault_fetches: families.counters(
                 "key_vault_fetches_total",
                 "Fetches of secrets from the key vault, by result: fetched or failed.",
@@ -423,6 +433,11 @@ impl Metrics {
         let source = self.token_sources.label(name);
         let result = |result| self.token_fetches.with_label_values(&[source, result]);
         TokenSourceMetrics { issued: result("issued"), refused: result("refused"), failed: result("failed") }
+    }
+
+    /// Whether the credentials of a connection do not work. Resolve it once, when the configuration is compiled.
+    pub fn connection(&self, name: &str) -> IntGauge {
+        self.unauthenticated.with_label_values(&[self.connections.label(name)])
     }
 
     /// The handle of the key vault.

@@ -98,3 +98,45 @@ fn every_policy_behaves_as_written() {
     }
     assert!(failures.is_empty(), "\n{}\nUPDATE_GOLDEN=1 rewrites the expectations.", failures.join("\n"));
 }
+
+/// What the golden of the policy cannot show.
+#[test]
+fn a_connection_whose_credentials_fail_shows_in_the_metrics() {
+    const API: &str = r#"
+[api]
+name = "api"
+path = "/api"
+backend = "upstream"
+
+[[outbound]]
+policy = "set-connection-status"
+status = 401
+
+[[operation]]
+name = "Test"
+match = "GET /test"
+"#;
+    let backend = support::backend::Backend::start();
+    let gateway =
+        format!("[backends.upstream]\nurl = \"http://{}\"\n\n[connections.one]\napi = \"api\"\n", backend.address);
+    let files = vec![("api.toml".to_owned(), API.to_owned()), ("gateway.toml".to_owned(), gateway)];
+    let started = support::gateway::Gateway::start(files, None);
+    let gateway = started.gateway.unwrap_or_else(|| panic!("{}", started.diagnostics));
+    let call = |status: &str| {
+        let fields =
+            [("host", "gateway"), ("x-test-status", status)].map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let request = support::wire::Message {
+            first_line: "GET /api/test HTTP/1.1".into(),
+            fields: fields.into(),
+            ..Default::default()
+        };
+        gateway.send(&request).unwrap();
+    };
+    let shown =
+        |value: u8| gateway.has_metric(&format!("sluicegate_connection_unauthenticated{{connection=\"one\"}} {value}"));
+    assert!(shown(0));
+    for (status, want) in [("401", 1), ("404", 1), ("200", 0)] {
+        call(status);
+        assert!(shown(want), "after {status}");
+    }
+}
