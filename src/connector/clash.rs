@@ -15,9 +15,12 @@ pub struct Clash {
     pub same: bool,
 }
 
+/// The place of an operation, and the literals of each segment of its path.
+type Known<'p> = (usize, Vec<Vec<&'p str>>);
+
 /// The clashes of a definition.
 pub fn clashes(operations: &[Operation<'_>]) -> Vec<Clash> {
-    let mut groups: HashMap<(&str, usize), Vec<(usize, Vec<Vec<&str>>)>> = HashMap::new();
+    let mut groups: HashMap<(&str, usize), Vec<Known<'_>>> = HashMap::new();
     let mut found = Vec::new();
     for (place, operation) in operations.iter().enumerate() {
         let segments: Vec<Vec<&str>> = operation.path.trim_start_matches('/').split('/').map(literals).collect();

@@ -290,7 +290,7 @@ fn parameter(parameter: &Parameter<'_>) -> String {
         Some(Value::Bool(default)) => out.push_str(&format!(", default = {default}")),
         // TOML's whole numbers have 64 bits.
         Some(Value::Number(default)) if default.parse::<i64>().is_ok() => {
-            out.push_str(&format!(", default = {default}"))
+            out.push_str(&format!(", default = {default}"));
         }
         Some(Value::Number(default)) => {
             if let Some(number) = default.parse::<f64>().ok().filter(|number| number.is_finite()) {

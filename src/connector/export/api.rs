@@ -37,8 +37,7 @@ pub(super) fn definition(
     out.insert("consumes".into(), kept("consumes").unwrap_or_else(|| json!(["application/json"])));
     out.insert("produces".into(), kept("produces").unwrap_or_else(|| json!(["application/json"])));
     out.insert("paths".into(), paths(source, notes));
-    let mut definitions =
-        part(source, "definitions", "schemas", |value, generation| convert::schema(value, generation));
+    let mut definitions = part(source, "definitions", "schemas", convert::schema);
     definitions.insert(ERROR.to_owned(), error_schema(source.document.errors.format));
     out.insert("definitions".into(), definitions.into());
     let two = |convert: fn(&Value) -> Value| {
