@@ -15,13 +15,12 @@ pub struct Clash {
     pub same: bool,
 }
 
-/// An operation's place in the definition, and its path: the literal pieces of each segment.
-type Placed<'a> = (usize, Vec<Vec<&'a str>>);
+/// The place of an operation, and the literals of each segment of its path.
+type Known<'p> = (usize, Vec<Vec<&'p str>>);
 
 /// The clashes of a definition.
 pub fn clashes(operations: &[Operation<'_>]) -> Vec<Clash> {
-    // Places and segments, by method and by how many segments there are.
-    let mut groups: HashMap<(&str, usize), Vec<Placed<'_>>> = HashMap::new();
+    let mut groups: HashMap<(&str, usize), Vec<Known<'_>>> = HashMap::new();
     let mut found = Vec::new();
     for (place, operation) in operations.iter().enumerate() {
         let segments: Vec<Vec<&str>> = operation.path.trim_start_matches('/').split('/').map(literals).collect();
