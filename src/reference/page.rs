@@ -7,7 +7,7 @@ use schemars::SchemaGenerator;
 use serde_json::Value;
 
 use super::schema;
-use crate::config::codes::CODES;
+use crate::config::codes::{CODES, CONNECTOR_CODES};
 use crate::config::connections::ConnectionSpec;
 use crate::config::credentials::{CertificateSpec, KeyVaultSpec, ManagedIdentitySpec, TokenSourceSpec};
 use crate::config::named::NamedValueSpec;
@@ -195,7 +195,7 @@ fn functions() -> String {
 
 fn codes() -> String {
     let mut out = String::from("| code | meaning |\n|---|---|\n");
-    for (code, meaning) in CODES {
+    for (code, meaning) in CODES.iter().chain(CONNECTOR_CODES) {
         let _ = writeln!(out, "| `{code}` | {meaning} |");
     }
     out

@@ -1,6 +1,7 @@
 //! What lint says of packages with one mistake each.
 
 use super::*;
+use crate::config::codes::CONNECTOR_CODES;
 use crate::connector::package;
 
 const DEFINITION: &str = r##"{
@@ -54,6 +55,8 @@ fn codes(edits: &[(&str, &str)]) -> Vec<&'static str> {
 fn mistakes_of_makers() {
     let get = r#""operationId": "GetTask", "summary": "Get a task""#;
     let host = r#""templateId": "dynamichosturl", "title": "t", "parameters": { "x-ms-apimTemplateParameter.urlTemplate": "https://@connectionParameters('host')", "#;
+    let (long, huge) = (format!("{}\"", "a".repeat(81)), "a".repeat(1 << 20));
+    let mut shown = std::collections::BTreeSet::new();
     let set = r#""templateId": "setheader", "title": "t", "parameters": {"#;
     for (name, edits, want) in [
         ("nothing", &[][..], &[][..]),
@@ -161,7 +164,39 @@ fn mistakes_of_makers() {
         ("the colour", &[("#da3b01", "orange")], &["icon-colour"]),
         ("OpenAPI 3", &[("\"swagger\": \"2.0\"", "\"openapi\": \"3.0.1\"")], &["openapi-3"]),
         ("not OpenAPI", &[("\"swagger\"", "\"swager\"")], &["bad-definition"]),
+        (
+            "a body of GET",
+            &[("[{ \"name\": \"id\"", "[{ \"name\": \"b\", \"in\": \"body\", \"schema\": {} }, { \"name\": \"id\"")],
+            &["bad-body"],
+        ),
+        ("a blank", &[("\"GetTask\",", "\"Get Task\","), ("[\"GetTask\"]", "[\"Get Task\"]")], &["bad-operation-id"]),
+        ("an unknown trigger", &[("\"single\"", "\"often\"")], &["bad-trigger"]),
+        ("a short description", &[("Tasks of a team, and who does them.", "Tasks.")], &["description-length"]),
+        ("a long summary", &[("Get a task\"", &long)], &["long-summary"]),
+        ("no description", &[(", \"description\": \"Gets a task.\"", "")], &["missing-description"]),
+        ("no title", &[("\"title\": \"Tasks\", ", "")], &["missing-title"]),
+        (
+            "no properties",
+            &[("{ \"properties\": {\n", "{ \"propertys\": {\n")],
+            &["undeclared-parameter", "no-properties"],
+        ),
+        (
+            "no script",
+            &[("\"iconBrandColor\"", "\"scriptOperations\": [\"GetTask\"], \"iconBrandColor\"")],
+            &["no-script"],
+        ),
+        (
+            "sent as text",
+            &[("\"setheader\"", "\"setproperty\"")],
+            &["missing-parameter", "missing-parameter", "missing-parameter", "not-evaluated"],
+        ),
+        ("two schemes", &[("\"X-Key\" }", "\"X-Key\" }, \"other\": { \"type\": \"basic\" }")], &["several-schemes"]),
+        ("too large", &[("Gets a task.", &huge)], &["too-large"]),
     ] {
-        assert_eq!(codes(edits), want, "{name}");
+        let found = codes(edits);
+        assert_eq!(found, want, "{name}");
+        shown.extend(found);
     }
+    let missing: Vec<_> = CONNECTOR_CODES.iter().map(|(code, _)| *code).filter(|code| !shown.contains(code)).collect();
+    assert!(missing.is_empty(), "no case shows {missing:?}");
 }
