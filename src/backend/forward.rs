@@ -381,9 +381,10 @@ fn tls(failure: TlsFailure) -> Fault {
     let fault = Fault::upstream(StatusCode::BAD_GATEWAY, CONNECTION_FAILURE, failure.to_string());
     let fault = fault.public("The TLS handshake with the backend failed.");
     match failure {
-        TlsFailure::Demanded(detail) | TlsFailure::Refused(detail) | TlsFailure::Untrusted(detail) => {
-            fault.cause(detail)
-        }
+        TlsFailure::Demanded(detail)
+        | TlsFailure::Refused(detail)
+        | TlsFailure::Unknown(detail)
+        | TlsFailure::Untrusted(detail) => fault.cause(detail),
     }
 }
 

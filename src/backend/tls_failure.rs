@@ -14,6 +14,9 @@ pub(super) enum TlsFailure {
     /// It does not like the one it was shown.
     #[error("the backend refused the client certificate")]
     Refused(#[source] Detail),
+    /// It may want to see one: before TLS 1.3 the alert does not tell.
+    #[error("the TLS handshake with the backend failed")]
+    Unknown(#[source] Detail),
     /// The gateway does not like the backend's.
     #[error("the backend's certificate is not trusted")]
     Untrusted(#[source] Detail),
@@ -36,8 +39,15 @@ impl TlsFailure {
                     "{alert:?}; `credentials.certificate` of the backend or the policy `authentication-certificate` shows one"
                 ))))
             }
+            (rustls::Error::AlertReceived(Alert::HandshakeFailure), None) => Some(Self::Unknown(Detail(
+                "HandshakeFailure; the backend demands a client certificate, and was shown none, or has no cipher in common".to_owned(),
+            ))),
             (rustls::Error::InvalidCertificate(error), _) => {
                 let hint = match error {
+                    // `openssl req -x509` makes such certificates when it is not told otherwise.
+                    CertificateError::Other(other) if format!("{other:?}").contains("CaUsedAsEndEntity") => {
+                        "; it is marked as an authority's own (`basicConstraints` has `CA:TRUE`), which a server's must not be"
+                    }
                     CertificateError::UnknownIssuer => {
                         "; `ca-file` of the backend names the authorities in place of the system's, and the backend must send the \
                          certificates between its own and one of them"

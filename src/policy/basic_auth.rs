@@ -182,7 +182,15 @@ impl Compiled {
                 Begun::Known(verdict) => Looked::Ended(self.end(cx, verdict)),
                 Begun::Waits(pending) => Looked::Waits(pending),
             },
-            Ok(None) => Looked::Ended(Err(self.refuse(cx, "BasicCredentialsNotPresent", MISSING, None))),
+            Ok(None) => {
+                // What stands there may be a secret, scheme or not.
+                let found = match cx.message.headers().contains_key(AUTHORIZATION) {
+                    true => "`Authorization` is of another scheme than `Basic`",
+                    false => "there is no `Authorization`",
+                };
+                let cause = Some(found.to_owned());
+                Looked::Ended(Err(self.refuse(cx, "BasicCredentialsNotPresent", MISSING, cause)))
+            }
             Err(malformed) => Looked::Ended(Err(self.malformed(cx, malformed))),
         }
     }
