@@ -9,5 +9,6 @@ mod support;
 
 mod gateways;
 mod outages;
+mod quotas;
 mod server;
 mod sharing;
