@@ -79,6 +79,24 @@ impl Plan {
         Self { counters, ..self }
     }
 
+    /// Where a quota counts: the ledger of that name, or a store that takes its place.
+    pub fn book(&self, id: &str, settings: quota::Settings) -> quota::Book {
+        let schedule = settings.schedule.clone();
+        let ledger = self.quotas.ledger(id, settings);
+        match &self.counters {
+            None => quota::Book::Memory(ledger),
+            Some(counters) => {
+                let clock = self.registry.clock.clone();
+                quota::Book::Store(Arc::new(quota::RemoteLedger::new(schedule, counters, ledger, clock)))
+            }
+        }
+    }
+
+    /// Whether limits are counted where several gateways count together.
+    pub fn is_shared(&self) -> bool {
+        self.counters.is_some()
+    }
+
     /// The limit of the policy `id`, wherever it is counted.
     pub fn limit(&self, id: &str, settings: Settings) -> Limit {
         let Some(counters) = &self.counters else { return Limit::Local(self.limiter(id, settings)) };

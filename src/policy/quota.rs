@@ -28,7 +28,9 @@ use step::{Counter, Counting, KeySource, Outputs};
 ///
 /// A period of a fixed length (`30d`) begins at `first-period-start`, else when the subscription began (`start` in its table),
 /// else with the year 1; a period of the calendar (`month`) begins with the calendar's, in `time-zone`. Counts are kept over a
-/// reload, and with `path` in `[store]` over restarts and crashes; a changed limit takes over what was used.
+/// reload, and with `path` in `[store]` over restarts and crashes; a changed limit takes over what was used. With
+/// `kind = "redis"` all gateways that share the store count together, in one atomic round trip for each call; while it does not
+/// answer, `on-error` decides.
 ///
 /// ```toml
 /// [[inbound]]
@@ -157,7 +159,7 @@ impl Policy for Quota {
             self.retry_after_variable,
         );
         let metrics = cx.world.shared.metrics.limit(&id);
-        Ok(Step::sync(step::Compiled {
+        Ok(step::Compiled {
             key: KeySource::Caller,
             on_missing_key: OnMissingKey::default(),
             from_subscription: self.first_period_start.is_none(),
@@ -165,7 +167,8 @@ impl Policy for Quota {
             counting: Counting::one(),
             outputs: outputs?,
             metrics,
-        }))
+        }
+        .into_step())
     }
 }
 

@@ -104,7 +104,7 @@ impl Policy for QuotaByKey {
             self.retry_after_variable,
         );
         let metrics = cx.world.shared.metrics.limit(&id);
-        Ok(Step::sync(Compiled {
+        Ok(Compiled {
             key: KeySource::Expression(key?),
             on_missing_key: self.on_missing_key,
             from_subscription: false,
@@ -112,6 +112,7 @@ impl Policy for QuotaByKey {
             counting: counting?,
             outputs: outputs?,
             metrics,
-        }))
+        }
+        .into_step())
     }
 }

@@ -7,6 +7,8 @@
 //! `sluicegate_store_up` and in the detail of readiness, and everything is written once it can be. A damaged file is renamed and
 //! never written over; what it held is lost only when it was damaged at the start, and the log says so. The file belongs to one
 //! process at a time.
+//!
+//! Several gateways keep quotas together in a [`shared_store`](crate::shared_store) instead.
 
 mod file;
 mod health;

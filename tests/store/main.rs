@@ -10,5 +10,6 @@ mod support;
 
 mod gateways;
 mod outages;
+mod quotas;
 mod server;
 mod sharing;

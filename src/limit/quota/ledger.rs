@@ -52,7 +52,33 @@ pub struct Allowance {
 
 /// Where something was counted, so that it can be taken back or corrected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Ticket(Millis);
+pub struct Ticket {
+    /// The end of its period.
+    until: Millis,
+    in_store: bool,
+}
+
+impl Ticket {
+    /// Of something that was counted in memory.
+    const fn here(until: Millis) -> Self {
+        Self { until, in_store: false }
+    }
+
+    /// Of something that was counted in a shared store.
+    pub(super) const fn shared(until: Millis) -> Self {
+        Self { until, in_store: true }
+    }
+
+    /// Of something that was admitted without being counted, and stays uncounted.
+    pub(super) const fn uncounted() -> Self {
+        Self::here(Millis::MIN)
+    }
+
+    /// The end of its period, where it was counted in a shared store.
+    pub(super) fn in_store(self) -> Option<Millis> {
+        self.in_store.then_some(self.until)
+    }
+}
 
 /// Why a request is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -254,7 +280,7 @@ impl Ledger {
     /// over, and whatever the limit is: it has been used.
     pub fn settle(&self, key: &str, first: Option<Millis>, ticket: Ticket, calls: (u64, u64), units: (u64, u64)) {
         // What was admitted uncounted, because there was no room for the key, stays uncounted.
-        if ticket.0 == Millis::MIN || (calls.0 == calls.1 && units.0 == units.1) {
+        if ticket.until == Millis::MIN || (calls.0 == calls.1 && units.0 == units.1) {
             return;
         }
         with_key(key, |key| {
@@ -267,10 +293,11 @@ impl Ledger {
             let less = (calls.0.saturating_sub(calls.1), units.0.saturating_sub(units.1));
             if let Some(entry) = table.entries.find_mut(hash, |entry| *entry.key == *key) {
                 entry.usage.expire(now);
-                entry.usage.give_back(ticket.0, less.0, less.1);
+                entry.usage.give_back(ticket.until, less.0, less.1);
                 if more != (0, 0) {
                     // What was counted while another configuration was in force may end later than its periods do.
-                    let until = if ticket.0 > now { ticket.0 } else { first_call(&settings, &entry.usage, until) };
+                    let until =
+                        if ticket.until > now { ticket.until } else { first_call(&settings, &entry.usage, until) };
                     entry.usage.add(until, more.0, more.1);
                 }
                 if !entry.changed && settings.kept {
@@ -515,7 +542,7 @@ fn decide(usage: &mut Usage, now: Millis, until: Millis, allowance: &Allowance, 
         if calls > 0 || units > 0 {
             usage.add(until, calls, units);
         }
-        Ok(Ticket(until))
+        Ok(Ticket::here(until))
     };
     let (used_calls, used_units) = usage.used();
     Verdict {
@@ -532,7 +559,7 @@ fn overflow(settings: &Settings, allowance: &Allowance, now: Millis, at: Millis)
     let admitted = settings.on_overflow == Overflow::Admit;
     let wait = Duration::from_millis(u64::try_from(at.saturating_sub(now)).unwrap_or(0));
     Verdict {
-        outcome: if admitted { Ok(Ticket(Millis::MIN)) } else { Err(Exceeded::Keys) },
+        outcome: if admitted { Ok(Ticket::uncounted()) } else { Err(Exceeded::Keys) },
         calls_left: allowance.calls.map(|_| 0),
         units_left: allowance.units.map(|_| 0),
         wait: (at != NEVER).then_some(wait),
@@ -551,7 +578,7 @@ fn with_key<T>(key: &str, look: impl FnOnce(&[u8]) -> T) -> T {
     look(&digested)
 }
 
-fn digest_of(key: &[u8]) -> Digest {
+pub(super) fn digest_of(key: &[u8]) -> Digest {
     let mut out = [0; 32];
     out.copy_from_slice(digest::digest(&digest::SHA256, key).as_ref());
     out

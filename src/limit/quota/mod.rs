@@ -13,15 +13,19 @@
 //! To that come the key's text (at most 256 bytes; longer keys are kept as a digest) and 48 to 96 bytes for its place in the
 //! table. A key is forgotten only when everything it used has come back.
 
+mod book;
 mod ledger;
 mod registry;
+mod remote;
 pub mod schedule;
 #[cfg(test)]
 mod tests;
 mod usage;
 
+pub use book::Book;
 pub use ledger::{Allowance, Exceeded, Ledger, Settings, Ticket, Verdict};
 pub use registry::{Batch, Keeper, Plan, Registry, Row};
+pub use remote::RemoteLedger;
 pub use schedule::{Millis, Schedule, Unit};
 pub use usage::Usage;
 

@@ -61,10 +61,10 @@ impl Terms {
         let schedule = self.schedule(cx)?;
         warn_unkept(cx, &self.period);
         let id = id(&schedule);
-        let ledger = cx.world.limits.quotas.ledger(&id, settings(schedule, self.max_keys, self.on_overflow));
+        let book = cx.world.limits.book(&id, settings(schedule, self.max_keys, self.on_overflow));
         let allowance =
             Allowance { calls: self.calls.map(NonZeroU64::get), units: self.bandwidth.map(Kilobytes::bytes) };
-        Ok(Counter::new(ledger, allowance))
+        Ok(Counter::new(book, allowance))
     }
 
     fn schedule(&self, cx: &mut CompileCx<'_, '_>) -> Result<Schedule, CompileError> {
@@ -112,7 +112,7 @@ impl Terms {
 /// Says that a quota is forgotten when the process ends, where that matters.
 pub(in crate::policy) fn warn_unkept(cx: &mut CompileCx<'_, '_>, period: &At<Recurrence>) {
     let short = matches!(period.value, Recurrence::Every(period) if period < WORTH_KEEPING);
-    if !short && !cx.world.keeps_counts {
+    if !short && !cx.world.keeps_counts && !cx.world.limits.is_shared() {
         cx.warn(
             period,
             "quota-in-memory",

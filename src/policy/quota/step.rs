@@ -13,9 +13,12 @@ use crate::compile::{CompileCx, CompileError};
 use crate::config::{At, Text};
 use crate::expression::{Expression, Needs, Value};
 use crate::limit::quota::schedule::millis;
-use crate::limit::quota::{Allowance, Exceeded, Ledger, Millis, Ticket, Verdict};
+use crate::limit::quota::{Allowance, Book, Exceeded, Millis, Ticket, Verdict};
 use crate::pipeline::exchange::CountedBy;
-use crate::pipeline::{Apply, Context, Exchange, Fault, Flow, Follow, Message, State};
+use crate::pipeline::limits::KeyText;
+use crate::pipeline::{
+    Apply, ApplyAsync, BoxFuture, Call, Context, Exchange, Fault, Flow, Follow, Message, State, Step,
+};
 use crate::policy::rate_limit::OnMissingKey;
 use crate::policy::rate_limit::key::AddressKey;
 use crate::policy::value::{Condition, evaluation_failed};
@@ -44,7 +47,7 @@ pub(in crate::policy) enum KeySource {
 
 /// One limit and where its calls are counted.
 pub(in crate::policy) struct Counter {
-    ledger: Arc<Ledger>,
+    book: Book,
     allowance: Allowance,
     api: Option<Box<str>>,
     operation: Option<Box<str>>,
@@ -52,8 +55,8 @@ pub(in crate::policy) struct Counter {
 
 impl Counter {
     /// A limit for every call.
-    pub(super) fn new(ledger: Arc<Ledger>, allowance: Allowance) -> Self {
-        Self { ledger, allowance, api: None, operation: None }
+    pub(super) fn new(book: Book, allowance: Allowance) -> Self {
+        Self { book, allowance, api: None, operation: None }
     }
 
     /// The same for the calls of an API, or of one operation of it.
@@ -192,7 +195,7 @@ impl Outputs {
 
 /// Where a request was counted.
 struct Counted {
-    ledger: Arc<Ledger>,
+    book: Book,
     ticket: Ticket,
     calls: u64,
     bytes: bool,
@@ -200,87 +203,166 @@ struct Counted {
 
 type AllCounted = SmallVec<[Counted; 1]>;
 
+/// A request on its way through the counters.
+struct Pass {
+    key: KeyText,
+    first: Option<Millis>,
+    /// What each counter takes.
+    calls: u64,
+    counted: AllCounted,
+    remaining: Option<u64>,
+    overflowed: bool,
+}
+
+// === impl Apply ===
+
+// Where all is counted in memory.
 impl Apply for Compiled {
     fn apply(&self, cx: &mut Context<'_>) -> Result<Flow, Fault> {
-        let subscription;
-        let key = match &self.key {
-            KeySource::Caller => {
-                subscription = cx.state.subscription.clone();
-                subscription.as_ref().map(|subscription| Cow::Borrowed(&*subscription.id))
-            }
-            KeySource::Expression(expression) => match expression.evaluate(cx).map_err(evaluation_failed)? {
-                Value::Null => None,
-                value => Some(Cow::Owned(value.into_text().map_err(evaluation_failed)?.into_owned())),
-            },
-        };
-        let address;
-        let key: Cow<'_, str> = match key.filter(|key: &Cow<'_, str>| !key.is_empty()) {
-            Some(key) => key,
-            None if matches!(self.key, KeySource::Caller) || self.on_missing_key == OnMissingKey::ClientIp => {
-                address = AddressKey::new(cx.exchange.client_ip);
-                Cow::Borrowed(&*address)
-            }
-            None if self.on_missing_key == OnMissingKey::Share => Cow::Borrowed("\0"),
-            None if self.on_missing_key == OnMissingKey::Skip => return Ok(Flow::Next),
-            None => {
-                self.metrics.refused.inc();
-                let message = "The key of the quota is missing.";
-                return Err(Fault::client(StatusCode::FORBIDDEN, "QuotaKeyMissing", message));
-            }
-        };
-        self.count(cx, &key)?;
+        let Some(mut pass) = self.begin(cx)? else { return Ok(Flow::Next) };
+        for counter in self.counters.iter().filter(|counter| counter.applies(cx.exchange)) {
+            let Book::Memory(ledger) = &counter.book else {
+                return Err(Fault::internal("Internal", "a shared quota cannot decide at once"));
+            };
+            let calls = pass.calls_for(counter, cx);
+            let verdict = ledger.take(pass.key.as_str(), pass.first, &counter.allowance, calls, 0);
+            self.conclude(cx, counter, &mut pass, &verdict)?;
+        }
+        self.end(cx, pass);
         Ok(Flow::Next)
     }
 }
 
+// === impl ApplyAsync ===
+
+// Where a store is asked.
+impl ApplyAsync for Compiled {
+    fn apply<'a>(&'a self, mut call: Call<'a>) -> BoxFuture<'a, Result<Flow, Fault>> {
+        Box::pin(async move {
+            let Some(mut pass) = call.with(|cx| self.begin(cx))? else { return Ok(Flow::Next) };
+            for counter in self.counters.iter().filter(|counter| counter.applies(call.exchange)) {
+                let calls = call.with(|cx| pass.calls_for(counter, cx));
+                let verdict = counter.book.take(pass.key.as_str(), pass.first, &counter.allowance, calls, 0).await;
+                call.with(|cx| self.conclude(cx, counter, &mut pass, &verdict))?;
+            }
+            call.with(|cx| self.end(cx, pass));
+            Ok(Flow::Next)
+        })
+    }
+}
+
+impl Pass {
+    /// What a counter takes: nothing where another policy has counted the request.
+    fn calls_for(&self, counter: &Counter, cx: &mut Context<'_>) -> u64 {
+        if self.earlier(counter, cx).is_some() { 0 } else { self.calls }
+    }
+
+    /// Where another policy has counted the request under this key.
+    fn earlier(&self, counter: &Counter, cx: &mut Context<'_>) -> Option<usize> {
+        let ledger = counter.book.ledger();
+        if !ledger.is_shared() {
+            return None;
+        }
+        cx.state.followers.counted().iter().position(|mark| mark.is(ledger, self.key.as_str()))
+    }
+}
+
 impl Compiled {
-    fn count(&self, cx: &mut Context<'_>, key: &str) -> Result<(), Fault> {
-        let first = self.from_subscription.then(|| cx.state.subscription.as_ref()?.start.map(millis)).flatten();
-        let calls = self.counting.reserved();
-        let mut counted = AllCounted::new();
-        let mut remaining: Option<u64> = None;
-        let mut overflowed = false;
-        for counter in self.counters.iter().filter(|counter| counter.applies(cx.exchange)) {
-            let shared = counter.ledger.is_shared();
-            let marks = |cx: &mut Context<'_>| {
-                cx.state.followers.counted().iter().position(|mark| mark.is(&counter.ledger, key))
-            };
-            let before = if shared { marks(cx) } else { None };
-            let again = before.is_some();
-            let verdict = counter.ledger.take(key, first, &counter.allowance, if again { 0 } else { calls }, 0);
-            overflowed |= verdict.overflowed;
-            let Ok(ticket) = verdict.outcome else {
-                for done in &counted {
-                    done.ledger.settle(key, first, done.ticket, (done.calls, 0), (0, 0));
-                }
-                // A refused request is not counted, also by a policy before this one.
-                if let Some((ticket, calls)) = before.and_then(|at| cx.state.followers.counted().remove(at).undo()) {
-                    counter.ledger.settle(key, first, ticket, (calls, 0), (0, 0));
-                }
-                if shared {
-                    cx.state.followers.counted().retain(|mark| !counted.iter().any(|done| mark.is_of(&done.ledger)));
-                }
-                return Err(self.exceeded(cx, &verdict));
-            };
-            remaining = match (remaining, verdict.calls_left) {
-                (Some(least), Some(left)) => Some(least.min(left)),
-                (least, left) => least.or(left),
-            };
-            if !again {
-                if shared {
-                    let undo = (!self.counting.is_deferred()).then_some((ticket, calls));
-                    cx.state.followers.counted().push(CountedBy::new(&counter.ledger, key, undo));
-                }
-                let bytes = counter.allowance.units.is_some();
-                counted.push(Counted { ledger: counter.ledger.clone(), ticket, calls, bytes });
+    /// The step, of the weakest kind that works.
+    pub(in crate::policy) fn into_step(self) -> Step {
+        if self.counters.iter().all(|counter| counter.book.is_local()) {
+            Step::sync(self)
+        } else {
+            Step::asynchronous(self)
+        }
+    }
+
+    /// Whose request it is; none when it is not limited.
+    fn key(&self, cx: &Context<'_>) -> Result<Option<KeyText>, Fault> {
+        let key = match &self.key {
+            KeySource::Caller => cx.state.subscription.as_ref().map(|subscription| Cow::Borrowed(&*subscription.id)),
+            KeySource::Expression(expression) => match expression.evaluate(cx).map_err(evaluation_failed)? {
+                Value::Null => None,
+                value => Some(value.into_text().map_err(evaluation_failed)?),
+            },
+        };
+        if let Some(key) = key.filter(|key| !key.is_empty()) {
+            return Ok(Some(KeyText::new(&key)));
+        }
+        let by_address = matches!(self.key, KeySource::Caller) || self.on_missing_key == OnMissingKey::ClientIp;
+        match self.on_missing_key {
+            _ if by_address => Ok(Some(KeyText::new(&AddressKey::new(cx.exchange.client_ip)))),
+            OnMissingKey::Share => Ok(Some(KeyText::new("\0"))),
+            OnMissingKey::Skip => Ok(None),
+            OnMissingKey::Reject | OnMissingKey::ClientIp => {
+                self.metrics.refused.inc();
+                let message = "The key of the quota is missing.";
+                Err(Fault::client(StatusCode::FORBIDDEN, "QuotaKeyMissing", message))
             }
         }
-        if overflowed {
+    }
+
+    fn begin(&self, cx: &Context<'_>) -> Result<Option<Pass>, Fault> {
+        let first = self.from_subscription.then(|| cx.state.subscription.as_ref()?.start.map(millis)).flatten();
+        Ok(self.key(cx)?.map(|key| Pass {
+            key,
+            first,
+            calls: self.counting.reserved(),
+            counted: AllCounted::new(),
+            remaining: None,
+            overflowed: false,
+        }))
+    }
+
+    /// Notes a verdict; a refusal ends the request, and gives back what the counters before it took.
+    fn conclude(
+        &self,
+        cx: &mut Context<'_>,
+        counter: &Counter,
+        pass: &mut Pass,
+        verdict: &Verdict,
+    ) -> Result<(), Fault> {
+        let before = pass.earlier(counter, cx);
+        let (ledger, key, first) = (counter.book.ledger(), pass.key.as_str(), pass.first);
+        pass.overflowed |= verdict.overflowed;
+        let Ok(ticket) = verdict.outcome else {
+            for done in &pass.counted {
+                done.book.settle(key, first, done.ticket, (done.calls, 0), (0, 0));
+            }
+            // A refused request is not counted, also by a policy before this one.
+            if let Some((ticket, calls)) = before.and_then(|at| cx.state.followers.counted().remove(at).undo()) {
+                counter.book.settle(key, first, ticket, (calls, 0), (0, 0));
+            }
+            if pass.counted.iter().any(|done| done.book.ledger().is_shared()) {
+                let of_this = |mark: &CountedBy| pass.counted.iter().any(|done| mark.is_of(done.book.ledger()));
+                cx.state.followers.counted().retain(|mark| !of_this(mark));
+            }
+            return Err(self.exceeded(cx, verdict));
+        };
+        pass.remaining = match (pass.remaining, verdict.calls_left) {
+            (Some(least), Some(left)) => Some(least.min(left)),
+            (least, left) => least.or(left),
+        };
+        if before.is_none() {
+            let calls = pass.calls;
+            if ledger.is_shared() {
+                let undo = (!self.counting.is_deferred()).then_some((ticket, calls));
+                cx.state.followers.counted().push(CountedBy::new(ledger, key, undo));
+            }
+            let bytes = counter.allowance.units.is_some();
+            pass.counted.push(Counted { book: counter.book.clone(), ticket, calls, bytes });
+        }
+        Ok(())
+    }
+
+    /// Tells what is left, and leaves behind what is to be counted later.
+    fn end(&self, cx: &mut Context<'_>, pass: Pass) {
+        if pass.overflowed {
             self.metrics.overflow.inc();
         } else {
             self.metrics.admitted.inc();
         }
-        if let Some(remaining) = remaining {
+        if let Some(remaining) = pass.remaining {
             if let Some(name) = &self.outputs.remaining_header {
                 cx.state.response_headers.push((name.clone(), HeaderValue::from(remaining)));
             }
@@ -288,13 +370,14 @@ impl Compiled {
                 cx.state.set_variable(name, remaining.into());
             }
         }
+        let Pass { key, first, counted, .. } = pass;
         let bytes = counted.iter().any(|one| one.bytes);
         if !counted.is_empty() && (bytes || self.counting.is_deferred()) {
             let counting = self.counting.is_deferred().then(|| self.counting.clone());
             let received = if bytes { Received::of(&cx.message) } else { Received::Bytes(0) };
-            cx.state.followers.push(Following { key: key.into(), first, counted, counting, received });
+            let key = key.as_str().into();
+            cx.state.followers.push(Following { key, first, counted, counting, received });
         }
-        Ok(())
     }
 
     /// Azure API Management's 403, byte for byte.
@@ -390,7 +473,7 @@ impl Follow for Following {
             counting.reserved()
         });
         for one in &mut self.counted {
-            one.ledger.settle(&self.key, self.first, one.ticket, (one.calls, calls), (0, 0));
+            one.book.settle(&self.key, self.first, one.ticket, (one.calls, calls), (0, 0));
             one.calls = calls;
         }
     }
@@ -398,7 +481,7 @@ impl Follow for Following {
     fn ended(&mut self, _: &Exchange, _: &mut State, end: &End<'_>) {
         let bytes = self.received.bytes().saturating_add(end.bytes);
         for one in self.counted.iter().filter(|one| one.bytes) {
-            one.ledger.settle(&self.key, self.first, one.ticket, (0, 0), (0, bytes));
+            one.book.settle(&self.key, self.first, one.ticket, (0, 0), (0, bytes));
         }
     }
 }

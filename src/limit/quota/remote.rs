@@ -1,0 +1,180 @@
+//! A quota that several gateways count together, in a Redis or Valkey server.
+//!
+//! A decision is one script, so one atomic step in one round trip, with the bounds of a [`Ledger`]. Periods go by the clock of the
+//! gateway that asks, because the server knows no calendar: clocks that differ by less than a minute never make gateways admit more
+//! in a period than the limit. What comes on top when an exchange ends is counted without anybody waiting for it. The server keeps
+//! a key under its digest, and forgets it when all that it used has come back; `max_keys` does not apply there.
+
+use std::sync::{Arc, LazyLock};
+use std::time::Duration;
+
+use redis::Cmd;
+
+use super::ledger::digest_of;
+use super::schedule::{NEVER, millis};
+use super::{Allowance, Exceeded, Ledger, Millis, Schedule, Ticket, Verdict};
+use crate::clock::Clock;
+use crate::limit::{OnStoreError, SharedCounters};
+use crate::shared_store::redis::Script;
+use crate::shared_store::{Redis, StoreError};
+
+static SCRIPT: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("remote/quota.lua")));
+
+/// The time that stands for "never" in the script.
+const SCRIPT_NEVER: Millis = 1_000_000_000_000_000;
+
+/// The largest number that the script holds exactly.
+const LARGEST: u64 = 1 << 53;
+
+/// What clocks may differ by before something that was counted in a later period would end early.
+const SKEW: Millis = 60_000;
+
+/// A quota in a store.
+#[derive(Debug)]
+pub struct RemoteLedger {
+    schedule: Schedule,
+    /// What its keys begin with in the store.
+    name: String,
+    store: Arc<Redis>,
+    on_error: OnStoreError,
+    replicas: u64,
+    /// Counts while the store does not answer.
+    local: Arc<Ledger>,
+    clock: Clock,
+}
+
+/// What the script answers: outcome, calls and units used, end of the period, wait.
+type Reply = (i64, i64, i64, i64, i64);
+
+/// What to count, and with it what a correction is about.
+struct Entry<'a> {
+    operation: &'static str,
+    calls: i64,
+    units: i64,
+    extra: [&'a str; 2],
+}
+
+impl RemoteLedger {
+    /// The quota of `local`, counted in the store.
+    pub fn new(schedule: Schedule, counters: &SharedCounters, local: Arc<Ledger>, clock: Clock) -> Self {
+        let store = counters.store.clone();
+        let name = format!("{}quota:{}:", store.settings().prefix, local.id());
+        let replicas = counters.replicas.max(1).into();
+        Self { schedule, name, store, on_error: counters.on_error, replicas, local, clock }
+    }
+
+    /// What counts while the store does not answer.
+    pub fn local(&self) -> &Arc<Ledger> {
+        &self.local
+    }
+
+    /// As [`Ledger::take`]: one atomic step, in one round trip.
+    pub async fn take(
+        &self,
+        key: &str,
+        first: Option<Millis>,
+        allowance: &Allowance,
+        calls: u64,
+        units: u64,
+    ) -> Verdict {
+        let most = |limit: Option<u64>| limit.map_or_else(String::new, |limit| limit.min(LARGEST).to_string());
+        let (most_calls, most_units) = (most(allowance.calls), most(allowance.units));
+        let entry =
+            Entry { operation: "take", calls: number(calls), units: number(units), extra: [&most_calls, &most_units] };
+        match self.run(key, first, &entry).await {
+            Ok((outcome, used_calls, used_units, until, wait)) => {
+                let left = |limit: u64, used: i64| limit.saturating_sub(u64::try_from(used).unwrap_or(0));
+                Verdict {
+                    outcome: match outcome {
+                        0 => Ok(Ticket::shared(if until >= SCRIPT_NEVER { NEVER } else { until })),
+                        1 => Err(Exceeded::Calls),
+                        _ => Err(Exceeded::Units),
+                    },
+                    calls_left: allowance.calls.map(|limit| left(limit, used_calls)),
+                    units_left: allowance.units.map(|limit| left(limit, used_units)),
+                    wait: u64::try_from(wait).ok().map(Duration::from_millis),
+                    overflowed: false,
+                }
+            }
+            Err(_) => self.without_store(key, first, allowance, calls, units),
+        }
+    }
+
+    /// The decision while the store does not answer.
+    fn without_store(
+        &self,
+        key: &str,
+        first: Option<Millis>,
+        allowance: &Allowance,
+        calls: u64,
+        units: u64,
+    ) -> Verdict {
+        let admitted = match self.on_error {
+            OnStoreError::Local => {
+                let part = |limit: u64| limit.div_ceil(self.replicas);
+                let part = Allowance { calls: allowance.calls.map(part), units: allowance.units.map(part) };
+                return self.local.take(key, first, &part, calls, units);
+            }
+            OnStoreError::Allow => true,
+            OnStoreError::Deny => false,
+        };
+        Verdict {
+            outcome: if admitted { Ok(Ticket::uncounted()) } else { Err(Exceeded::Calls) },
+            calls_left: allowance.calls.map(|_| 0),
+            units_left: allowance.units.map(|_| 0),
+            // Then somebody finds out whether the store is back.
+            wait: Some(if admitted { Duration::ZERO } else { self.store.settings().pause }),
+            overflowed: false,
+        }
+    }
+
+    /// As [`Ledger::settle`], without anybody waiting for it. What the store does not take is lost, as in an outage.
+    pub fn settle(
+        self: &Arc<Self>,
+        key: &str,
+        first: Option<Millis>,
+        ticket: Ticket,
+        calls: (u64, u64),
+        units: (u64, u64),
+    ) {
+        let Some(counted) = ticket.in_store() else {
+            return self.local.settle(key, first, ticket, calls, units);
+        };
+        let change = |(was, is): (u64, u64)| number(is).saturating_sub(number(was));
+        let (calls, units) = (change(calls), change(units));
+        if (calls, units) == (0, 0) {
+            return;
+        }
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+        let (shared, key) = (self.clone(), key.to_owned());
+        runtime.spawn(async move {
+            let counted = counted.min(SCRIPT_NEVER).to_string();
+            let entry = Entry { operation: "settle", calls, units, extra: [&counted, ""] };
+            // The store has logged why.
+            let _ = shared.run(&key, first, &entry).await;
+        });
+    }
+
+    async fn run(&self, key: &str, first: Option<Millis>, entry: &Entry<'_>) -> Result<Reply, StoreError> {
+        let now = millis(self.clock.wall());
+        let (_, until) = self.schedule.window(now, first);
+        let latest = match self.schedule {
+            // Where another clock is ahead, the next period may have begun.
+            Schedule::Calendar { .. } => self.schedule.window(until, first).1,
+            _ => self.schedule.horizon(now).saturating_add(SKEW),
+        };
+        let mut name = Vec::with_capacity(self.name.len() + 32);
+        name.extend_from_slice(self.name.as_bytes());
+        name.extend_from_slice(&digest_of(key.as_bytes()));
+        let arguments = |command: &mut Cmd| {
+            let first_call = if self.schedule.is_first_call() { "first-call" } else { "" };
+            command.arg(now).arg(entry.operation).arg(until.min(SCRIPT_NEVER)).arg(first_call);
+            command.arg(latest.min(SCRIPT_NEVER)).arg(entry.calls).arg(entry.units).arg(&entry.extra);
+        };
+        self.store.run::<Reply>(&SCRIPT, &name, arguments).await
+    }
+}
+
+fn number(amount: u64) -> i64 {
+    i64::try_from(amount.min(LARGEST)).unwrap_or(i64::MAX)
+}
