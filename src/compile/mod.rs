@@ -1,5 +1,6 @@
 //! Configuration → pipeline: the only module that knows both sides.
 
+pub mod certificates;
 mod connections;
 pub mod credentials;
 mod cx;

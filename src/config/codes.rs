@@ -7,6 +7,7 @@ pub const CODES: &[(&str, &str)] = &[
     ("any-certificate", "A policy takes certificates that anybody can make (a warning)."),
     ("bad-address", "An address to listen on is not an IP address and a port."),
     ("bad-backend", "A backend has no URL, or keys that exclude each other."),
+    ("bad-certificate", "A certificate of the gateway's own has no file, or keys that exclude each other."),
     (
         "bad-connection",
         "A connection has keys that exclude each other, or a source of tokens that makes none of its own.",
@@ -38,6 +39,7 @@ pub const CODES: &[(&str, &str)] = &[
     ("duplicate-operation", "Two operations of an API have the same name."),
     ("duplicate-subscription", "Two subscriptions have the same name."),
     ("encoding", "A file is not UTF-8 text."),
+    ("expired-certificate", "The time of a certificate of the gateway's own is over (a warning)."),
     ("host-bits", "A network is not written by its first address (a warning)."),
     ("limit-memory", "A rate limit may take much memory for each key (a warning)."),
     ("limits-contradict", "A rate limit is never reached, because another one beside it is stricter (a warning)."),
@@ -62,6 +64,7 @@ pub const CODES: &[(&str, &str)] = &[
     ("two-open-products", "An API is in two products that need no key."),
     ("unknown-api", "No file describes an API of this name."),
     ("unknown-backend", "No backend has this name."),
+    ("unknown-certificate", "No certificate of the gateway's own has this name or thumbprint."),
     ("unknown-consumer", "No consumer has this name."),
     ("unknown-fragment", "No fragment has this name."),
     ("unknown-issuer", "No token issuer has this name."),

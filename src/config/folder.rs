@@ -8,7 +8,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::connections::ConnectionSpec;
-use super::credentials::{KeyVaultSpec, ManagedIdentitySpec, TokenSourceSpec};
+use super::credentials::{CertificateSpec, KeyVaultSpec, ManagedIdentitySpec, TokenSourceSpec};
 use super::diagnostic::{Diagnostic, Diagnostics, one_of, suggest};
 use super::key_file::KEYS_FILE;
 use super::named::{InVault, NamedValues, SecretStore};
@@ -116,6 +116,8 @@ pub struct Document<'i> {
     pub backends: Vec<Entry<BackendSpec>>,
     /// `[issuers]`
     pub issuers: Vec<Entry<IssuerSpec>>,
+    /// `[certificates]`
+    pub certificates: Vec<Entry<CertificateSpec>>,
     /// `[token-sources]`
     pub token_sources: Vec<Entry<TokenSourceSpec>>,
     /// `[managed-identity]`
@@ -305,7 +307,7 @@ fn list_settings(out: &mut Vec<(String, String, Location)>, prefix: &str, table:
 }
 
 fn read_gateway<'i>(document: &mut Document<'i>, file: FileId, mut table: Table<'i>, diagnostics: &mut Diagnostics) {
-    const KEYS: [&str; 20] = [
+    const KEYS: [&str; 21] = [
         "server",
         "store",
         "limits",
@@ -314,6 +316,7 @@ fn read_gateway<'i>(document: &mut Document<'i>, file: FileId, mut table: Table<
         "named-values",
         "backends",
         "issuers",
+        "certificates",
         "token-sources",
         "managed-identity",
         "key-vault",
@@ -342,6 +345,9 @@ fn read_gateway<'i>(document: &mut Document<'i>, file: FileId, mut table: Table<
     });
     document.keys = one(&mut table, "keys", file, diagnostics).unwrap_or_default();
     document.consumers = named(&mut table, "consumers", file, diagnostics, |table, file, place, diagnostics| {
+        read(&table, file, place, diagnostics)
+    });
+    document.certificates = named(&mut table, "certificates", file, diagnostics, |table, file, place, diagnostics| {
         read(&table, file, place, diagnostics)
     });
     document.token_sources =

@@ -2,6 +2,7 @@
 
 mod api_key;
 mod authentication_basic;
+mod authentication_certificate;
 mod authentication_connection;
 mod authentication_managed_identity;
 mod authentication_oauth2;
@@ -191,6 +192,7 @@ fn compile<'i, P: Policy>(raw: &RawPolicy<'i>, cx: &mut CompileCx<'_, 'i>) -> Op
 pub const KINDS: &[Kind] = &[
     Kind::of::<api_key::ApiKey>(),
     Kind::of::<authentication_basic::AuthenticationBasic>(),
+    Kind::of::<authentication_certificate::AuthenticationCertificate>(),
     Kind::of::<authentication_connection::AuthenticationConnection>(),
     Kind::of::<authentication_managed_identity::AuthenticationManagedIdentity>(),
     Kind::of::<authentication_oauth2::AuthenticationOauth2>(),

@@ -88,7 +88,7 @@ impl Policy for SetBackendService {
 pub(super) fn literal_backend(url: &Text, literal: &str, cx: &CompileCx<'_, '_>) -> Result<Arc<Backend>, CompileError> {
     let spec =
         BackendSpec { url: Some(At { value: literal.to_owned(), span: url.span.clone() }), ..BackendSpec::default() };
-    let backend = backend::build(literal, &spec, cx.world.folder.as_deref(), &cx.world.shared);
+    let backend = backend::build(literal, &spec, None, cx.world.folder.as_deref(), &cx.world.shared);
     backend.map(Arc::new).map_err(|error| CompileError {
         span: error.span,
         code: error.code,
