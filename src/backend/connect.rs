@@ -83,9 +83,9 @@ async fn open(endpoint: &Endpoint, timeout: Duration) -> Result<Stream, ConnectE
         None => connect_any(&resolve(endpoint).await.map_err(ConnectError::Name)?, timeout).await?,
     };
     let _ = tcp.set_nodelay(true);
-    let Some((config, name)) = &endpoint.tls else { return Ok(Stream::Plain(tcp)) };
-    let connector = tokio_rustls::TlsConnector::from(config.clone());
-    let stream = Box::pin(connector.connect(name.clone(), tcp)).await.map_err(ConnectError::Tls)?;
+    let Some(tls) = &endpoint.tls else { return Ok(Stream::Plain(tcp)) };
+    let connector = tokio_rustls::TlsConnector::from(tls.config.clone());
+    let stream = Box::pin(connector.connect(tls.name.clone(), tcp)).await.map_err(ConnectError::Tls)?;
     Ok(Stream::Tls(Box::new(stream.into())))
 }
 

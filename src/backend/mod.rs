@@ -5,26 +5,30 @@
 mod answer;
 mod connect;
 mod forward;
+mod identity;
 mod pool;
 mod tunnel;
 mod wire;
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use http::uri::Scheme;
 use http::{HeaderValue, Uri};
+use parking_lot::Mutex;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 
 pub use self::answer::Answer;
 pub use self::forward::{Deadlines, HostOverride, forward};
+pub use self::identity::{ClientIdentity, IdentityError};
 pub(crate) use self::pool::{clear, sweep};
 
-use crate::server::tls::{TlsError, client_config};
+use crate::server::tls::{Authorities, TlsError, client_config};
 
 /// How connections to an endpoint are made and kept.
 #[derive(Clone, Debug)]
@@ -40,6 +44,17 @@ pub struct EndpointSettings {
     pub preserve_host: bool,
     /// The certificate authorities in a PEM file to check the endpoint by; the system's otherwise.
     pub authorities: Option<PathBuf>,
+    /// The certificate that the endpoint is shown.
+    pub identity: Option<Arc<ClientIdentity>>,
+    /// Whether it answers in place of the endpoint that is meant, and so is shown no certificate.
+    pub is_stand_in: bool,
+}
+
+impl EndpointSettings {
+    /// Whether the certificate that a policy names is shown.
+    pub fn shows_that_of_policies(&self) -> bool {
+        self.identity.is_none() && !self.is_stand_in
+    }
 }
 
 impl Default for EndpointSettings {
@@ -50,6 +65,8 @@ impl Default for EndpointSettings {
             max_connections: 1024,
             preserve_host: false,
             authorities: None,
+            identity: None,
+            is_stand_in: false,
         }
     }
 }
@@ -74,6 +91,12 @@ pub enum EndpointError {
     Tls(#[from] TlsError),
 }
 
+/// Unlike any other endpoint's, before and after a reload.
+fn next_id() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    NEXT.fetch_add(1, Ordering::Relaxed)
+}
+
 /// One place where a backend can be reached.
 #[derive(Debug)]
 pub struct Endpoint {
@@ -87,8 +110,22 @@ pub struct Endpoint {
     address: Option<SocketAddr>,
     base_path: Box<str>,
     host_value: HeaderValue,
-    tls: Option<(Arc<ClientConfig>, ServerName<'static>)>,
+    tls: Option<Tls>,
     settings: EndpointSettings,
+    /// The same endpoint for each certificate that policies show it. Reading takes no lock.
+    showing: ArcSwap<Vec<Showing>>,
+    /// Who adds one holds it.
+    adds: Mutex<()>,
+}
+
+/// A certificate, held by the configurations that name it, and the endpoint that is shown it.
+type Showing = (Weak<ClientIdentity>, Arc<Endpoint>);
+
+#[derive(Clone, Debug)]
+struct Tls {
+    config: Arc<ClientConfig>,
+    name: ServerName<'static>,
+    authorities: Authorities,
 }
 
 impl Endpoint {
@@ -97,7 +134,6 @@ impl Endpoint {
     /// # Errors
     /// When the URL is not one of a backend, or TLS cannot be set up.
     pub fn new(url: &Uri, settings: EndpointSettings) -> Result<Self, EndpointError> {
-        static NEXT: AtomicU64 = AtomicU64::new(1);
         let https = match url.scheme() {
             Some(scheme) if *scheme == Scheme::HTTP => false,
             Some(scheme) if *scheme == Scheme::HTTPS => true,
@@ -117,12 +153,13 @@ impl Endpoint {
         let port = authority.port_u16().unwrap_or(if https { 443 } else { 80 });
         let tls = if https {
             let name = ServerName::try_from(bare.to_owned()).map_err(|_| EndpointError::Host)?;
-            Some((client_config(settings.authorities.as_deref())?, name))
+            let authorities = Authorities::read(settings.authorities.as_deref())?;
+            Some(Tls { config: client_config(&authorities, settings.identity.as_deref())?, name, authorities })
         } else {
             None
         };
         Ok(Self {
-            id: NEXT.fetch_add(1, Ordering::Relaxed),
+            id: next_id(),
             https,
             host: bare.into(),
             port,
@@ -131,7 +168,47 @@ impl Endpoint {
             host_value: HeaderValue::from_str(authority.as_str()).map_err(|_| EndpointError::Host)?,
             tls,
             settings,
+            showing: ArcSwap::default(),
+            adds: Mutex::default(),
         })
+    }
+
+    /// The same endpoint, shown a certificate; its connections are its own. None without TLS.
+    ///
+    /// # Errors
+    /// When TLS cannot be set up.
+    pub fn showing(&self, identity: &Arc<ClientIdentity>) -> Result<Option<Arc<Self>>, TlsError> {
+        let Some(tls) = &self.tls else { return Ok(None) };
+        let find = || {
+            let is_same = |(it, _): &&Showing| std::ptr::eq(it.as_ptr(), Arc::as_ptr(identity));
+            self.showing.load().iter().find(is_same).map(|(_, endpoint)| endpoint.clone())
+        };
+        if let Some(known) = find() {
+            return Ok(Some(known));
+        }
+        let _adds = self.adds.lock();
+        if let Some(known) = find() {
+            return Ok(Some(known));
+        }
+        let endpoint = Arc::new(Self {
+            id: next_id(),
+            https: self.https,
+            host: self.host.clone(),
+            port: self.port,
+            address: self.address,
+            base_path: self.base_path.clone(),
+            host_value: self.host_value.clone(),
+            tls: Some(Tls { config: client_config(&tls.authorities, Some(identity))?, ..tls.clone() }),
+            settings: self.settings.clone(),
+            showing: ArcSwap::default(),
+            adds: Mutex::default(),
+        });
+        // A certificate that no configuration holds any more was replaced.
+        let is_held = |(it, _): &&Showing| it.strong_count() > 0;
+        let mut showing: Vec<_> = self.showing.load().iter().filter(is_held).cloned().collect();
+        showing.push((Arc::downgrade(identity), endpoint.clone()));
+        self.showing.store(Arc::new(showing));
+        Ok(Some(endpoint))
     }
 
     /// A number that no other endpoint of this process has.

@@ -1,5 +1,6 @@
 //! Configuration → pipeline: the only module that knows both sides.
 
+pub mod certificates;
 pub mod credentials;
 mod cx;
 pub mod entra;

@@ -20,10 +20,13 @@ pub fn path(path: &At<String>, folder: Option<&Path>) -> PathBuf {
 }
 
 /// What a failure with a file is called, without the folder, which the reader knows.
-fn error(text: &At<String>, file: FileId, folder: Option<&Path>, error: &dyn std::error::Error) -> Diagnostic {
+pub fn message(text: &At<String>, folder: Option<&Path>, error: &dyn std::error::Error) -> String {
     let full = path(text, folder).display().to_string();
-    let message = chain(error).replace(&format!("`{full}`"), &format!("`{}`", text.value)).replace("I/O error: ", "");
-    Diagnostic::error("bad-file", file, text.span.clone(), message)
+    chain(error).replace(&format!("`{full}`"), &format!("`{}`", text.value)).replace("I/O error: ", "")
+}
+
+fn error(text: &At<String>, file: FileId, folder: Option<&Path>, error: &dyn std::error::Error) -> Diagnostic {
+    Diagnostic::error("bad-file", file, text.span.clone(), message(text, folder, error))
 }
 
 /// `[server.client-certificates]`: the authorities and the revocation lists.

@@ -9,9 +9,11 @@ use parking_lot::Mutex;
 use serde_json::{Map, Value as Json};
 use tokio::runtime::Handle;
 
+use super::certificates::{self, Certificates};
 use super::credentials::{self, ManagedIdentity, NamedSources};
 use super::subscriptions::{self, KeyFile};
 use super::{CompileError, Kept};
+use crate::backend::ClientIdentity;
 use crate::clock::Clock;
 use crate::config::diagnostic::suggest;
 use crate::config::folder::{ApiDocument, Document, Entry};
@@ -57,6 +59,8 @@ pub struct Shared {
     pub tokens: Arc<TokenCache>,
     /// The key file as last read, so that a change of anything else does not read it again.
     pub key_file: Mutex<Option<Arc<KeyFile>>>,
+    /// The gateway's own certificates, so that connections which show them live on.
+    pub identities: Kept<ClientIdentity>,
     /// Sources of tokens for backends, with the tokens they gave.
     pub token_sources: TokenSources,
     /// The secrets of the key vault.
@@ -97,6 +101,7 @@ impl Shared {
             verification: Arc::new(VerificationPool::for_cores(cores())),
             tokens: Arc::default(),
             key_file: Mutex::default(),
+            identities: Kept::default(),
             token_sources: TokenSources::default(),
             vault,
             endpoints: crate::gateway::backend::Registry::default(),
@@ -142,6 +147,8 @@ pub struct World {
     pub client_trust: Arc<ClientTrust>,
     /// The issuers.
     pub issuers: BTreeMap<String, Issuer>,
+    /// The gateway's own certificates.
+    pub certificates: Arc<Certificates>,
     /// The sources of tokens for backends.
     pub token_sources: NamedSources,
     /// Where tokens of the machine's own identity come from.
@@ -183,6 +190,7 @@ impl World {
             issuers: BTreeMap::new(),
             keys: Keys::default(),
             consumers: Consumers::default(),
+            certificates: Arc::default(),
             token_sources: BTreeMap::new(),
             identity: ManagedIdentity::new(&document.managed_identity, named::identity_environment()),
             apis: document.apis.iter().map(operation_names).collect(),
@@ -206,13 +214,21 @@ impl World {
             });
             world.token_sources.insert(name.clone(), source);
         }
+        world.certificates = Arc::new(own_certificates(document, folder, shared, file, diagnostics));
         for entry in &document.backends {
             let name = entry.name.get_ref();
-            let mut build = || {
+            let shown = entry.spec.credentials.as_ref().and_then(|spec| spec.certificate.as_ref());
+            let identity = shown.and_then(|name| {
+                let found = certificates::find(&world.certificates, name);
+                found.map_err(|error| report(error, name.span.clone(), file, diagnostics)).ok()
+            });
+            // The text tells: in a rehearsal all endpoints are one without TLS.
+            let is_plain = |url: &At<String>| url.get(..6).is_none_or(|scheme| !scheme.eq_ignore_ascii_case("https:"));
+            let build = || {
                 if !entry.clean {
                     return None;
                 }
-                let built = crate::gateway::backend::build(name, &entry.spec, folder, shared);
+                let built = crate::gateway::backend::build(name, &entry.spec, identity, folder, shared);
                 built
                     .map_err(|error| {
                         let span = error.span.unwrap_or_else(|| entry.name.span());
@@ -225,6 +241,11 @@ impl World {
             let mut backend = build().unwrap_or_else(|| {
                 Backend::new(name, Vec::new(), crate::backend::Deadlines::default(), shared.metrics.backend(name))
             });
+            if let Some(shown) = shown.filter(|_| entry.spec.url.iter().chain(&entry.spec.urls).any(is_plain)) {
+                let message = "a backend that is not called over TLS cannot be shown a certificate";
+                diagnostics
+                    .push(Diagnostic::error("bad-backend", file, shown.span.clone(), message).hint("an `https` URL"));
+            }
             if let Some(spec) = &entry.spec.credentials {
                 match credentials::backend_credentials(spec, &world.token_sources) {
                     Ok(credentials) => backend.credentials = Some(Box::new(credentials)),
@@ -384,6 +405,39 @@ pub(super) fn report(
         let span = error.span.unwrap_or(otherwise);
         diagnostics.push(Diagnostic::error(error.code, file, span, error.message).maybe_hint(error.hint));
     }
+}
+
+/// `[certificates]`.
+fn own_certificates(
+    document: &Document<'_>,
+    folder: Option<&Path>,
+    shared: &Shared,
+    file: FileId,
+    diagnostics: &mut Diagnostics,
+) -> Certificates {
+    let mut all = Certificates::new();
+    for entry in &document.certificates {
+        let built = entry.clean.then(|| certificates::certificate(&entry.spec, folder, shared)).transpose();
+        let identity = built.unwrap_or_else(|error| {
+            report(error, entry.name.span(), file, diagnostics);
+            None
+        });
+        if let Some(not_after) = identity.as_ref().and_then(|it| it.not_after()).filter(|it| *it < shared.clock.wall())
+        {
+            let date = jiff::Timestamp::try_from(not_after).map(|date| format!("{date:.0}")).unwrap_or_default();
+            diagnostics.push(
+                Diagnostic::warning(
+                    "expired-certificate",
+                    file,
+                    entry.name.span(),
+                    format!("its time was over on {date}"),
+                )
+                .hint("backends will refuse it; renew it and replace the file"),
+            );
+        }
+        all.insert(entry.name.get_ref().clone(), identity);
+    }
+    all
 }
 
 fn operation_names(api: &ApiDocument<'_>) -> (String, Vec<String>) {

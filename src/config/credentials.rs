@@ -1,4 +1,4 @@
-//! What the gateway shows to backends, as written: `[token-sources]`, `[managed-identity]` and the credentials of backends.
+//! What the gateway shows to backends, as written: `[token-sources]`, `[certificates]`, `[managed-identity]` and the credentials of backends.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -86,6 +86,23 @@ pub enum ClientAuthenticationSpec {
     None,
 }
 
+/// `[certificates.NAME]`: a certificate of the gateway's own and its key, to show to backends. A backend's
+/// `credentials.certificate` or the policy `authentication-certificate` uses it. The files are read again when they change, and new
+/// connections then show the new certificate.
+#[derive(Debug, Default, serde::Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct CertificateSpec {
+    /// PEM file with the certificate and those between it and its authority, relative to the configuration folder.
+    pub certificate_file: Option<At<String>>,
+    /// PEM file with its private key, not encrypted: RSA, P-256, P-384, P-521 or Ed25519. Default: the `certificate-file`, which then
+    /// holds both.
+    pub key_file: Option<At<String>>,
+    /// PKCS#12 file (`.pfx`, `.p12`) with both, in place of the other two.
+    pub pkcs12_file: Option<At<String>>,
+    /// The password of the `pkcs12-file`, usually `"{{named-value}}"`. Default: the empty one.
+    pub password: Option<At<String>>,
+}
+
 /// `[managed-identity]`: the endpoint that gives tokens of the machine's own identity in Azure.
 #[derive(Debug, Default, serde::Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
@@ -136,6 +153,9 @@ pub struct BackendCredentialsSpec {
     pub resource: Option<At<String>>,
     /// What the token is for, in place of the source's own `audience`.
     pub audience: Option<At<String>>,
+    /// The `[certificates.NAME]` that the backend is shown in the TLS handshake. Needs an `https` URL; goes before the policy
+    /// `authentication-certificate`.
+    pub certificate: Option<At<String>>,
     /// Whether an answer of 401 makes the gateway fetch a new token, at most every 30 s, and send the request once more; only one
     /// without a body or with one that is in memory. Default `false`.
     pub refresh_on_401: bool,

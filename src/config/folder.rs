@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::credentials::{KeyVaultSpec, ManagedIdentitySpec, TokenSourceSpec};
+use super::credentials::{CertificateSpec, KeyVaultSpec, ManagedIdentitySpec, TokenSourceSpec};
 use super::diagnostic::{Diagnostic, Diagnostics, one_of, suggest};
 use super::key_file::KEYS_FILE;
 use super::named::{InVault, NamedValues, SecretStore};
@@ -113,6 +113,8 @@ pub struct Document<'i> {
     pub backends: Vec<Entry<BackendSpec>>,
     /// `[issuers]`
     pub issuers: Vec<Entry<IssuerSpec>>,
+    /// `[certificates]`
+    pub certificates: Vec<Entry<CertificateSpec>>,
     /// `[token-sources]`
     pub token_sources: Vec<Entry<TokenSourceSpec>>,
     /// `[managed-identity]`
@@ -300,7 +302,7 @@ fn list_settings(out: &mut Vec<(String, String, Location)>, prefix: &str, table:
 }
 
 fn read_gateway<'i>(document: &mut Document<'i>, file: FileId, mut table: Table<'i>, diagnostics: &mut Diagnostics) {
-    const KEYS: [&str; 19] = [
+    const KEYS: [&str; 20] = [
         "server",
         "store",
         "limits",
@@ -309,6 +311,7 @@ fn read_gateway<'i>(document: &mut Document<'i>, file: FileId, mut table: Table<
         "named-values",
         "backends",
         "issuers",
+        "certificates",
         "token-sources",
         "managed-identity",
         "key-vault",
@@ -336,6 +339,9 @@ fn read_gateway<'i>(document: &mut Document<'i>, file: FileId, mut table: Table<
     });
     document.keys = one(&mut table, "keys", file, diagnostics).unwrap_or_default();
     document.consumers = named(&mut table, "consumers", file, diagnostics, |table, file, place, diagnostics| {
+        read(&table, file, place, diagnostics)
+    });
+    document.certificates = named(&mut table, "certificates", file, diagnostics, |table, file, place, diagnostics| {
         read(&table, file, place, diagnostics)
     });
     document.token_sources =

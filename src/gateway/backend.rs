@@ -12,13 +12,14 @@ use http::{StatusCode, Uri};
 use parking_lot::Mutex;
 
 use super::breaker::{Admission, Breaker, BreakerSettings};
-use crate::backend::{Deadlines, Endpoint, EndpointSettings};
+use crate::backend::{ClientIdentity, Deadlines, Endpoint, EndpointSettings};
 use crate::clock::Nanos;
 use crate::compile::{Kept, Shared};
 use crate::config::diagnostic::suggest;
 use crate::config::spec::{BackendSpec, BreakerSpec};
 use crate::config::{At, Period, statuses};
 use crate::credential::BackendCredentials;
+use crate::identity::certificate::sha256;
 use crate::telemetry::metrics::BackendMetrics;
 
 /// A named target.
@@ -182,7 +183,10 @@ impl Registry {
         url: &Uri,
         settings: EndpointSettings,
     ) -> Result<Arc<Endpoint>, crate::backend::EndpointError> {
-        let key = format!("{url} {settings:?}");
+        // Authorities that were renewed are others.
+        let authorities = settings.authorities.as_ref().and_then(|path| std::fs::read(path).ok());
+        let digest = authorities.map(|bytes| sha256(&bytes));
+        let key = format!("{url} {settings:?} {digest:?}");
         let mut endpoints = self.endpoints.lock();
         if let Some(endpoint) = endpoints.get(&key) {
             return Ok(endpoint.clone());
@@ -237,7 +241,7 @@ impl Transient {
             return Ok(backend);
         }
         let defaults = BackendSpec::default();
-        let endpoint = endpoint(url, settings(&defaults, None), &self.shared)?;
+        let endpoint = endpoint(url, settings(&defaults, None, None), &self.shared)?;
         let metrics = self.shared.metrics.backend(&self.name);
         let target = vec![Target::new(endpoint)];
         let backend = Arc::new(Backend::new(&self.name, target, deadlines(&defaults), metrics));
@@ -255,7 +259,13 @@ impl Transient {
 }
 
 /// Builds a backend from its table.
-pub fn build(name: &str, spec: &BackendSpec, folder: Option<&Path>, shared: &Shared) -> Result<Backend, BackendError> {
+pub fn build(
+    name: &str,
+    spec: &BackendSpec,
+    identity: Option<Arc<ClientIdentity>>,
+    folder: Option<&Path>,
+    shared: &Shared,
+) -> Result<Backend, BackendError> {
     let urls: Vec<&At<String>> = spec.url.iter().chain(&spec.urls).collect();
     let whole = |message: &str, hint: &str| {
         Err(BackendError { span: None, code: "bad-backend", message: message.to_owned(), hint: Some(hint.to_owned()) })
@@ -266,7 +276,7 @@ pub fn build(name: &str, spec: &BackendSpec, folder: Option<&Path>, shared: &Sha
     if spec.url.is_some() && !spec.urls.is_empty() {
         return whole("both `url` and `urls` are given", "give one of them");
     }
-    let settings = settings(spec, folder);
+    let settings = settings(spec, identity, folder);
     let metrics = shared.metrics.backend(name);
     let mut targets = urls.iter().map(|url| target(url, &settings, shared)).collect::<Result<Vec<_>, _>>()?;
     if let Some(spec) = &spec.circuit_breaker {
@@ -301,7 +311,7 @@ fn deadlines(spec: &BackendSpec) -> Deadlines {
     }
 }
 
-fn settings(spec: &BackendSpec, folder: Option<&Path>) -> EndpointSettings {
+fn settings(spec: &BackendSpec, identity: Option<Arc<ClientIdentity>>, folder: Option<&Path>) -> EndpointSettings {
     EndpointSettings {
         max_idle: spec.max_idle.unwrap_or(256),
         idle_timeout: or(spec.keep_alive, Duration::from_secs(60)),
@@ -311,6 +321,8 @@ fn settings(spec: &BackendSpec, folder: Option<&Path>) -> EndpointSettings {
             .ca_file
             .as_ref()
             .map(|path| folder.map_or_else(|| PathBuf::from(&path.value), |folder| folder.join(&path.value))),
+        identity,
+        is_stand_in: false,
     }
 }
 
@@ -344,7 +356,7 @@ fn endpoint(
     Endpoint::new(url, settings.clone())?;
     let stand_in =
         format!("http://{address}{}", url.path()).parse().map_err(|_| crate::backend::EndpointError::Host)?;
-    shared.endpoints.endpoint(&stand_in, settings)
+    shared.endpoints.endpoint(&stand_in, EndpointSettings { is_stand_in: true, ..settings })
 }
 
 fn target(url: &At<String>, settings: &EndpointSettings, shared: &Shared) -> Result<Target, BackendError> {

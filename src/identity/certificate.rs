@@ -10,7 +10,7 @@ mod name;
 #[cfg(test)]
 #[path = "../../tests/support/certificates.rs"]
 #[allow(dead_code, reason = "shared with the tests of the whole gateway")]
-mod test_support;
+pub(crate) mod test_support;
 mod trust;
 
 use std::fmt;

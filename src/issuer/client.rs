@@ -54,9 +54,9 @@ impl Clients {
         self.0.len()
     }
 
-    /// The first of them.
-    pub(super) fn first(&self) -> Option<&str> {
-        self.0.keys().next().map(String::as_str)
+    /// Their ids.
+    pub(super) fn ids(&self) -> impl Iterator<Item = &str> {
+        self.0.keys().map(String::as_str)
     }
 
     /// Whether anybody is let in.

@@ -9,6 +9,8 @@ use super::mint::{Preset, is_guid};
 
 /// Microsoft Graph, which every tenant has, and which Entra ID takes scopes without a resource to be of.
 pub(super) const GRAPH: &str = "00000003-0000-0000-c000-000000000000";
+/// Its other name.
+const GRAPH_URI: &str = "https://graph.microsoft.com";
 
 /// The file of `sluicegate issuer --registrations`.
 #[derive(Debug, Default, Deserialize)]
@@ -77,7 +79,9 @@ impl Registrations {
 
     /// A client and an API to show how a token is asked for.
     pub fn example(&self) -> (&str, &str) {
-        (self.clients.first().unwrap_or("me"), self.apis.0.keys().next().map_or("orders", String::as_str))
+        // An API that calls others is a client as well, and a poor example of one.
+        let client = self.clients.ids().find(|id| !self.apis.0.contains_key(*id)).or(self.clients.ids().next());
+        (client.unwrap_or("me"), self.apis.0.keys().next().map_or("orders", String::as_str))
     }
 
     /// How many APIs there are; with none, tokens are for whatever is asked for.
@@ -99,7 +103,7 @@ impl Apis {
     /// # Errors
     /// When the tenant has no such API.
     pub(super) fn find(&self, name: &str, tenant: &str) -> Result<Option<Api<'_>>, (&'static str, String)> {
-        if self.0.is_empty() || name == GRAPH {
+        if self.0.is_empty() || name == GRAPH || name.trim_end_matches('/') == GRAPH_URI {
             return Ok(None);
         }
         let bare = name.strip_prefix("api://").unwrap_or(name);

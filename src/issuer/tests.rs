@@ -359,6 +359,11 @@ async fn registered_apis_decide_version_scopes_and_roles() {
         ("/t/oauth2/v2.0/token", "scope=https://gateway.example/.default".to_owned(), Err("invalid_resource")),
         ("/t/oauth2/token", "resource=https://gateway.example".to_owned(), Err("invalid_resource")),
         ("/t/oauth2/token", format!("resource={GRAPH}"), Ok((GRAPH.to_owned(), "1.0"))),
+        (
+            "/t/oauth2/token",
+            "resource=https://graph.microsoft.com/".to_owned(),
+            Ok(("https://graph.microsoft.com/".to_owned(), "1.0")),
+        ),
     ] {
         let (status, answer) = setup.post(path, &format!("{job}&{target}")).await;
         match want {

@@ -14,6 +14,7 @@ use smallvec::SmallVec;
 
 use super::Fault;
 use super::limits::Limited;
+use crate::backend::ClientIdentity;
 use crate::body::{Body, BodyError};
 use crate::clock::Nanos;
 use crate::credential::Renewal;
@@ -86,6 +87,8 @@ pub struct State {
     pub forward: ForwardOptions,
     /// The token that a policy put into the request, when a backend that refuses it makes the gateway fetch another.
     pub renewal: Option<Arc<Renewal>>,
+    /// The certificate that the backend is shown, unless it has one of its own.
+    pub identity: Option<Arc<ClientIdentity>>,
     /// The request as it was last known, for sections that no longer hold it.
     pub head: Option<Box<RequestHead>>,
     /// The limits that have been asked, in that order.
@@ -124,6 +127,8 @@ pub struct ForwardOptions {
     pub follow_redirects: bool,
     /// Sends answers of 400 and above to on-error.
     pub fail_on_error_status: bool,
+    /// The certificate that a policy wants shown.
+    pub identity: Option<Arc<ClientIdentity>>,
 }
 
 /// What the backend did, for the log and the metrics.

@@ -10,7 +10,7 @@ use super::chain::Tail;
 use super::exchange::{Exchange, ForwardOptions};
 use super::redirect::Original;
 use super::{Blame, Fault, Origin};
-use crate::backend;
+use crate::backend::{self, ClientIdentity, Endpoint};
 use crate::body::Body;
 use crate::clock::Nanos;
 use crate::credential::{self, Credential, Obtained, Renewal};
@@ -60,7 +60,8 @@ impl Forward {
             let chosen = state.backend.clone();
             let backend =
                 chosen.or_else(|| exchange.operation.as_ref().and_then(|operation| operation.backend.clone()));
-            (backend, state.forward.clone(), state.renewal.clone())
+            let options = ForwardOptions { identity: state.identity.clone(), ..state.forward.clone() };
+            (backend, options, state.renewal.clone())
         };
         let Some(backend) = backend else {
             return Err(Fault::internal(
@@ -234,6 +235,16 @@ async fn renewed(
     Ok(Some(request))
 }
 
+/// The endpoint with connections that show the certificate of a policy.
+fn showing(endpoint: &Endpoint, identity: &Arc<ClientIdentity>) -> Result<Arc<Endpoint>, Fault> {
+    let shown = endpoint.showing(identity).map_err(|error| {
+        Fault::internal("BackendCertificateUnusable", "the certificate cannot be shown to the backend").cause(error)
+    })?;
+    shown.ok_or_else(|| {
+        Fault::internal("BackendNotEncrypted", "a backend that is not called over TLS cannot be shown a certificate")
+    })
+}
+
 /// One call of a backend, its time and outcome noted whatever becomes of it.
 async fn send(
     exchange: &Arc<Exchange>,
@@ -243,6 +254,14 @@ async fn send(
     request: Box<Request<Body>>,
     options: &ForwardOptions,
 ) -> Result<Response<Body>, Fault> {
+    let shown;
+    let endpoint = match &options.identity {
+        Some(identity) if picked.target.endpoint.settings().shows_that_of_policies() => {
+            shown = showing(&picked.target.endpoint, identity)?;
+            &shown
+        }
+        _ => &picked.target.endpoint,
+    };
     let mut deadlines = backend.deadlines;
     if let Some(timeout) = options.timeout {
         deadlines.first_byte = timeout;
@@ -257,7 +276,7 @@ async fn send(
         noted: false,
     };
     // Boxed: two pieces of half the size are cheaper than one, which malloc would have to look for in its heap.
-    let result = Box::pin(backend::forward(&picked.target.endpoint, request, &deadlines)).await;
+    let result = Box::pin(backend::forward(endpoint, request, &deadlines)).await;
     attempt.end(&result);
     result
 }

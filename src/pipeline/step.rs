@@ -131,6 +131,8 @@ pub enum TokenDemand {
     },
     /// That it grants something.
     Grants(Arc<dyn Grants>),
+    /// What cannot be said without a request: rules that read its claims, among other things.
+    Rules,
 }
 
 /// What a verified token must grant.
@@ -147,6 +149,7 @@ impl std::fmt::Debug for TokenDemand {
         f.write_str(match self {
             Self::Valid { .. } => "Valid",
             Self::Grants(_) => "Grants",
+            Self::Rules => "Rules",
         })
     }
 }

@@ -9,7 +9,7 @@ use super::{Policy, Sections};
 use crate::compile::{CompileCx, CompileError};
 use crate::config::{At, Text};
 use crate::expression::{Expression, Needs};
-use crate::pipeline::{Apply, Context, Fault, Flow, Step};
+use crate::pipeline::{Apply, Context, Fault, Flow, Step, TokenDemand};
 use crate::telemetry::Redactor;
 
 /// Lets a request pass by a list of rules. The first rule whose condition holds decides; a request for which none does is
@@ -109,6 +109,9 @@ impl Policy for Authorize {
         }
         // Without a token a claim is null, and a rule that denies by it does not apply.
         cx.needs_token = cx.needs.contains(Needs::CLAIMS);
+        if cx.needs_token {
+            cx.asks_of_token(TokenDemand::Rules);
+        }
         let named = rules.iter().filter(|rule| rule.action == Action::Allow && rule.named).map(Rule::shown);
         let named: Vec<String> = named.collect();
         let unmet = match &*named {

@@ -55,6 +55,7 @@ impl Policy for ForwardRequest {
             timeout: self.timeout.map(|timeout| timeout.value.0),
             follow_redirects: self.follow_redirects,
             fail_on_error_status: self.fail_on_error_status_code,
+            identity: None,
         })))
     }
 }

@@ -2,6 +2,7 @@
 
 mod api_key;
 mod authentication_basic;
+mod authentication_certificate;
 mod authentication_managed_identity;
 mod authentication_oauth2;
 mod authorize;
@@ -171,6 +172,7 @@ fn compile<'i, P: Policy>(raw: &RawPolicy<'i>, cx: &mut CompileCx<'_, 'i>) -> Op
 pub const KINDS: &[Kind] = &[
     Kind::of::<api_key::ApiKey>(),
     Kind::of::<authentication_basic::AuthenticationBasic>(),
+    Kind::of::<authentication_certificate::AuthenticationCertificate>(),
     Kind::of::<authentication_managed_identity::AuthenticationManagedIdentity>(),
     Kind::of::<authentication_oauth2::AuthenticationOauth2>(),
     Kind::of::<authorize::Authorize>(),

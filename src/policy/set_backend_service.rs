@@ -84,7 +84,7 @@ impl Policy for SetBackendService {
                     url: Some(At { value: literal.clone(), span: url.span.clone() }),
                     ..BackendSpec::default()
                 };
-                let backend = backend::build(&literal, &spec, cx.world.folder.as_deref(), &cx.world.shared);
+                let backend = backend::build(&literal, &spec, None, cx.world.folder.as_deref(), &cx.world.shared);
                 let backend = backend.map_err(|error| CompileError {
                     span: error.span,
                     code: error.code,

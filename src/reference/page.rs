@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::schema;
 use crate::config::codes::CODES;
-use crate::config::credentials::{KeyVaultSpec, ManagedIdentitySpec, TokenSourceSpec};
+use crate::config::credentials::{CertificateSpec, KeyVaultSpec, ManagedIdentitySpec, TokenSourceSpec};
 use crate::config::named::NamedValueSpec;
 use crate::config::spec::{
     ApiSpec, BackendSpec, ConsumerSpec, ErrorsSpec, IssuerSpec, KeysSpec, OperationSpec, ProductSpec, ServerSpec,
@@ -49,6 +49,7 @@ fn generated(name: &str, generator: &mut SchemaGenerator) -> String {
         "issuer" => schema::describe::<IssuerSpec>(generator),
         "consumer" => schema::describe::<ConsumerSpec>(generator),
         "keys" => schema::describe::<KeysSpec>(generator),
+        "certificate" => schema::describe::<CertificateSpec>(generator),
         "token-source" => schema::describe::<TokenSourceSpec>(generator),
         "key-vault" => schema::describe::<KeyVaultSpec>(generator),
         "managed-identity" => schema::describe::<ManagedIdentitySpec>(generator),

@@ -9,7 +9,7 @@ use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::{Map, Value, json};
 
-use crate::config::credentials::{KeyVaultSpec, ManagedIdentitySpec, TokenSourceSpec};
+use crate::config::credentials::{CertificateSpec, KeyVaultSpec, ManagedIdentitySpec, TokenSourceSpec};
 use crate::config::named::NamedValueSpec;
 use crate::config::spec::{
     ApiSpec, BackendSpec, ConsumerSpec, ErrorsSpec, IssuerSpec, KeysSpec, OperationSpec, ProductSpec, ServerSpec,
@@ -233,6 +233,8 @@ fn gateway_file(generator: &mut SchemaGenerator) -> Value {
     add("named-values", named("Values that `{{name}}` stands for in any text of the folder.", &value));
     add("backends", named("Named targets.", &describe::<BackendSpec>(generator)));
     add("issuers", named("Where the keys of token issuers come from.", &describe::<IssuerSpec>(generator)));
+    let certificates = describe::<CertificateSpec>(generator);
+    add("certificates", named("Certificates of the gateway's own, to show to backends.", &certificates));
     let sources = describe::<TokenSourceSpec>(generator);
     add("token-sources", named("Where access tokens for backends come from.", &sources));
     add("managed-identity", describe::<ManagedIdentitySpec>(generator));

@@ -11,6 +11,7 @@ use crate::clock::Clock;
 use crate::compile::{self, Shared};
 use crate::config::diagnostic::{Diagnostic, Severity};
 use crate::config::render;
+use crate::identity::certificate::test_support::Everybody;
 
 fn folder(name: &str) -> std::path::PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
@@ -32,6 +33,11 @@ fn examples_of_the_prose_compile() {
         "[api]\nname = 'a'\npath = '/a'\nbackend = 'erp'\n[[operation]]\nname = 'o'\nmatch = 'GET /{id}'\n";
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let shared = Arc::new(Shared { offline: true, ..Shared::new(Clock::system(), runtime.handle().clone()) });
+    // The files that examples name.
+    let files = tempfile::tempdir().unwrap();
+    let gateway = Everybody::get().client("erp");
+    std::fs::write(files.path().join("gateway.pem"), &gateway.pem).unwrap();
+    std::fs::write(files.path().join("gateway.key"), &gateway.key_pem).unwrap();
     let blocks = include_str!("readme.md").split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next());
     let mut count = 0;
     for block in blocks {
@@ -43,8 +49,8 @@ fn examples_of_the_prose_compile() {
         } else {
             (format!("{GATEWAY}{block}"), API.to_owned())
         };
-        let files = vec![("api.toml".to_owned(), api), ("gateway.toml".to_owned(), gateway)];
-        let loaded = compile::compile(files, None, &shared);
+        let texts = vec![("api.toml".to_owned(), api), ("gateway.toml".to_owned(), gateway)];
+        let loaded = compile::compile(texts, Some(files.path()), &shared);
         let report = render::text(&loaded.diagnostics, &loaded.sources);
         // The environment of a test has no secrets.
         let wrong = |one: &&Diagnostic| one.severity == Severity::Error && one.code != "missing-secret";

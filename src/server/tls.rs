@@ -9,6 +9,8 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::danger::ClientCertVerifier;
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 
+use crate::backend::ClientIdentity;
+
 /// Why TLS could not be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
@@ -98,38 +100,59 @@ pub fn server_config(
 }
 
 /// TLS toward backends: checked by the system's certificate authorities, which are read once, or by those in a PEM file.
+/// Sessions are resumed only under the same configuration, so that no certificate is shown in another's place.
 ///
 /// # Errors
 /// When there are no authorities to check by.
-pub fn client_config(authorities: Option<&Path>) -> Result<Arc<ClientConfig>, TlsError> {
+pub fn client_config(
+    authorities: &Authorities,
+    identity: Option<&ClientIdentity>,
+) -> Result<Arc<ClientConfig>, TlsError> {
     static NATIVE: OnceLock<Arc<ClientConfig>> = OnceLock::new();
-    if authorities.is_none()
-        && let Some(config) = NATIVE.get()
-    {
+    let shared = authorities.is_native && identity.is_none();
+    if let (true, Some(config)) = (shared, NATIVE.get()) {
         return Ok(config.clone());
     }
-    let mut roots = RootCertStore::empty();
-    match authorities {
-        Some(path) => {
+    let builder = ClientConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()?
+        .with_root_certificates(authorities.roots.clone());
+    let mut config = match identity {
+        Some(identity) => builder.with_client_cert_resolver(identity.resolver()),
+        None => builder.with_no_client_auth(),
+    };
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    let config = Arc::new(config);
+    Ok(if shared { NATIVE.get_or_init(|| config).clone() } else { config })
+}
+
+/// Whom backends' certificates are checked by.
+#[derive(Clone, Debug)]
+pub struct Authorities {
+    roots: Arc<RootCertStore>,
+    is_native: bool,
+}
+
+impl Authorities {
+    /// The system's, which are read once, or those in a PEM file.
+    ///
+    /// # Errors
+    /// When there are none.
+    pub fn read(path: Option<&Path>) -> Result<Self, TlsError> {
+        static NATIVE: OnceLock<Arc<RootCertStore>> = OnceLock::new();
+        let mut roots = RootCertStore::empty();
+        if let Some(path) = path {
             for certificate in certificates(path)? {
                 roots.add(certificate)?;
             }
+            return Ok(Self { roots: Arc::new(roots), is_native: false });
         }
-        None => {
-            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-            if roots.is_empty() {
-                return Err(TlsError::NoRoots);
-            }
+        if let Some(roots) = NATIVE.get() {
+            return Ok(Self { roots: roots.clone(), is_native: true });
         }
+        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        if roots.is_empty() {
+            return Err(TlsError::NoRoots);
+        }
+        Ok(Self { roots: NATIVE.get_or_init(|| Arc::new(roots)).clone(), is_native: true })
     }
-    let mut config = ClientConfig::builder_with_provider(provider())
-        .with_safe_default_protocol_versions()?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    let config = Arc::new(config);
-    Ok(match authorities {
-        Some(_) => config,
-        None => NATIVE.get_or_init(|| config).clone(),
-    })
 }

@@ -8,6 +8,7 @@ mod behalf;
 mod command;
 mod connector;
 mod drain;
+mod issuer;
 mod keys;
 mod reload;
 mod secrets;

@@ -58,6 +58,15 @@ policy = "require-scope"
 scopes = ["orders.write"]
 
 [[operation]]
+name = "Ruled"
+match = "GET /ruled"
+[[operation.inbound]]
+policy = "authorize"
+[[operation.inbound.rules]]
+action = "allow"
+when = "@equals(claims('sub'), path())"
+
+[[operation]]
 name = "Audit"
 match = "GET /audit"
 [[operation.inbound]]
@@ -120,6 +129,13 @@ fn every_way_to_end_is_told_apart() {
     for Case { name, mint: arguments, arguments: verified, code, last } in [
         Case { name: "good", mint: with(&[]), arguments: &["--operation", "Get"], code: 0, last: "accepted" },
         Case {
+            name: "rules that read the request",
+            mint: with(&[]),
+            arguments: &["--operation", "Ruled"],
+            code: 0,
+            last: "accepted, as far as authorize (orders.toml:33) lets the request pass",
+        },
+        Case {
             name: "another audience",
             mint: vec!["--aud", "api://invoices"],
             arguments: &["--operation", "Get"],
@@ -139,7 +155,7 @@ fn every_way_to_end_is_told_apart() {
             mint: with(&[]),
             arguments: &["--operation", "Audit"],
             code: 4,
-            last: "depends on the request, refused by validate-jwt (orders.toml:37), 403 TokenAudienceNotAllowed: audience \
+            last: "depends on the request, refused by validate-jwt (orders.toml:46), 403 TokenAudienceNotAllowed: audience \
                    `api://orders` is not allowed, expected one of `api://audit`",
         },
         Case {
@@ -169,7 +185,7 @@ fn every_way_to_end_is_told_apart() {
             mint: with(&["--role", "partner"]),
             arguments: &["--product", "partners"],
             code: 4,
-            last: "orders: Audit, with product partners: depends on the request, refused by validate-jwt (orders.toml:37), \
+            last: "orders: Audit, with product partners: depends on the request, refused by validate-jwt (orders.toml:46), \
                    403 TokenAudienceNotAllowed: audience `api://orders` is not allowed, expected one of `api://audit`",
         },
         Case {
@@ -191,7 +207,7 @@ fn every_way_to_end_is_told_apart() {
             mint: with(&[]),
             arguments: &["--operation", "Delete"],
             code: 2,
-            last: "  hint: one of List, Get, Put, Audit",
+            last: "  hint: one of List, Get, Put, Ruled, Audit",
         },
         Case {
             name: "an API that looks at no token",

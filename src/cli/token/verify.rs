@@ -26,7 +26,8 @@ use judge::{Judged, Verdict};
 ///
 /// Every policy that an operation would put the token to is walked through, and every check is shown with what it expects and
 /// what it finds, also those behind the one that fails. Keys that the configuration fetches are fetched from their issuer; nothing
-/// else is sent anywhere, and neither the token nor a part of it is ever printed.
+/// else is sent anywhere, and neither the token nor a part of it is ever printed. The rules of `authorize` need a request, and are only
+/// named.
 ///
 /// Exits with 0 when the token is accepted, 4 when it is refused or when that depends on the request, and 1 when it cannot be said
 /// because there are no keys. Without --operation, every operation of the API must accept it. Without --product, it is a call without a
@@ -45,7 +46,7 @@ pub struct Verify {
     #[arg(long, value_name = "NAME")]
     api: Option<String>,
     /// The operation that is called [default: all of the API].
-    #[arg(long, value_name = "NAME", requires = "api")]
+    #[arg(long, value_name = "NAME")]
     operation: Option<String>,
     /// The product of the subscription that it is called with [default: the open one, else none].
     #[arg(long, value_name = "NAME")]

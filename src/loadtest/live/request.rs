@@ -18,7 +18,7 @@ use super::answer::Names;
 use super::connection::Outgoing;
 use crate::clock::Clock;
 use crate::loadtest::record::{Attempt, KeyId, Kind};
-use crate::server::tls::client_config;
+use crate::server::tls::{Authorities, client_config};
 
 /// Tells one attempt from another, so that a backend can say which came twice.
 pub const ATTEMPT_HEADER: HeaderName = HeaderName::from_static("x-sluicegate-loadtest");
@@ -128,7 +128,8 @@ impl Target {
         let address = addresses.next().ok_or_else(|| name("it has no address".to_owned()))?;
         let tls = if https {
             let server = ServerName::try_from(bare.to_owned()).map_err(|_| no_url())?;
-            Some((client_config(authorities).map_err(|error| TargetError::Tls(error.to_string()))?, server))
+            let config = Authorities::read(authorities).and_then(|authorities| client_config(&authorities, None));
+            Some((config.map_err(|error| TargetError::Tls(error.to_string()))?, server))
         } else {
             None
         };

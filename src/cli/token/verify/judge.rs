@@ -123,6 +123,11 @@ fn policy(check: &TokenCheck, token: &str, claims: &Value, now: SystemTime, veri
             *verified = true;
             (checks, refusal, Some(place.clone()))
         }
+        TokenDemand::Rules => {
+            let (expected, found) =
+                ("a rule that allows the request".to_owned(), "no request to try them with".to_owned());
+            (vec![Check { name: "rules", claim: None, standing: Standing::Open, expected, found }], None, None)
+        }
         TokenDemand::Grants(_) if !*verified => {
             let (expected, found) = ("by a policy before this one".to_owned(), "by none".to_owned());
             let check = Check { name: "verified", claim: None, standing: Standing::Failed, expected, found };

@@ -105,7 +105,15 @@ fn summary(judged: &Judged) -> (&'static str, String) {
     let refused = |policy: &Policy| matches!(policy.verdict(), Verdict::Refused | Verdict::Unknown);
     match judged.verdict {
         Verdict::Accepted if judged.policies.is_empty() => (GREEN, ", because no policy looks at tokens".to_owned()),
-        Verdict::Accepted => (GREEN, String::new()),
+        Verdict::Accepted => {
+            let open =
+                judged.policies.iter().find(|policy| policy.checks.iter().any(|it| it.standing == Standing::Open));
+            let but = open.map(|policy| {
+                let (name, place) = (policy.origin.policy, &policy.origin.place);
+                format!(", as far as {name} ({place}) lets the request pass")
+            });
+            (GREEN, but.unwrap_or_default())
+        }
         Verdict::Refused => (RED, why(first(|policy| policy.verdict() == Verdict::Refused))),
         Verdict::Depends => {
             (YELLOW, format!(" on the request, refused{}", why(first(|policy| policy.refusal.is_some()))))
