@@ -1,5 +1,7 @@
 //! Sources of tokens and the credentials of backends, from their tables.
 
+mod client;
+
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::num::NonZeroUsize;
@@ -12,11 +14,9 @@ use http::header::{AUTHORIZATION, HeaderName, HeaderValue};
 
 use super::{CompileError, Shared, unknown_hint};
 use crate::config::At;
-use crate::config::credentials::{
-    BackendCredentialsSpec, ClientAuthenticationSpec, ManagedIdentitySpec, Texts, TokenGrant, TokenSourceSpec,
-};
+use crate::config::credentials::{BackendCredentialsSpec, ManagedIdentitySpec, Texts, TokenGrant, TokenSourceSpec};
 use crate::credential::{
-    BackendCredentials, BackendToken, ClientAuthentication, ClientKey, Grant, Http, IdentityEndpoint, Settings, Target,
+    BackendCredentials, BackendToken, ClientAuthentication, Grant, Http, IdentityEndpoint, Settings, Target,
     TokenSource, UrlProblem,
 };
 
@@ -148,8 +148,14 @@ pub(super) fn asking(
     let text = |text: &Option<At<String>>| text.as_ref().map(|text| text.as_str().into());
     let target = Target { scope: text(&spec.scope), resource: text(&spec.resource), audience: text(&spec.audience) };
     if managed {
-        let foreign =
-            [&spec.client_secret, &spec.client_key_file, &spec.client_certificate_file, &spec.scope, &spec.audience];
+        let foreign = [
+            &spec.client_secret,
+            &spec.client_key_file,
+            &spec.client_certificate_file,
+            &spec.client_assertion_file,
+            &spec.scope,
+            &spec.audience,
+        ];
         if let Some(field) = foreign.into_iter().flatten().next() {
             return Err(at(field, "a managed identity has no secret of its own, and its tokens are for a `resource`")
                 .hint("`resource = \"https://storage.azure.com\"`, and `client-id` for a user-assigned identity"));
@@ -172,7 +178,7 @@ pub(super) fn asking(
         }
     };
     let mut secrets: Vec<u8> = Vec::new();
-    let authentication = authentication(spec, folder, &mut secrets)?;
+    let authentication = client::authentication(spec, folder, &mut secrets)?;
     let settings = Settings {
         url: url.into(),
         grant: match spec.grant {
@@ -216,68 +222,6 @@ pub(super) fn relative(path: &At<String>, folder: Option<&Path>) -> PathBuf {
     folder.map_or_else(|| PathBuf::from(&path.value), |folder| folder.join(&path.value))
 }
 
-fn authentication(
-    spec: &TokenSourceSpec,
-    folder: Option<&Path>,
-    secrets: &mut Vec<u8>,
-) -> Result<ClientAuthentication, CompileError> {
-    use ClientAuthenticationSpec as Way;
-    if let (Some(secret), Some(_)) = (&spec.client_secret, &spec.client_key_file) {
-        return Err(at(secret, "a client has a secret or a key").hint("give `client-secret` or `client-key-file`"));
-    }
-    let way = match (&spec.client_authentication, &spec.client_secret, &spec.client_key_file) {
-        (Some(way), ..) => way.value,
-        (None, _, Some(_)) => Way::PrivateKeyJwt,
-        (None, Some(_), _) => Way::Basic,
-        (None, None, None) => Way::None,
-    };
-    if let (None, Some(certificate)) = (&spec.client_key_file, &spec.client_certificate_file) {
-        return Err(at(certificate, "a certificate needs its key").hint("`client-key-file`"));
-    }
-    let place =
-        |message: &str| spec.client_authentication.as_ref().map_or_else(|| whole(message), |field| at(field, message));
-    if way != Way::None && spec.client_id.is_none() {
-        return Err(place("missing key `client-id`")
-            .code("missing-key")
-            .hint("the id that the secret or key belongs to"));
-    }
-    match (way, &spec.client_secret, &spec.client_key_file) {
-        (Way::Basic | Way::Post, Some(secret), _) if secret.is_empty() => Err(at(secret, "the secret is empty")),
-        (Way::Basic, Some(secret), _) => Ok(ClientAuthentication::Basic(secret.as_str().into())),
-        (Way::Post, Some(secret), _) => Ok(ClientAuthentication::Post(secret.as_str().into())),
-        (Way::Basic | Way::Post, None, _) => {
-            Err(place("missing key `client-secret`").code("missing-key").hint("`client-secret = \"{{named-value}}\"`"))
-        }
-        (Way::PrivateKeyJwt, _, Some(path)) => {
-            let read = |path: &At<String>| {
-                let full = relative(path, folder);
-                std::fs::read(&full).map_err(|error| at(path, format!("`{}` cannot be read: {error}", path.value)))
-            };
-            let key = read(path)?;
-            let certificate = spec.client_certificate_file.as_ref().map(read).transpose()?;
-            secrets.extend_from_slice(&key);
-            secrets.extend_from_slice(certificate.as_deref().unwrap_or_default());
-            secrets.extend_from_slice(spec.client_key_id.as_deref().unwrap_or_default().as_bytes());
-            ClientKey::from_pem(&key, certificate.as_deref(), spec.client_key_id.as_deref())
-                .map(|key| ClientAuthentication::PrivateKey(Box::new(key)))
-                .map_err(|error| {
-                    let field = match (&error, &spec.client_certificate_file) {
-                        (crate::credential::ClientKeyError::Certificate, Some(certificate)) => certificate,
-                        _ => path,
-                    };
-                    at(field, format!("`{}`: {error}", field.value))
-                })
-        }
-        (Way::PrivateKeyJwt, _, None) => {
-            Err(place("missing key `client-key-file`").code("missing-key").hint("a private key in PEM"))
-        }
-        (Way::None, Some(secret), _) => {
-            Err(at(secret, "a secret is given and not used").hint("`client-authentication = \"basic\"` or `\"post\"`"))
-        }
-        (Way::None, None, _) => Ok(ClientAuthentication::None),
-    }
-}
-
 /// The names of RFC 8693 §3, short.
 const TOKEN_TYPES: [&str; 6] = ["access-token", "id-token", "jwt", "refresh-token", "saml1", "saml2"];
 
@@ -306,7 +250,7 @@ fn build(
     secrets: &[u8],
     shared: &Shared,
 ) -> Result<Arc<TokenSource>, UrlProblem> {
-    let http = client(&settings, authorities)?;
+    let http = http_client(&settings, authorities)?;
     let fingerprint = fingerprint(name, &settings, authorities, secrets);
     Ok(shared.token_sources.get(&fingerprint, || {
         let metrics = shared.metrics.token_source(name);
@@ -315,7 +259,7 @@ fn build(
 }
 
 /// A client for the endpoint.
-pub(super) fn client(settings: &Settings, authorities: Option<&Path>) -> Result<Http, UrlProblem> {
+pub(super) fn http_client(settings: &Settings, authorities: Option<&Path>) -> Result<Http, UrlProblem> {
     let local = matches!(settings.grant, Grant::ManagedIdentity(_));
     Http::new(&settings.url, local, settings.timeout, authorities)
 }
@@ -326,6 +270,7 @@ pub(super) fn fingerprint(name: &str, settings: &Settings, authorities: Option<&
         (ClientAuthentication::Basic(secret), _) => (1, secret),
         (ClientAuthentication::Post(secret), _) => (2, secret),
         (ClientAuthentication::PrivateKey(_), _) => (3, ""),
+        (ClientAuthentication::AssertionFile(path), _) => (5, path.to_str().unwrap_or_default()),
         (ClientAuthentication::None, Grant::ManagedIdentity(IdentityEndpoint::AppService { secret })) => (4, secret),
         (ClientAuthentication::None, _) => (0, ""),
     };

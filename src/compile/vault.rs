@@ -78,13 +78,13 @@ impl<'a> Vault<'a> {
                     }
                     (_, None) => usual(),
                 };
-                let http = credentials::client(&asking.settings, asking.authorities.as_deref())
+                let http = credentials::http_client(&asking.settings, asking.authorities.as_deref())
                     .map_err(|error| credentials::refused(&error, own))?;
                 (asking, purpose, http)
             }
             _ => {
                 let settings = identity.settings(client_id);
-                let http = credentials::client(&settings, None).map_err(|error| identity.refused(&error))?;
+                let http = credentials::http_client(&settings, None).map_err(|error| identity.refused(&error))?;
                 let purpose = spec.resource.as_ref().map_or_else(usual, |said| Purpose::Said(of_resource(said)));
                 (Asking { settings, target: Target::default(), authorities: None, secrets: Vec::new() }, purpose, http)
             }

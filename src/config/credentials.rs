@@ -24,7 +24,7 @@ pub struct TokenSourceSpec {
     /// The client's secret, usually `"{{named-value}}"`.
     pub client_secret: Option<At<String>>,
     /// How the client proves who it is. Default `private-key-jwt` with a `client-key-file`, `basic` with a `client-secret`, else
-    /// `none`.
+    /// `none`. Not together with a `client-assertion-file`.
     pub client_authentication: Option<At<ClientAuthenticationSpec>>,
     /// PEM file with the client's private key for `private-key-jwt`, relative to the configuration folder: RSA, P-256, P-384 or
     /// Ed25519.
@@ -34,6 +34,10 @@ pub struct TokenSourceSpec {
     pub client_certificate_file: Option<At<String>>,
     /// The key's id (`kid`) in the assertion. Default: none.
     pub client_key_id: Option<String>,
+    /// File with an assertion that somebody else signs and renews in place of a secret or key, relative to the configuration folder
+    /// and read for each request for a token. Kubernetes keeps one for workload identities in Azure, at
+    /// `/var/run/secrets/azure/tokens/azure-identity-token`.
+    pub client_assertion_file: Option<At<String>>,
     /// What the token is for (`scope`), separated by spaces; in Entra `api://…/.default`. Default: the endpoint's own choice.
     pub scope: Option<At<String>>,
     /// The `resource` parameter (RFC 8707, Entra v1, managed identities). Default: none.

@@ -83,7 +83,9 @@ pub(super) fn token(
     let answer: Answer = serde_json::from_slice(body).map_err(|_| unusable("it is not a token in JSON".to_owned()))?;
     let token = answer.access_token.filter(|token| !token.is_empty());
     let token = token.ok_or_else(|| unusable("it has no `access_token`".to_owned()))?;
-    if let Some(kind) = answer.token_type.filter(|kind| !kind.eq_ignore_ascii_case("bearer")) {
+    // RFC 8693 §2.2.1 has `N_A` for what is not an access token: an id token, or a JWT that was asked for by its form.
+    let sendable = |kind: &str| kind.eq_ignore_ascii_case("bearer") || kind.eq_ignore_ascii_case("n_a");
+    if let Some(kind) = answer.token_type.filter(|kind| !sendable(kind)) {
         return Err(unusable(format!("tokens of type `{}` are not supported", plain(&kind, 40))));
     }
     if token.len() > MAX_TOKEN {

@@ -1,5 +1,8 @@
 //! A client's proof by a key of its own: a signed assertion in place of a secret (RFC 7523 §2.2, `private_key_jwt`).
 
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use aws_lc_rs::digest::{SHA256, digest};
@@ -12,6 +15,24 @@ use super::error::CredentialError;
 
 /// How long an assertion can be used.
 const LIFETIME: Duration = Duration::from_secs(300);
+
+/// The longest assertion that is read from a file.
+const MAX_ASSERTION: u64 = 16 * 1024;
+
+/// Reads an assertion that somebody else signs. The file is small and on this machine, or in its memory.
+pub(super) fn from_file(path: &Path) -> Result<String, CredentialError> {
+    let failed = |problem: &dyn std::fmt::Display| {
+        CredentialError::Assertion(format!("the file `{}` cannot be used: {problem}", path.display()))
+    };
+    let mut text = String::new();
+    let file = File::open(path).map_err(|error| failed(&error))?;
+    file.take(MAX_ASSERTION + 1).read_to_string(&mut text).map_err(|error| failed(&error))?;
+    match text.trim() {
+        "" => Err(failed(&"it is empty")),
+        _ if text.len() as u64 > MAX_ASSERTION => Err(failed(&format!("it is longer than {MAX_ASSERTION} bytes"))),
+        assertion => Ok(assertion.to_owned()),
+    }
+}
 
 /// A private key to sign assertions with, and how its public half is found.
 pub struct ClientKey {
@@ -63,7 +84,7 @@ impl ClientKey {
 
     /// An assertion that `client` shows to the token endpoint at `audience`.
     pub(super) fn assertion(&self, client: &str, audience: &str, wall: SystemTime) -> Result<String, CredentialError> {
-        let failed = |error: &dyn std::fmt::Display| CredentialError::Signing(error.to_string());
+        let failed = |error: &dyn std::fmt::Display| CredentialError::Assertion(error.to_string());
         let now = wall.duration_since(UNIX_EPOCH).unwrap_or_default();
         let mut id = [0; 16];
         aws_lc_rs::rand::fill(&mut id).map_err(|error| failed(&error))?;

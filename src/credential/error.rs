@@ -74,9 +74,9 @@ pub enum CredentialError {
     /// The caller's token is at its end, and with it whatever could be made of it.
     #[error("the caller's token has expired")]
     Lapsed,
-    /// The client's assertion could not be signed.
-    #[error("the client assertion cannot be signed: {0}")]
-    Signing(String),
+    /// The client's assertion could not be signed or read.
+    #[error("the client assertion cannot be had: {0}")]
+    Assertion(String),
     /// Too many fetches are waiting.
     #[error("{0} fetches are waiting already")]
     Busy(usize),
@@ -92,7 +92,7 @@ fn described(description: &str) -> String {
 impl CredentialError {
     /// Whether it is about this request alone, and says nothing of the next one's chances.
     pub(super) fn is_refusal(&self) -> bool {
-        matches!(self, Self::Refused { .. } | Self::Signing(_))
+        matches!(self, Self::Refused { .. })
     }
 
     /// The least time before the next attempt that the endpoint asks for.
@@ -112,7 +112,7 @@ impl CredentialError {
                 caller_refused(message, error, *consent, claims.as_deref(), exchange)
             }
             Self::Lapsed => caller_refused(message, "invalid_grant", false, None, exchange),
-            Self::Refused { .. } | Self::Signing(_) => Fault::internal("BackendTokenRefused", message),
+            Self::Refused { .. } | Self::Assertion(_) => Fault::internal("BackendTokenRefused", message),
             Self::Busy(_) => {
                 unavailable(StatusCode::SERVICE_UNAVAILABLE, message).header(RETRY_AFTER, HeaderValue::from_static("1"))
             }

@@ -9,6 +9,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::RequestBuilder;
 use reqwest::header::{AUTHORIZATION, HeaderValue};
 
+use super::assertion;
 use super::error::CredentialError;
 use super::fetch::Http;
 use super::settings::{ClientAuthentication, Grant, IdentityEndpoint, Settings, Target};
@@ -64,9 +65,11 @@ pub(super) fn token_request(
             None
         }
         ClientAuthentication::PrivateKey(key) => {
-            form.add("client_id", client);
-            form.add("client_assertion_type", JWT_ASSERTION);
-            form.add("client_assertion", &key.assertion(client, &settings.url, wall)?);
+            form.add_assertion(client, &key.assertion(client, &settings.url, wall)?);
+            None
+        }
+        ClientAuthentication::AssertionFile(path) => {
+            form.add_assertion(client, &assertion::from_file(path)?);
             None
         }
     };
@@ -81,7 +84,7 @@ pub(super) fn token_request(
 fn basic(client: &str, secret: &str) -> Result<HeaderValue, CredentialError> {
     let pair = format!("{}:{}", utf8_percent_encode(client, FORM), utf8_percent_encode(secret, FORM));
     let mut value = HeaderValue::try_from(format!("Basic {}", STANDARD.encode(pair)))
-        .map_err(|error| CredentialError::Signing(error.to_string()))?;
+        .map_err(|error| CredentialError::Assertion(error.to_string()))?;
     value.set_sensitive(true);
     Ok(value)
 }
@@ -114,6 +117,12 @@ impl Form {
         let separator = if self.0.is_empty() { "" } else { "&" };
         let (name, value) = (utf8_percent_encode(name, FORM), utf8_percent_encode(value, FORM));
         let _ = write!(self.0, "{separator}{name}={value}");
+    }
+
+    fn add_assertion(&mut self, client: &str, assertion: &str) {
+        self.add("client_id", client);
+        self.add("client_assertion_type", JWT_ASSERTION);
+        self.add("client_assertion", assertion);
     }
 
     fn add_some(&mut self, name: &str, value: Option<&str>) {

@@ -1,5 +1,6 @@
 //! A source of tokens as it runs: where it asks, as whom, and for what.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -81,6 +82,8 @@ pub enum ClientAuthentication {
     Post(Box<str>),
     /// A signed assertion.
     PrivateKey(Box<ClientKey>),
+    /// An assertion that somebody else signs and keeps fresh in a file.
+    AssertionFile(Box<Path>),
 }
 
 /// What a token is for. The texts are those of the request's parameters.

@@ -337,6 +337,9 @@ async fn lifetimes_are_read_in_every_form_they_are_written_in() {
         (json!({ "expires_in": 500, "expires_on": start + 1000 }), 490),
         // Unsaid, and beyond belief.
         (json!({}), 290),
+        (json!({ "token_type": "bearer" }), 290),
+        // What an exchange gives that is not an access token (RFC 8693 §2.2.1).
+        (json!({ "token_type": "N_A", "issued_token_type": "urn:ietf:params:oauth:token-type:jwt" }), 290),
         (json!({ "expires_in": 1e30 }), 7 * 24 * 3600 - 10),
     ] {
         let mut body = json!({ "access_token": "a" });

@@ -138,3 +138,39 @@ async fn an_assertion_proves_the_client() {
         assert!(error.starts_with("expected a ") && !error.contains("BEGIN"), "{error}");
     }
 }
+
+#[tokio::test]
+async fn an_assertion_of_somebody_elses_is_read_anew_for_each_request() {
+    let issuer = Issuer::start().await;
+    issue(&issuer, "a", 3600);
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("identity-token");
+    let fetch = || {
+        let settings = Settings {
+            authentication: ClientAuthentication::AssertionFile(path.as_path().into()),
+            ..settings(issuer.url("/token"), Grant::ClientCredentials)
+        };
+        get(source_of(settings, &Clock::manual()).fixed(Target::default()).token(None))
+    };
+    let cannot = |problem: &str| {
+        Err(format!("the client assertion cannot be had: the file `{}` cannot be used: {problem}", path.display()))
+    };
+    assert_eq!(fetch().await, cannot("No such file or directory (os error 2)"));
+    for (text, want) in [
+        ("", cannot("it is empty")),
+        ("\n", cannot("it is empty")),
+        (&"h".repeat(20_000), cannot("it is longer than 16384 bytes")),
+        ("hush.first.one\n", Ok("a".to_owned())),
+        ("hush.second.one", Ok("a".to_owned())),
+    ] {
+        std::fs::write(&path, text).unwrap();
+        assert_eq!(fetch().await, want);
+    }
+    let requests = issuer.requests.lock();
+    assert_eq!(requests.len(), 2, "nothing is asked for without an assertion");
+    for (request, want) in requests.iter().zip(["hush.first.one", "hush.second.one"]) {
+        let form =
+            "client_id=gateway&client_assertion_type=urn%3Aietf%3Aparams%3Aoauth%3Aclient-assertion-type%3Ajwt-bearer";
+        assert!(request.ends_with(&format!("{form}&client_assertion={want}")), "{request}");
+    }
+}

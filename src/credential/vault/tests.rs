@@ -185,19 +185,36 @@ async fn bad_answers_are_errors_that_show_no_secret() {
             want: "the answer of `{}` cannot be used: the value is longer than 25 KiB",
         },
         Case { name: "endless", answer: Answer::Endless, want: "the answer of `{}` is longer than 65536 bytes" },
+        Case {
+            name: "announced",
+            answer: Answer::Announce(1 << 40),
+            want: "the answer of `{}` is longer than 65536 bytes",
+        },
         Case { name: "stalls", answer: Answer::Stall, want: "`{}` did not answer: " },
+        Case { name: "drips", answer: Answer::Drip, want: "`{}` did not answer: " },
         Case { name: "hangs up", answer: Answer::Close, want: "`{}` did not answer: " },
     ] {
-        issuer.answer("/secrets/a?api-version=7.4", answer);
-        let vault = Arc::new(vault(&clock));
-        let secret = secret(&vault, &issuer, &access, "a");
-        fetch_now(&vault, std::slice::from_ref(&secret), &clock).await;
-        assert_eq!(secret.value(), None, "{name}");
-        let error = secret.status().error.unwrap();
-        let want = want.replace("{}", &issuer.url("/secrets/a"));
-        assert!(if want.ends_with(": ") { error.starts_with(&want) } else { error == want }, "{name}: {error}");
-        let shown = format!("{vault:?} {secret:?} {:?} {error}", secret.status());
-        assert!(!shown.contains("hush"), "{name}: {shown}");
+        // Once in place of the first value, and once in place of the next.
+        for before in [None, Some("hush-before")] {
+            let vault = Arc::new(vault(&clock));
+            let secret = secret(&vault, &issuer, &access, "a");
+            if let Some(value) = before {
+                give(&issuer, "a", value);
+                fetch_now(&vault, std::slice::from_ref(&secret), &clock).await;
+                clock.advance(4 * HOUR);
+            }
+            issuer.answer("/secrets/a?api-version=7.4", answer.clone());
+            match before {
+                None => fetch_now(&vault, std::slice::from_ref(&secret), &clock).await,
+                Some(_) => assert!(!vault.refresh(&clock).await, "{name}"),
+            }
+            assert_eq!(secret.value().as_deref(), before, "{name}");
+            let error = secret.status().error.unwrap();
+            let want = want.replace("{}", &issuer.url("/secrets/a"));
+            assert!(if want.ends_with(": ") { error.starts_with(&want) } else { error == want }, "{name}: {error}");
+            let shown = format!("{vault:?} {secret:?} {access:?} {:?} {error}", secret.status());
+            assert!(!shown.contains("hush"), "{name}: {shown}");
+        }
     }
     assert!(!issuer.requests.lock().iter().any(|request| request.contains("/other")), "no redirect is followed");
 }
