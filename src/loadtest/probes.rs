@@ -412,8 +412,12 @@ impl Planner<'_> {
     fn cohort(&mut self, probe: Probe, capacity: u64, terms: &Terms) {
         let budget = if self.order.is_virtual { 100_000 } else { 10_000 };
         let clients = if self.apart { (budget / (capacity + 2)).clamp(1, 50) } else { 1 };
-        let at_most = u32::try_from(capacity.saturating_mul(3) + 10).unwrap_or(u32::MAX);
-        let gap = (terms.refill() as f64 * 0.37 / capacity as f64) as u64;
+        let at_most = u32::try_from(capacity.saturating_mul(10) + 50).unwrap_or(u32::MAX);
+        // A bucket fills while it is drained; the wait does not depend on the pace.
+        let gap = match terms {
+            Terms::TokenBucket { .. } => MILLISECOND,
+            _ => (terms.refill() as f64 * 0.37 / capacity as f64) as u64,
+        };
         let (role, strategy) = match probe {
             Probe::Reset => (Role::Reset, Strategy::DrainThenReset { gap, at_most }),
             _ => (Role::RetryAfter, Strategy::DrainThenWait { gap, at_most }),

@@ -209,7 +209,12 @@ impl<'p> Session<'p> {
         let refusals = attempt.refusals;
         match strategy.wait(&seen, attempt.number.into(), refusals.into(), &mut self.rng) {
             Some(wait) => {
-                let intended = record.ended.saturating_add(wait);
+                let intended = if strategy.keeps_pace() && !seen.refused {
+                    // Slow answers do not slow it down, so that the key is drained in time.
+                    record.ended.max(attempt.intended.saturating_add(wait))
+                } else {
+                    record.ended.saturating_add(wait)
+                };
                 let next = Attempt {
                     number: attempt.number.saturating_add(1),
                     refusals: refusals.saturating_add(u16::from(seen.refused)),

@@ -106,6 +106,11 @@ impl Strategy {
         }
     }
 
+    /// Whether its waits before it is refused count from when it asked, not from when it was answered.
+    pub fn keeps_pace(self) -> bool {
+        matches!(self, Self::DrainThenWait { .. } | Self::DrainThenReset { .. })
+    }
+
     /// Whether clients with this strategy may ask more than once.
     pub fn repeats(self) -> bool {
         self != Self::Once

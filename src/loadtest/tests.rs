@@ -1,5 +1,5 @@
 //! The load test itself, put to the test.
 
 mod broken;
-mod flawed;
+pub(super) mod flawed;
 mod pages;

@@ -162,7 +162,8 @@ fn by_name<'g>(gateway: &'g Gateway, name: &str) -> Result<&'g Operation, String
         (Some(_), Some(_)) => Err(format!("several APIs have an operation `{name}`; write `API/{name}`")),
         (None, _) => {
             let names: Vec<String> = gateway.operations.iter().map(|operation| full(operation)).collect();
-            let hint = crate::config::diagnostic::suggest(name, names.iter().map(String::as_str));
+            let short = gateway.operations.iter().map(|operation| &*operation.name);
+            let hint = crate::config::diagnostic::suggest(name, names.iter().map(String::as_str).chain(short));
             let hint = hint.unwrap_or_else(|| "`sluicegate routes` lists them".to_owned());
             Err(format!("there is no operation `{name}`; {hint}"))
         }

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::Evidence;
 use crate::limit::MissingKey;
-use crate::loadtest::expect::{Expected, Scope};
+use crate::loadtest::expect::{Expected, Scope, Terms, WindowStart};
 use crate::loadtest::plan::Role;
 use crate::loadtest::record::{Fate, KeyId};
 use crate::loadtest::replay::{self, Excess, History};
@@ -179,24 +179,27 @@ fn wrong(limit: &Expected, history: &History) -> Vec<bool> {
 
 /// The excess of some keys under all limits, in requests: for probes that ask of one key.
 pub(super) fn excess_of(evidence: &Evidence<'_>, keys: &std::ops::Range<u32>) -> u64 {
+    // What is left of a sequence when others' requests are left out keeps to a limit that all share, but for windows that begin
+    // with somebody's request.
+    let from_first_call = |terms: &Terms| matches!(terms, Terms::FixedWindow { start: WindowStart::FirstCall, .. });
+    let judged = |limit: &&Expected| !limit.shadow && (limit.scope == Scope::PerKey || !from_first_call(&limit.terms));
     let mut most = 0;
-    for limit in evidence.plan.limits.iter().filter(|limit| limit.scope == Scope::PerKey && !limit.shadow) {
-        let histories: Vec<History> = keys
-            .clone()
-            .filter_map(|key| evidence.by_key.get(key as usize))
-            .map(|places| {
-                let mut history = History::default();
-                for place in places {
-                    let span = evidence.records[*place as usize].span();
-                    match evidence.fates[*place as usize] {
-                        Fate::Admitted => history.admitted.push(span),
-                        Fate::Unknown => history.unknown.push(span),
-                        Fate::Refused => {}
-                    }
+    for limit in evidence.plan.limits.iter().filter(judged) {
+        let mut histories: Vec<History> = Vec::new();
+        for places in keys.clone().filter_map(|key| evidence.by_key.get(key as usize)) {
+            if histories.is_empty() || limit.scope == Scope::PerKey {
+                histories.push(History::default());
+            }
+            let Some(history) = histories.last_mut() else { continue };
+            for place in places {
+                let span = evidence.records[*place as usize].span();
+                match evidence.fates[*place as usize] {
+                    Fate::Admitted => history.admitted.push(span),
+                    Fate::Unknown => history.unknown.push(span),
+                    Fate::Refused => {}
                 }
-                history
-            })
-            .collect();
+            }
+        }
         let found = replay::excess(&limit.terms, &histories);
         most = most.max(found.iter().flatten().map(Excess::requests).max().unwrap_or(0));
     }

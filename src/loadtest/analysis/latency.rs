@@ -94,7 +94,12 @@ pub(super) fn generator(evidence: &Evidence<'_>, measured: &Measured, is_virtual
     let mut seconds = std::collections::HashMap::new();
     records.iter().for_each(|it| *seconds.entry(it.sent / 1_000_000_000).or_insert(0_u64) += 1);
     let late = |quantiles: &Option<Quantiles>| quantiles.as_ref().is_some_and(|it| it.p99 > LATE_MS);
-    let bottleneck = if late(&lag) {
+    // Of two, the one that held more back is the one to do something about.
+    let worse = |one: &Option<Quantiles>, other: &Option<Quantiles>| {
+        let p99 = |it: &Option<Quantiles>| it.as_ref().map_or(0.0, |it| it.p99);
+        p99(one) >= p99(other)
+    };
+    let bottleneck = if late(&lag) && worse(&lag, &waiting) {
         Some("the generator could not keep up: more than 1 % of requests were sent over 5 ms late; latencies hold that lag. \
               Lower the rate, or run it on a machine of its own"
             .to_owned())

@@ -6,7 +6,6 @@ use super::conformance::excess_of;
 use super::{Evidence, Quantiles};
 use crate::limit::MissingKey;
 use crate::loadtest::arrivals::LADDER;
-use crate::loadtest::expect::Scope;
 use crate::loadtest::plan::{self, Act, Phase, Role};
 use crate::loadtest::record::{Fate, Kind, Record};
 
@@ -248,10 +247,9 @@ fn missing_key(evidence: &Evidence<'_>) -> Option<Finding> {
 fn forged(evidence: &Evidence<'_>) -> Option<Finding> {
     let keys = phase(evidence, Role::Forged)?.keys.range();
     let counts = count(evidence.of(Role::Forged).filter(|(record, _)| record.attempt.kind == Kind::Forged));
-    let shared = evidence.plan.limits.iter().any(|limit| limit.scope == Scope::Shared);
-    let excess = if shared { 0 } else { excess_of(evidence, &keys) };
+    let excess = excess_of(evidence, &keys);
     let text = format!("{} from a drained caller that forges `X-Forwarded-For` and `Forwarded`", of_sent(counts));
-    Some(judged("forged-address", "forged.admitted", if shared { counts.admitted } else { excess }, text))
+    Some(judged("forged-address", "forged.admitted", excess, text))
 }
 
 fn preflight(evidence: &Evidence<'_>) -> Option<Finding> {

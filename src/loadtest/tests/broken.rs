@@ -13,11 +13,11 @@ use crate::loadtest::{keys, record, stated};
 const SECOND: u64 = 1_000_000_000;
 
 /// What holds of a right limiter, tested in every way there is.
-fn order(limits: Vec<Expected>, seed: u64) -> Order {
+pub(super) fn order(limits: Vec<Expected>, seed: u64) -> Order {
     Order { limits, probes: PROBES.map(|(_, probe)| probe).into(), seed, is_virtual: true, ..Order::default() }
 }
 
-fn expected(limits: &[&str]) -> Vec<Expected> {
+pub(super) fn expected(limits: &[&str]) -> Vec<Expected> {
     let told = |text: &&str| Expected {
         missing_key: Some(MissingKey::OneKey),
         max_keys: Some(2_000),
@@ -27,7 +27,7 @@ fn expected(limits: &[&str]) -> Vec<Expected> {
     limits.iter().map(told).collect()
 }
 
-fn report(plan: &Plan, subject: &mut dyn Subject, service: u64) -> Report {
+pub(super) fn report(plan: &Plan, subject: &mut dyn Subject, service: u64) -> Report {
     let texts: Vec<String> = (0..plan.keys).map(|key| keys::text("{n}", record::KeyId(key), plan.seed)).collect();
     let session = virtual_time::run(plan, &texts, service, subject, &mut |_, _| Look::GoOn);
     let setting = Setting { virtual_time: true, ..Setting::default() };

@@ -10,7 +10,7 @@ const SECOND: u64 = 1_000_000_000;
 
 /// What is wrong with it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Flaw {
+pub(in crate::loadtest) enum Flaw {
     /// Nothing.
     None,
     /// It checks now and counts a tenth of a second later (Kong).
@@ -66,7 +66,7 @@ pub(super) enum Flaw {
 }
 
 /// At most so many in any window of a period, but for the flaw.
-pub(super) struct Flawed {
+pub(in crate::loadtest) struct Flawed {
     flaw: Flaw,
     /// Calls and period.
     limits: Vec<(usize, u64)>,
@@ -86,7 +86,7 @@ struct Key {
 }
 
 impl Flawed {
-    pub(super) fn new(flaw: Flaw, limits: &[(usize, u64)]) -> Self {
+    pub(in crate::loadtest) fn new(flaw: Flaw, limits: &[(usize, u64)]) -> Self {
         Self {
             flaw,
             limits: limits.to_vec(),
