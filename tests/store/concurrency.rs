@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::net::TcpStream;
 use std::num::NonZeroU32;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use sluicegate::clock::Clock;
@@ -11,7 +11,7 @@ use sluicegate::limit::{ConcurrencyLimit, OnStoreError, Permit, RemoteConcurrenc
 use sluicegate::shared_store::redis;
 use tokio::runtime::Runtime;
 
-use super::gateways::{Client, gateway};
+use super::gateways::{Client, Finally, gateway};
 use super::server::Server;
 use super::sharing::{counters, patient};
 use super::support::backend::Backend;
@@ -45,9 +45,15 @@ fn three_gateways_run_at_most_the_maximum_of_64_clients_at_once() {
     let server = Server::start(&[]);
     let settings = patient(redis::Settings::new(server.url()));
     let (running, most, admitted) = (AtomicUsize::new(0), AtomicUsize::new(0), AtomicUsize::new(0));
+    let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
+        // A check that fails ends the gateways too.
+        let _end = Finally(&done);
+        let (finished, all_finished) = std::sync::mpsc::channel();
         for _ in 0..3 {
-            scope.spawn(|| {
+            let finished = finished.clone();
+            let (settings, running, most, admitted, done) = (&settings, &running, &most, &admitted, &done);
+            scope.spawn(move || {
                 let runtime = runtime();
                 let limit = limit(5, &counters(settings.clone(), None));
                 let client = async || {
@@ -62,18 +68,31 @@ fn three_gateways_run_at_most_the_maximum_of_64_clients_at_once() {
                         drop(permit);
                     }
                 };
-                runtime.block_on(futures_of(64, client));
-                assert_eq!(limit.running(), 0);
+                runtime.block_on(async {
+                    futures_of(64, client).await;
+                    assert_eq!(limit.running(), 0);
+                    finished.send(()).unwrap();
+                    // A gateway lives on, and gives the last places back meanwhile.
+                    while !done.load(Ordering::Relaxed) {
+                        tokio::task::yield_now().await;
+                    }
+                });
             });
         }
+        drop(finished);
+        assert_eq!(all_finished.iter().take(3).count(), 3);
+        every_place_is_free(&settings, MAX);
     });
     assert!(most.load(Ordering::SeqCst) <= MAX, "{most:?} at once");
     assert!(admitted.load(Ordering::SeqCst) >= MAX, "{admitted:?}");
-    // In the end every place is free again: nothing waits for a lease to run out.
+}
+
+/// In the end every place is free again: nothing waits for a lease to run out.
+fn every_place_is_free(settings: &redis::Settings, places: usize) {
     runtime().block_on(async {
         let limit = limit(5, &counters(settings.clone(), None)).with_lease(Duration::from_secs(600));
         let mut permits = Vec::new();
-        for _ in 0..MAX {
+        for _ in 0..places {
             permits.push(eventually(&limit).await);
         }
         assert!(limit.acquire("key").await.is_none());

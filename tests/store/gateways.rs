@@ -105,7 +105,7 @@ fn three_gateways_admit_exactly_the_limit_of_64_clients() {
 }
 
 /// Is set in the end, whatever happens before.
-struct Finally<'a>(&'a AtomicBool);
+pub(crate) struct Finally<'a>(pub(crate) &'a AtomicBool);
 
 impl Drop for Finally<'_> {
     fn drop(&mut self) {
