@@ -1,11 +1,15 @@
 //! The tables of `gateway.toml` and of an API's file, as written. Their doc comments are the reference.
 
-use std::collections::BTreeMap;
+mod callers;
+mod store;
+
 use std::num::{NonZeroU32, NonZeroUsize};
 
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+pub use self::callers::{ConsumerSpec, KeySpec, KeysSpec, ProductSpec, SubscriptionSpec, SubscriptionState};
+pub use self::store::{StoreKind, StoreLeaseSpec, StoreOnError, StoreSpec, StoreTopology};
 use super::connections::ConnectionParametersSpec;
 use super::credentials::BackendCredentialsSpec;
 use super::statuses::StatusRange;
@@ -168,99 +172,6 @@ pub struct DrainSpec {
     pub delay: Option<Period>,
     /// Requests in flight may take so long to finish before they are cut off. Default `30s`.
     pub deadline: Option<Period>,
-}
-
-/// `[store]`: where counters are kept.
-#[derive(Debug, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
-pub struct StoreSpec {
-    /// The kind of store. Default `memory`.
-    pub kind: StoreKind,
-    /// The file that quotas are kept in over restarts and crashes, relative to the configuration folder; it is made when it is
-    /// not there. Only one process can use it. Default: none, and quotas are forgotten when the process ends.
-    pub path: Option<At<String>>,
-    /// How often changed counts are written to the file: at most what was counted in such an interval is lost when the process
-    /// or the machine crashes. From 10 ms to 1 h; default `1s`.
-    pub sync_interval: Option<At<Period>>,
-    /// The `redis://HOST:PORT/DATABASE` or, with TLS, `rediss://` URL of the server. Only with `redis`, as is all that follows.
-    pub url: Option<At<String>>,
-    /// The URLs of the Sentinels, or of some servers of the cluster. Either this or `url`.
-    pub urls: Vec<At<String>>,
-    /// How the servers work together. Default `single`.
-    pub topology: Option<At<StoreTopology>>,
-    /// The name under which the Sentinels watch the server. Only with `sentinel`, and needed there.
-    pub master: Option<At<String>>,
-    /// The user to authenticate as. Default: the one in the URL, else the server's default user.
-    pub username: Option<At<String>>,
-    /// The password, usually `"{{named-value}}"`. Default: the one in the URL, else none.
-    pub password: Option<At<String>>,
-    /// PEM file of the authorities that the server's certificate is checked by, relative to the configuration folder. Default: the
-    /// system's.
-    pub ca_file: Option<At<String>>,
-    /// What every key begins with, so that gateways with nothing in common can use one server. Default `sluicegate:`.
-    pub prefix: Option<At<String>>,
-    /// How long an answer may take; then `on-error` decides. Default `50ms`.
-    pub timeout: Option<At<Period>>,
-    /// How long a connection may take to come about. Default `1s`.
-    pub connect_timeout: Option<At<Period>>,
-    /// How long nothing is asked after a failure, so that an outage costs one time-out and not one for each request. Default `1s`.
-    pub pause: Option<At<Period>>,
-    /// What decides while the store does not answer. Default `local`.
-    pub on_error: Option<At<StoreOnError>>,
-    /// How many gateways share the store. While it does not answer, each counts for itself with this part of every limit, rounded
-    /// up. Default 1: each admits the whole limit.
-    pub replicas: Option<At<NonZeroU32>>,
-    /// Rate limits taken in advance.
-    pub lease: Option<StoreLeaseSpec>,
-}
-
-/// `[store.lease]`: each gateway takes part of a rate limit in advance, so that most decisions need no round trip. Together they
-/// then admit at most `replicas × share × calls` more than the limit in any window, and may refuse as much that the limit would admit.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub struct StoreLeaseSpec {
-    /// Which part of `calls` is taken at once: more than 0, at most 0.5.
-    pub share: At<f64>,
-    /// How long it may be used; what is left then is lost. Default `1s`.
-    pub time: Option<At<Period>>,
-}
-
-/// Kinds of store.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum StoreKind {
-    /// In the memory of this process; counters survive reloads, not restarts.
-    #[default]
-    Memory,
-    /// In a Redis (6 or later) or Valkey server, for all gateways that use it: each decision is one atomic round trip.
-    Redis,
-}
-
-/// How the servers of a store work together.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum StoreTopology {
-    /// One server.
-    #[default]
-    Single,
-    /// A server that Sentinels watch and name. After a failover what was counted last may be missing: Redis replicates after it
-    /// answers.
-    Sentinel,
-    /// A cluster.
-    Cluster,
-}
-
-/// What decides while the store does not answer.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum StoreOnError {
-    /// Each gateway counts in its memory; see `replicas`.
-    #[default]
-    Local,
-    /// Requests are admitted and not counted. Weakens every limit: an outage of the store lifts them.
-    Allow,
-    /// Requests are refused, with 429 and the time until the store is asked again.
-    Deny,
 }
 
 /// `[limits]`: how limits show themselves to callers.
@@ -485,109 +396,6 @@ pub enum EntraVersion {
     /// Issued by `https://login.microsoftonline.com/TENANT/v2.0`, with `azp`.
     #[serde(rename = "2.0")]
     V2,
-}
-
-/// `[products.NAME]`: APIs that are granted together, with policies of their own.
-#[derive(Debug, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
-pub struct ProductSpec {
-    /// The APIs of the product, by name.
-    pub apis: Vec<At<String>>,
-    /// Whether a subscription key is needed. An API may be in at most one product that needs none. Default `true`.
-    pub subscription_required: Option<bool>,
-    /// Whether the global policies run too. Default `true`.
-    pub inherit: Option<bool>,
-}
-
-/// `[keys]`: the file of subscriptions that `sluicegate key` writes.
-#[derive(Debug, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
-pub struct KeysSpec {
-    /// The file, relative to the configuration folder: for folders that nothing may write to. It holds `[subscriptions.NAME]`
-    /// tables only, and goes into force when it changes, as everything in the folder does. Default: `keys.toml`, when
-    /// it is there.
-    pub file: Option<At<String>>,
-}
-
-/// `[consumers.NAME]`: who calls, with one subscription or with several. Without any such table, a subscription's `consumer` may
-/// be any text.
-#[derive(Debug, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
-pub struct ConsumerSpec {
-    /// Who it is, for people.
-    pub description: Option<String>,
-    /// The groups that it belongs to; `@consumer('groups')` is a list of them.
-    pub groups: Vec<String>,
-    /// Anything else that policies want to know: `@consumer('tier')` reads `tier`.
-    pub metadata: BTreeMap<String, Scalar>,
-}
-
-/// `[subscriptions.NAME]`: a grant, and the keys it is used with.
-#[derive(Debug, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
-pub struct SubscriptionSpec {
-    /// What it is for, for people.
-    pub description: Option<String>,
-    /// Digests of the keys: `sha256:` and 64 hexadecimal digits. Two, so that one can be changed at a time.
-    pub keys: Vec<At<String>>,
-    /// A key, with what is known of it. `sluicegate key` writes keys in this way.
-    pub primary: Option<At<KeySpec>>,
-    /// The other key, so that one can be changed at a time.
-    pub secondary: Option<At<KeySpec>>,
-    /// Keys that were replaced and work for some time still.
-    pub retiring: Vec<At<KeySpec>>,
-    /// Who calls with it; for logs and `@consumer()`. One of `[consumers]`, where there are any.
-    pub consumer: Option<At<String>>,
-    /// The product that it grants.
-    pub product: Option<At<String>>,
-    /// The APIs that it grants. With neither `product` nor `apis` it grants all APIs.
-    pub apis: Vec<At<String>>,
-    /// Only an active subscription works. Default `active`.
-    pub state: SubscriptionState,
-    /// When it was made: a date and time with a time zone.
-    pub created: Option<At<String>>,
-    /// When it stops working: a date and time with a time zone (`2027-01-31T00:00:00Z`).
-    pub expires: Option<At<String>>,
-    /// When it began, written the same way: the periods of a `quota` are counted from here. Default: `created`,
-    /// else the year 1.
-    pub start: Option<At<String>>,
-    /// Anything else that policies want to know: `@subscription('team')` reads `team`.
-    pub metadata: BTreeMap<String, Scalar>,
-}
-
-/// One key of a subscription.
-#[derive(Debug, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub struct KeySpec {
-    /// The digest of the key: `sha256:` and 64 hexadecimal digits.
-    pub digest: At<String>,
-    /// The key's last four characters, by which people recognise it.
-    pub last_four: Option<At<String>>,
-    /// When it was made: a date and time with a time zone. `sluicegate key rotate` replaces the older key.
-    pub created: Option<At<String>>,
-    /// When it stops working: a date and time with a time zone.
-    pub expires: Option<At<String>>,
-    /// When it was revoked. A key that has been never works.
-    pub revoked: Option<At<String>>,
-}
-
-/// States of a subscription, as in Azure API Management.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum SubscriptionState {
-    /// Its keys work.
-    #[default]
-    Active,
-    /// Blocked for now.
-    Suspended,
-    /// Asked for and not yet granted.
-    Submitted,
-    /// Asked for and refused.
-    Rejected,
-    /// Ended by its owner.
-    Cancelled,
-    /// Past its end.
-    Expired,
 }
 
 /// `[api]`: a group of operations under a base path.
