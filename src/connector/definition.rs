@@ -40,6 +40,14 @@ pub struct Base {
     pub placeholder: Option<String>,
 }
 
+impl Base {
+    /// The host, without a port.
+    pub fn host(&self) -> &str {
+        let rest = self.url.split_once("://").map_or(self.url.as_str(), |(_, rest)| rest);
+        rest.split(['/', ':']).next().unwrap_or_default()
+    }
+}
+
 /// A security scheme, as the request shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Scheme<'n> {

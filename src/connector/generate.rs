@@ -172,10 +172,11 @@ impl Writer<'_, '_> {
     fn policies(&mut self) -> (Vec<Converted>, Vec<Vec<usize>>, Vec<Converted>) {
         let operations = &self.definition.operations;
         let (mut shared, mut scoped) = (Vec::new(), Vec::new());
+        let host = self.definition.base.host();
         let mut lists = vec![Vec::new(); operations.len()];
         let mut closed: Vec<Section> = Vec::new();
         for (number, instance) in self.properties.policies.iter().enumerate() {
-            let mut converted = instance.convert();
+            let mut converted = instance.convert(host);
             let subject = subject(number, instance);
             let mut targets = HashSet::new();
             for name in instance.operations.iter().filter_map(|node| node.text()) {

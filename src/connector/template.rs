@@ -82,6 +82,9 @@ pub struct Instance<'n> {
     pub operations: Vec<&'n Node>,
 }
 
+/// Functions that read what callers send, folded.
+pub const REQUEST: [&str; 3] = ["headers", "header", "queryparameters"];
+
 const OWN: &str = "x-ms-apimTemplateParameter.";
 const COMMON: &str = "x-ms-apimTemplate-";
 
@@ -118,8 +121,8 @@ impl<'n> Instance<'n> {
         }
     }
 
-    /// The policy of the gateway.
-    pub fn convert(&self) -> Converted {
+    /// The policy of the gateway. `host` is the definition's own.
+    pub fn convert(&self, host: &str) -> Converted {
         let mut notes = Vec::new();
         let mut section = self.section();
         let mut block = match self.id.as_str() {
@@ -134,8 +137,18 @@ impl<'n> Instance<'n> {
             }
             "dynamichosturl" | "dynamicsubdomain" => {
                 section = Section::Inbound;
-                let url = expression(self.text("urlTemplate"), &mut notes);
-                Block::policy("dynamic-host-url").text("url", &url)
+                let template = self.text("urlTemplate");
+                let url = expression(template, &mut notes);
+                let block = Block::policy("dynamic-host-url").text("url", &url);
+                let from_request = calls(template).any(|(name, _)| REQUEST.contains(&name.as_str()));
+                if from_request {
+                    notes.push(format!(
+                        "callers choose the host: only `{host}` is let through until `allowed-hosts` names others"
+                    ));
+                    block.raw("allowed-hosts", format!("[{}]", text(host)))
+                } else {
+                    block
+                }
             }
             "routerequesttoendpoint" => {
                 section = Section::Inbound;

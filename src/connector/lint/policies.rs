@@ -1,6 +1,6 @@
 //! Policy templates, connection parameters and what else apiProperties.json says.
 
-use super::super::template::{Instance, calls, is_host_template, required_parameters};
+use super::super::template::{Instance, REQUEST, calls, is_host_template, required_parameters};
 use super::super::tree::{Member, Node, Value};
 use super::{Hint as _, Linter};
 use crate::config::Diagnostic;
@@ -94,8 +94,7 @@ impl Linter<'_, '_> {
         self.values(instance, instance.node);
         let url = instance.parameter("urlTemplate").filter(|_| is_host_template(&instance.id));
         if let Some(url) = url
-            && calls(url.text().unwrap_or_default())
-                .any(|(name, _)| matches!(name.as_str(), "headers" | "header" | "queryparameters"))
+            && calls(url.text().unwrap_or_default()).any(|(name, _)| REQUEST.contains(&name.as_str()))
         {
             let text = "the host comes from the request, so callers can send what the connection holds anywhere";
             self.push(Diagnostic::warning("host-from-request", file, url.span.clone(), text))
