@@ -48,6 +48,8 @@ pub struct Detail {
     pub retryable: bool,
     /// Whether the request provably never reached a backend, so that any method may be sent again.
     pub unsent: bool,
+    /// Whether a limit refused the request, so that it uses up nothing of other limits.
+    pub by_limit: bool,
     /// The underlying error, for the log only.
     pub cause: Option<Box<dyn Error + Send + Sync>>,
     /// Where in the configuration it happened; [`Fault::at`] fills it in.
@@ -75,6 +77,7 @@ impl Fault {
             blame,
             retryable: false,
             unsent: false,
+            by_limit: false,
             cause: None,
             origin: None,
         }))
@@ -133,6 +136,13 @@ impl Fault {
     #[must_use]
     pub fn cause(mut self, cause: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         self.0.cause = Some(cause.into());
+        self
+    }
+
+    /// Marks it as a limit's refusal: what other limits counted of the request is taken back.
+    #[must_use]
+    pub fn by_limit(mut self) -> Self {
+        self.0.by_limit = true;
         self
     }
 

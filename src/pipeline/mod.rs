@@ -26,6 +26,7 @@ pub use next::Next;
 pub use segment::Segment;
 pub use step::{Apply, ApplyAsync, BoxFuture, Call, Flow, Grants, Placed, Step, TokenCheck, TokenDemand};
 
+use self::limits::Limited;
 use crate::body::Body;
 use crate::expression::Needs;
 
@@ -128,7 +129,7 @@ impl Pipeline {
 /// Counts what limits left to be counted when the answer is known.
 fn settle(exchange: &Exchange, response: &mut Response<Body>) {
     let mut state = exchange.state.lock();
-    if !state.limits.iter().any(|limited| limited.pending) {
+    if !state.limits.iter().any(Limited::is_pending) {
         return;
     }
     let mut limits = std::mem::take(&mut state.limits);

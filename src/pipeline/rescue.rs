@@ -11,7 +11,7 @@ use serde_json::{Value as Json, json};
 
 use super::exchange::{Context, Exchange, Message};
 use super::segment::Segment;
-use super::{Blame, Fault};
+use super::{Blame, Fault, limits};
 use crate::body::Body;
 use crate::pipeline::step::Flow;
 
@@ -34,6 +34,9 @@ pub async fn rescue(mut fault: Fault, exchange: &Arc<Exchange>, on_error: &Segme
     let mut response = answer(&mut fault, exchange);
     {
         let mut state = exchange.state.lock();
+        if fault.by_limit {
+            limits::refused(&mut state.limits);
+        }
         state.fault = Some(fault);
         state.forget_json();
         state.last_error = std::cell::OnceCell::new();
