@@ -160,6 +160,10 @@ struct ProbeArguments {
     /// The strategies that are compared. Default: all but `once`.
     #[arg(long, value_name = "LIST", value_delimiter = ',')]
     strategies: Vec<Strategy>,
+    /// How many clients the probes retry-after and rate-limit-fields have, each with a key of its own. Default: as many as the limit
+    /// has room for, up to 50.
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    cohort: Option<u32>,
     /// A command that makes the target load its configuration anew.
     #[arg(long, value_name = "COMMAND")]
     on_reload: Option<String>,

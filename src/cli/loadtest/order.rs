@@ -83,6 +83,7 @@ pub(super) fn plan(arguments: &Loadtest, subject: &Subject) -> Result<Planned, u
         strategy: traffic.strategy,
         probes: chosen.into_iter().filter(can).collect(),
         strategies: probing.strategies.clone(),
+        cohort: probing.cohort,
         keyed: is_virtual || found.place != KeyPlace::None,
         // A call without the key of a subscription, or without an address, does not get as far.
         omits_key: matches!(found.place, KeyPlace::Header(_) | KeyPlace::Query(_)),
