@@ -27,6 +27,10 @@ use step::{Counter, Counting, KeySource, Outputs};
 /// heads; they are known when the exchange has ended and counted then. A request is admitted while a byte is left, so that a
 /// subscription uses at most its bandwidth and what its requests in progress at that moment transfer.
 ///
+/// A request that another limit refuses (`rate-limit`, `limit-concurrency`, a further quota), before or after this one, uses up
+/// nothing of it; nor does a request that this one refuses use up anything of theirs, unless they say `count = "all"`. Azure API
+/// Management counts refused requests.
+///
 /// A period of a fixed length (`30d`) begins at `first-period-start`, else when the subscription began (`start` in its table),
 /// else with the year 1; a period of the calendar (`month`) begins with the calendar's, in `time-zone`. Counts are kept over a
 /// reload, and with `path` in `[store]` over restarts and crashes; a changed limit takes over what was used. With
