@@ -139,6 +139,7 @@ fn enter(
         }
     };
     let client_ip = forwarding.client(peer, request.headers());
+    let outside = forwarding.outside(peer, request.headers());
     let shown = connection.tls().and_then(|tls| tls.certificate.as_ref());
     let certificate = gateway.settings.client_certificates.presented(peer.is_trusted(), shown, request.headers());
     let connection_ip = peer.address();
@@ -152,6 +153,8 @@ fn enter(
         encrypted: connection.is_tls(),
         method: request.method().clone(),
         target: request.uri().path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/")),
+        base_len: 0,
+        outside,
         authority: None,
         captures: SmallVec::new(),
         trace: TraceContext::from_headers(request.headers(), false, &mut random),
@@ -224,7 +227,12 @@ fn place(exchange: &mut Exchange, request: &Request<Body>, authority: Authority)
     {
         return Ok(Place::Preflight(operation.clone()));
     }
-    found.map(Place::Operation).map_err(|miss| not_found(&miss))
+    found.map(Place::Operation).map_err(|miss| {
+        let mut fault = not_found(&miss);
+        let api = miss.api().and_then(|number| gateway.apis.get(number as usize));
+        fault.format = api.map(|api| api.error_format);
+        fault
+    })
 }
 
 /// The method that a CORS preflight asks for.
@@ -268,6 +276,7 @@ fn prepare(
 ) -> Result<(), Fault> {
     exchange.operation = exchange.gateway.operations.get(found.operation as usize).cloned();
     exchange.captures = found.captures;
+    exchange.base_len = u32::try_from(found.base_len).unwrap_or_default();
     let Some(operation) = &exchange.operation else {
         return Err(not_found(&Miss::NoOperation { api: found.api }));
     };

@@ -18,7 +18,7 @@ use crate::backend::ClientIdentity;
 use crate::body::{Body, BodyError};
 use crate::clock::Nanos;
 use crate::credential::Renewal;
-use crate::forwarded::TraceContext;
+use crate::forwarded::{Outside, TraceContext};
 use crate::gateway::{Backend, Connection, Gateway, Operation, Product};
 use crate::identity::certificate::Presented;
 use crate::identity::{Subscription, Verified};
@@ -48,6 +48,10 @@ pub struct Exchange {
     pub method: Method,
     /// Path and query as received, the path normalised.
     pub target: PathAndQuery,
+    /// The length of the API's base path in `target`.
+    pub base_len: u32,
+    /// How the client reached the trusted proxies in front.
+    pub outside: Outside,
     /// The host and port that the client named, when it named a valid one.
     pub authority: Option<Authority>,
     /// Where the values of the variables of the operation's template are in `target`.
@@ -97,6 +101,8 @@ pub struct State {
     pub response_headers: Vec<(HeaderName, HeaderValue)>,
     /// What steps of inbound left behind, to be told how the exchange goes on.
     pub followers: Followers,
+    /// The caller's own id for what it does, when a policy looked for one.
+    pub correlation: Option<Box<HeaderValue>>,
     /// The error that on-error handles.
     pub fault: Option<Fault>,
     /// What the backend did.

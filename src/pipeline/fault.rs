@@ -7,6 +7,7 @@ use std::sync::Arc;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
 use super::Origin;
+use super::rescue::ErrorFormat;
 
 /// Whose fault it is. Decides the log level and the metric, never the bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,6 +41,8 @@ pub struct Detail {
     pub public: Option<Cow<'static, str>>,
     /// Headers of the answer: challenges, `Retry-After`.
     pub headers: Vec<(HeaderName, HeaderValue)>,
+    /// The form of the body, where the API is known and no operation of it.
+    pub format: Option<ErrorFormat>,
     /// Room for the headers of the answer, taken from the request, which ends here.
     spare: HeaderMap,
     /// Whose fault it is.
@@ -73,6 +76,7 @@ impl Fault {
             message: message.into(),
             public: None,
             headers: Vec::new(),
+            format: None,
             spare: HeaderMap::new(),
             blame,
             retryable: false,
