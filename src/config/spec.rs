@@ -233,8 +233,8 @@ pub enum ErrorFormat {
     #[default]
     Apim,
     /// The Power Platform connector runtime's envelope: `{"error":{"code":502,"source":…,"clientRequestId":…,"message":"BadGateway",
-    /// "innerError":…}}`. `source` is the gateway's own address, `clientRequestId` what `correlation-headers` found, else the request id. Limits and
-    /// quotas answer with `{"statusCode":429,"message":…}`, as the platform does.
+    /// "innerError":…}}`. `source` is the gateway's own address, `clientRequestId` the caller's
+    /// `x-ms-client-request-id`, else the request id. Limits and quotas answer with `{"statusCode":429,"message":…}`, as the platform does.
     Connector,
     /// Problem details (RFC 9457), `application/problem+json`.
     Problem,

@@ -12,8 +12,10 @@ use smallvec::SmallVec;
 
 use super::{Gateway, Operation, caller};
 use crate::body::{Body, End, Finish};
+
 use crate::forwarded::{Peer, RequestId, Scheme, TraceContext};
 use crate::pipeline::limits::Limited;
+use crate::pipeline::rescue::ErrorFormat;
 use crate::pipeline::{Exchange, Fault, State, follow};
 use crate::routing::{Match, Miss, normalise};
 use crate::server::admission::admit;
@@ -266,6 +268,12 @@ fn preflight(exchange: &mut Exchange, operation: Arc<Operation>, mut request: Re
     Entered::Answered(Box::new(response))
 }
 
+/// What the connector runtime and its clients call a request (`x-ms-client-request-id`), when it is fit to be repeated.
+fn client_request_id(request: &Request<Body>) -> Option<HeaderValue> {
+    let id = request.headers().get("x-ms-client-request-id")?;
+    (id.len() <= 128 && id.as_bytes().iter().all(u8::is_ascii_graphic)).then(|| id.clone())
+}
+
 /// Checks the key where the API asks for one, takes off the API's base path, and adds the gateway's own headers.
 fn prepare(
     exchange: &mut Exchange,
@@ -280,6 +288,9 @@ fn prepare(
     let Some(operation) = &exchange.operation else {
         return Err(not_found(&Miss::NoOperation { api: found.api }));
     };
+    if operation.api.error_format == ErrorFormat::Connector {
+        exchange.state.get_mut().correlation = client_request_id(request).map(Box::new);
+    }
     if operation.api.checks_keys {
         let (subscription, product) = caller::identify(exchange, &operation.api, request)?;
         let state = exchange.state.get_mut();

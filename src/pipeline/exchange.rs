@@ -101,7 +101,7 @@ pub struct State {
     pub response_headers: Vec<(HeaderName, HeaderValue)>,
     /// What steps of inbound left behind, to be told how the exchange goes on.
     pub followers: Followers,
-    /// The caller's own id for what it does, when a policy looked for one.
+    /// The caller's own id for the request, where errors have the connector's form.
     pub correlation: Option<Box<HeaderValue>>,
     /// The error that on-error handles.
     pub fault: Option<Fault>,

@@ -105,7 +105,7 @@ impl<'a> Links<'a> {
         let path = routing::normalise(&path).ok()?;
         let below = |base: &str| {
             let rest = path.strip_prefix(base)?;
-            (rest.is_empty() || rest.starts_with('/')).then(|| if rest.is_empty() { "/" } else { rest })
+            (rest.is_empty() || rest.starts_with('/')).then_some(if rest.is_empty() { "/" } else { rest })
         };
         match base {
             Base::Backend(base) => below(base).map(str::to_owned),

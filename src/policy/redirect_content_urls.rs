@@ -268,7 +268,10 @@ mod tests {
             ("http://other/x", None),
             ("xhttp://erp:8000/x", None),
             ("http://erp:80001/x", None),
-            (r#"{"a":"http://erp:8000/x?y=http://erp:8000/z","n":1.0}"#, Some(r#"{"a":"https://gw/x?y=https://gw/z","n":1.0}"#)),
+            (
+                r#"{"a":"http://erp:8000/x?y=http://erp:8000/z","n":1.0}"#,
+                Some(r#"{"a":"https://gw/x?y=https://gw/z","n":1.0}"#),
+            ),
             (r#"{"a":"http:\/\/erp:8000\/x\/y"}"#, Some(r#"{"a":"https:\/\/gw\/x\/y"}"#)),
             ("<a href='http://erp:8000/x'>http://erp:8000</a>", Some("<a href='https://gw/x'>https://gw</a>")),
             ("see http://erp:8000/caf\u{e9}#top, http://other/", Some("see https://gw/caf\u{e9}#top, http://other/")),

@@ -4,8 +4,8 @@ use std::ops::Range;
 
 use super::path::{self, Dots, is_unreserved, push_escape};
 use super::query;
-use super::way_back::Sent;
 use super::template::{Piece, TemplateError, check_name, literal, pieces};
+use super::way_back::Sent;
 
 /// A parsed rewrite template: `/v2/orders/{id}?expand={expand}`. Unlike an operation template it may name a variable
 /// several times, anywhere in the path or the query.

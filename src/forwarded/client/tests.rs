@@ -37,7 +37,10 @@ fn how_the_client_came() {
     }
     for (lines, want) in [
         ([("forwarded", "for=198.51.100.7;proto=https;host=\"a:1\"")], (https, Some("a:1"))),
-        ([("forwarded", "host=forged, for=198.51.100.7;host=a;proto=https, for=10.0.0.2;host=b;proto=http")], (https, Some("a"))),
+        (
+            [("forwarded", "host=forged, for=198.51.100.7;host=a;proto=https, for=10.0.0.2;host=b;proto=http")],
+            (https, Some("a")),
+        ),
         ([("forwarded", "host=forged, for=198.51.100.7;proto=https")], (https, None)),
         ([("x-forwarded-proto", "https")], (None, None)),
     ] {

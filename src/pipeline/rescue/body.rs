@@ -201,7 +201,9 @@ mod tests {
 
     #[test]
     fn statuses_by_name() {
-        for (status, want) in [(502, "BadGateway"), (504, "GatewayTimeout"), (413, "RequestEntityTooLarge"), (599, "599")] {
+        for (status, want) in
+            [(502, "BadGateway"), (504, "GatewayTimeout"), (413, "RequestEntityTooLarge"), (599, "599")]
+        {
             assert_eq!(status_name(StatusCode::from_u16(status).expect("a status")), want);
         }
     }

@@ -4,7 +4,9 @@ use std::borrow::Cow;
 use std::pin::Pin;
 
 use bytes::Bytes;
-use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, ETAG, HeaderValue, LAST_MODIFIED, TRANSFER_ENCODING};
+use http::header::{
+    CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, ETAG, HeaderValue, LAST_MODIFIED, TRANSFER_ENCODING,
+};
 use http::{HeaderMap, Method, Response};
 use http_body::Body as _;
 use serde_json::Value as Json;
@@ -134,7 +136,9 @@ fn passes(root: &mut Node, mode: BackendErrors) -> bool {
         BackendErrors::Wrap => members.iter_mut().any(|member| {
             let is_error = member.name() == "error";
             let inside = if is_error { member.value.members() } else { None };
-            inside.is_some_and(|inside| ["code", "clientRequestId"].iter().all(|name| inside.iter().any(|one| one.name() == *name)))
+            inside.is_some_and(|inside| {
+                ["code", "clientRequestId"].iter().all(|name| inside.iter().any(|one| one.name() == *name))
+            })
         }),
     }
 }
