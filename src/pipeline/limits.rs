@@ -8,7 +8,7 @@ use http::HeaderName;
 use smallvec::SmallVec;
 
 pub(super) use self::fields::write;
-pub use self::fields::{CONCURRENT_REQUESTS, CONTENT_BYTES, Fields, Shown, Standing, TOKENS, Terms};
+pub use self::fields::{CONTENT_BYTES, Fields, Shown, Standing, Terms};
 use super::exchange::Context;
 use crate::expression::{EvaluationError, Expression};
 use crate::limit::quota::{Book, Ledger, Millis, Ticket};
@@ -144,7 +144,7 @@ pub enum Counted {
 }
 
 impl Limited {
-    /// A decision of a rate limit. `units` is what it counted, `pending` whether something is left to be counted.
+    /// A decision of a rate limit, which has counted nothing so far.
     pub fn rate(rule: &Arc<Rule>, key: KeyText, rate: Option<Rate>, decision: Decision) -> Self {
         Self {
             fields: rule.fields.clone(),
@@ -266,9 +266,7 @@ impl Limited {
             self.correct(0, least);
         }
     }
-}
 
-impl Limited {
     fn remaining_header(&self) -> Option<&HeaderName> {
         match &self.counted {
             Counted::Rate { rule, .. } => rule.remaining.as_ref(),

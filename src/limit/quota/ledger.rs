@@ -12,6 +12,7 @@ use hashbrown::{HashMap, HashTable};
 use parking_lot::Mutex;
 
 use super::schedule::{Millis, NEVER, Schedule, millis};
+use super::verdict::{Allowance, Exceeded, Left, Ticket, Verdict};
 use super::{Digest, Usage};
 use crate::clock::Clock;
 use crate::limit::Overflow;
@@ -39,94 +40,6 @@ pub struct Settings {
     pub on_overflow: Overflow,
     /// Whether counts are kept in the store.
     pub kept: bool,
-}
-
-/// What a key may use in a period; none is without a limit.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Allowance {
-    /// Calls.
-    pub calls: Option<u64>,
-    /// Bytes or tokens.
-    pub units: Option<u64>,
-}
-
-/// Where something was counted, so that it can be taken back or corrected.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Ticket {
-    /// The end of its period.
-    until: Millis,
-    in_store: bool,
-}
-
-impl Ticket {
-    /// Of something that was counted in memory.
-    const fn here(until: Millis) -> Self {
-        Self { until, in_store: false }
-    }
-
-    /// Of something that was counted in a shared store.
-    pub(super) const fn shared(until: Millis) -> Self {
-        Self { until, in_store: true }
-    }
-
-    /// Of something that was admitted without being counted, and stays uncounted.
-    pub(super) const fn uncounted() -> Self {
-        Self::here(Millis::MIN)
-    }
-
-    /// The end of its period, where it was counted in a shared store.
-    pub(super) fn in_store(self) -> Option<Millis> {
-        self.in_store.then_some(self.until)
-    }
-}
-
-/// Why a request is refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Exceeded {
-    /// The calls are used up.
-    Calls,
-    /// The units are used up.
-    Units,
-    /// The key is new, and no more keys can be held.
-    Keys,
-}
-
-/// What a ledger says about one request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Verdict {
-    /// Where it was counted, or why it was not.
-    pub outcome: Result<Ticket, Exceeded>,
-    /// How its calls stand after this decision, where they are limited.
-    pub calls: Option<Left>,
-    /// How its units stand after this decision, where they are limited.
-    pub units: Option<Left>,
-    /// How long until the same request is admitted; none when it never is. Zero when it was.
-    pub wait: Option<Duration>,
-    /// Whether the key could not be counted because the table is full.
-    pub overflowed: bool,
-}
-
-/// What is left of a limit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Left {
-    /// The limit that decided: a part of the quota while a shared store does not answer.
-    pub limit: u64,
-    /// How much of it is left.
-    pub left: u64,
-    /// How long until more is left, if nothing more is used; zero when nothing is used, none when nothing comes back.
-    pub more: Option<Duration>,
-}
-
-impl Verdict {
-    /// Calls left after this decision.
-    pub fn calls_left(&self) -> Option<u64> {
-        self.calls.map(|calls| calls.left)
-    }
-
-    /// Units left after this decision.
-    pub fn units_left(&self) -> Option<u64> {
-        self.units.map(|units| units.left)
-    }
 }
 
 /// The keys of one quota, shared by all workers.
@@ -548,10 +461,7 @@ fn decide(usage: &mut Usage, now: Millis, until: Millis, allowance: &Allowance, 
     let outcome = if over_calls || over_units {
         let room = |limit: Option<u64>, wanted: u64| limit.map_or(Some(u64::MAX), |limit| limit.checked_sub(wanted));
         wait = match (room(allowance.calls, calls), room(allowance.units, wanted)) {
-            (Some(calls), Some(units)) => {
-                let at = usage.free_at(calls, units);
-                (at != NEVER).then(|| Duration::from_millis(u64::try_from(at.saturating_sub(now)).unwrap_or(0)))
-            }
+            (Some(calls), Some(units)) => wait_until(usage.free_at(calls, units), now),
             // More than the whole limit.
             _ => None,
         };
@@ -564,11 +474,7 @@ fn decide(usage: &mut Usage, now: Millis, until: Millis, allowance: &Allowance, 
     };
     let (used_calls, used_units) = usage.used();
     let left = |limit: u64, used: u64, free_at: &dyn Fn(u64) -> Millis| {
-        let more = match used.min(limit).checked_sub(1).map(free_at) {
-            None => Some(Duration::ZERO),
-            Some(NEVER) => None,
-            Some(at) => Some(Duration::from_millis(u64::try_from(at.saturating_sub(now)).unwrap_or(0))),
-        };
+        let more = used.min(limit).checked_sub(1).map_or(Some(Duration::ZERO), |fewer| wait_until(free_at(fewer), now));
         Left { limit, left: limit.saturating_sub(used), more }
     };
     Verdict {
@@ -580,11 +486,15 @@ fn decide(usage: &mut Usage, now: Millis, until: Millis, allowance: &Allowance, 
     }
 }
 
+/// How long it is until then; none when it never comes.
+fn wait_until(at: Millis, now: Millis) -> Option<Duration> {
+    (at != NEVER).then(|| Duration::from_millis(u64::try_from(at.saturating_sub(now)).unwrap_or(0)))
+}
+
 #[cold]
 fn overflow(settings: &Settings, allowance: &Allowance, now: Millis, at: Millis) -> Verdict {
     let admitted = settings.on_overflow == Overflow::Admit;
-    let wait = Duration::from_millis(u64::try_from(at.saturating_sub(now)).unwrap_or(0));
-    let wait = (at != NEVER).then_some(wait);
+    let wait = wait_until(at, now);
     Verdict {
         outcome: if admitted { Ok(Ticket::uncounted()) } else { Err(Exceeded::Keys) },
         calls: allowance.calls.map(|limit| Left { limit, left: 0, more: wait }),

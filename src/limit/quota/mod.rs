@@ -21,13 +21,15 @@ pub mod schedule;
 #[cfg(test)]
 mod tests;
 mod usage;
+mod verdict;
 
 pub use book::Book;
-pub use ledger::{Allowance, Exceeded, Ledger, Left, Settings, Ticket, Verdict};
+pub use ledger::{Ledger, Settings};
 pub use registry::{Batch, Keeper, Plan, Registry, Row};
 pub use remote::RemoteLedger;
 pub use schedule::{Millis, Schedule, Unit};
 pub use usage::Usage;
+pub use verdict::{Allowance, Exceeded, Left, Ticket, Verdict};
 
 /// What a key is stored under: its SHA-256, so that a secret that serves as a key is not written to a disk.
 pub type Digest = [u8; 32];

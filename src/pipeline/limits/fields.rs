@@ -13,12 +13,8 @@ use crate::limit::{Decision, Rate};
 const RATELIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 const RATELIMIT: HeaderName = HeaderName::from_static("ratelimit");
 
-/// The draft's units besides requests.
+/// The draft's unit for the bytes of bodies.
 pub const CONTENT_BYTES: &str = "content-bytes";
-/// As [`CONTENT_BYTES`]: of requests that run at once.
-pub const CONCURRENT_REQUESTS: &str = "concurrent-requests";
-/// The draft's registry has no unit for the tokens of language models. Without one they would be taken for requests.
-pub const TOKENS: &str = "tokens";
 
 /// The largest integer of a structured field (RFC 9651 §3.3.1).
 const LARGEST: u64 = 999_999_999_999_999;
@@ -133,7 +129,7 @@ impl Fields {
         }
         let alone = terms.and_then(|_| HeaderValue::try_from(format!("\"{name}\"{parameters}")).ok());
         let unit = terms.and_then(|terms| terms.unit);
-        let (of_requests, of_units) = (unit.is_none(), matches!(unit, Some(CONTENT_BYTES | TOKENS)));
+        let (of_requests, of_units) = (unit.is_none(), unit == Some(CONTENT_BYTES));
         let (name, parameters) = (name.into(), parameters.into());
         Self { shown, name, terms, parameters, alone, burst: false, of_requests, of_units }
     }
@@ -247,5 +243,69 @@ fn write_ratelimit(limits: &[(&Limited, &Fields)], headers: &mut HeaderMap) {
     }
     if let Ok(left) = HeaderValue::try_from(left) {
         headers.insert(RATELIMIT, left);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::super::KeyText;
+    use super::*;
+
+    #[test]
+    fn a_gateway_that_counts_a_part_tells_of_that_part() {
+        struct Case {
+            name: &'static str,
+            terms: Terms,
+            /// The most that whoever decided admits, and how much of it is left.
+            standing: [u64; 2],
+            want: [&'static str; 2],
+        }
+        let hourly = Terms { window: Some(3600), ..Terms::requests(100) };
+        for Case { name, terms, standing: [limit, remaining], want } in [
+            Case {
+                name: "all of it",
+                terms: hourly,
+                standing: [100, 99],
+                want: ["\"it\";q=100;w=3600", "\"it\";r=99;t=7"],
+            },
+            Case {
+                name: "one of three gateways",
+                terms: hourly,
+                standing: [34, 33],
+                want: ["\"it\";q=34;w=3600", "\"it\";r=33;t=7"],
+            },
+            Case {
+                name: "a part of bytes",
+                terms: Terms { unit: Some(CONTENT_BYTES), ..hourly },
+                standing: [50, 0],
+                want: ["\"it\";q=50;qu=\"content-bytes\";w=3600", "\"it\";r=0;t=7"],
+            },
+            Case {
+                name: "a part of a bucket, whose burst is what decides",
+                terms: Terms { burst: Some(20), ..hourly },
+                standing: [10, 4],
+                want: ["\"it\";q=50;w=3600;sluicegate-burst=10", "\"it\";r=4;t=7"],
+            },
+            Case {
+                name: "more than a structured field can say",
+                terms: Terms::requests(u64::MAX),
+                standing: [u64::MAX, u64::MAX],
+                want: ["\"it\";q=999999999999999", "\"it\";r=999999999999999;t=7"],
+            },
+        ] {
+            let shown = Shown { ratelimit: true, x_ratelimit: false };
+            let limited = Limited {
+                fields: Some(Arc::new(Fields::of(shown, "it", terms))),
+                key: KeyText::new("key"),
+                standing: Standing { limit, remaining, more: 7, reset: 7 },
+                refused: false,
+                counted: Counted::Nothing,
+            };
+            let mut headers = HeaderMap::new();
+            write(&[limited], &mut headers);
+            assert_eq!([&headers[RATELIMIT_POLICY], &headers[RATELIMIT]], want, "{name}");
+        }
     }
 }
