@@ -1,7 +1,5 @@
 //! Makes links to the backend, in headers and in the body, lead through the gateway.
 
-use std::borrow::Cow;
-
 use bytes::Bytes;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue};
@@ -200,59 +198,87 @@ fn redirected(text: &Bytes, links: &Links<'_>) -> Option<Vec<u8>> {
     each_url(text, is_backend, |url| links.public(url))
 }
 
-/// Changes the URLs of a text, up to their query, whose scheme and authority are wanted.
+/// Changes the URLs of a text, up to their query, whose scheme and authority are wanted. Linear in the text: of other URLs only the
+/// authority is read, and no wanted one is looked for inside another.
 fn each_url(
     text: &[u8],
     wanted: impl Fn(&str, &str) -> bool,
     change: impl Fn(&str) -> Option<String>,
 ) -> Option<Vec<u8>> {
     let mut out = Vec::new();
-    let mut done = 0;
+    let (mut written, mut seen) = (0, 0);
     for colon in memmem::find_iter(text, ":") {
-        let Some((url, is_escaped)) = url_at(text, colon).filter(|(url, _)| url.start >= done) else { continue };
-        let Ok(written) = std::str::from_utf8(&text[url.clone()]) else { continue };
-        let plain = if is_escaped { Cow::Owned(written.replace("\\/", "/")) } else { Cow::Borrowed(written) };
-        let Some((scheme, rest)) = plain.split_once("://") else { continue };
-        if !wanted(scheme, rest.split('/').next().unwrap_or_default()) {
+        let Some(found) = Found::at(text, colon).filter(|found| found.start >= seen) else { continue };
+        let part = |range| std::str::from_utf8(&text[range]).unwrap_or_default();
+        if !wanted(part(found.start..colon), part(found.authority.clone())) {
             continue;
         }
-        let Some(new) = change(&plain) else { continue };
-        out.extend_from_slice(&text[done..url.start]);
-        out.extend_from_slice(if is_escaped { new.replace('/', "\\/") } else { new }.as_bytes());
-        done = url.end;
+        let end = found.end(text);
+        seen = end;
+        let Ok(url) = std::str::from_utf8(&text[found.start..end]) else { continue };
+        let new = if found.is_escaped {
+            change(&url.replace("\\/", "/")).map(|new| new.replace('/', "\\/"))
+        } else {
+            change(url)
+        };
+        let Some(new) = new else { continue };
+        out.extend_from_slice(&text[written..found.start]);
+        out.extend_from_slice(new.as_bytes());
+        written = end;
     }
-    if done == 0 {
+    if written == 0 {
         return None;
     }
-    out.extend_from_slice(&text[done..]);
+    out.extend_from_slice(&text[written..]);
     Some(out)
 }
 
-/// Where the URL of http or https whose scheme ends at a colon stands, without query and fragment, and whether its slashes are
-/// escaped as some writers of JSON do.
-fn url_at(text: &[u8], colon: usize) -> Option<(std::ops::Range<usize>, bool)> {
-    let (before, after) = (&text[..colon], &text[colon + 1..]);
-    let is_escaped = after.starts_with(b"\\/\\/");
-    if !is_escaped && !after.starts_with(b"//") {
-        return None;
-    }
-    let scheme = [&b"https"[..], b"http"].into_iter().find(|scheme| {
-        before.len() >= scheme.len() && before[before.len() - scheme.len()..].eq_ignore_ascii_case(scheme)
-    })?;
-    let start = colon - scheme.len();
-    if start > 0 && text[start - 1].is_ascii_alphanumeric() {
-        return None;
-    }
-    let mut end = colon + 1 + if is_escaped { 4 } else { 2 };
-    while let Some(byte) = text.get(end) {
-        match byte {
-            b'\\' if is_escaped && text.get(end + 1) == Some(&b'/') => end += 1,
-            b'\\' | b'"' | b'<' | b'>' | b'`' | b'?' | b'#' | b'{' | b'}' | b'|' | b'^' | 0..=b' ' | 0x7f => break,
-            _ => {}
+/// Where a URL of http or https begins in a text.
+struct Found {
+    start: usize,
+    authority: std::ops::Range<usize>,
+    /// Whether its slashes are escaped, as some writers of JSON do.
+    is_escaped: bool,
+}
+
+impl Found {
+    /// The URL whose scheme ends at a colon.
+    fn at(text: &[u8], colon: usize) -> Option<Self> {
+        let (before, after) = (&text[..colon], &text[colon + 1..]);
+        let is_escaped = after.starts_with(b"\\/\\/");
+        if !is_escaped && !after.starts_with(b"//") {
+            return None;
         }
-        end += 1;
+        let scheme = [&b"https"[..], b"http"].into_iter().find(|scheme| {
+            before.len() >= scheme.len() && before[before.len() - scheme.len()..].eq_ignore_ascii_case(scheme)
+        })?;
+        let start = colon - scheme.len();
+        if start > 0 && text[start - 1].is_ascii_alphanumeric() {
+            return None;
+        }
+        let from = colon + 1 + if is_escaped { 4 } else { 2 };
+        let inside = |byte: &u8| byte.is_ascii_alphanumeric() || b".-_~:[]%@".contains(byte);
+        let length = text[from..].iter().take_while(|byte| inside(byte)).count();
+        Some(Self { start, authority: from..from + length, is_escaped })
     }
-    Some((start..end, is_escaped))
+
+    /// Where its path ends: at the query, or at what stands in no URL.
+    fn end(&self, text: &[u8]) -> usize {
+        let mut end = self.authority.end;
+        let slash: &[u8] = if self.is_escaped { b"\\/" } else { b"/" };
+        if !text[end..].starts_with(slash) {
+            return end;
+        }
+        while let Some(byte) = text.get(end) {
+            match byte {
+                b'\\' if self.is_escaped && text.get(end + 1) == Some(&b'/') => end += 1,
+                b'\\' | b'"' | b'<' | b'>' | b'`' | b'?' | b'#' | b'{' | b'}' | b'|' | b'^' | 0..=b' ' | 0x7f => break,
+                _ => {}
+            }
+            end += 1;
+        }
+        end
+    }
 }
 
 #[cfg(test)]
@@ -274,6 +300,10 @@ mod tests {
             ),
             (r#"{"a":"http:\/\/erp:8000\/x\/y"}"#, Some(r#"{"a":"https:\/\/gw\/x\/y"}"#)),
             ("<a href='http://erp:8000/x'>http://erp:8000</a>", Some("<a href='https://gw/x'>https://gw</a>")),
+            ("'http://erp:8000', (http://erp:8000)", Some("'https://gw', (https://gw)")),
+            ("http://other/http://erp:8000/x", Some("http://other/https://gw/x")),
+            ("http://http://http://http://", None),
+            ("http://erp:8000/a/http://erp:8000/b", Some("https://gw/a/http://erp:8000/b")),
             ("see http://erp:8000/caf\u{e9}#top, http://other/", Some("see https://gw/caf\u{e9}#top, http://other/")),
         ] {
             let got = each_url(text.as_bytes(), wanted, change).map(|text| String::from_utf8(text).unwrap());

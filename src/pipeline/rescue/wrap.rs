@@ -39,8 +39,7 @@ pub async fn wrap(exchange: &Exchange, mut response: Response<Body>) -> Response
         tracing::debug!(coding, "a compressed error of the backend is passed on as it is");
         return response;
     }
-    let (said, rest) = beginning(std::mem::take(response.body_mut())).await;
-    let complete = rest.is_none();
+    let (said, complete) = beginning(std::mem::take(response.body_mut())).await;
     let mut document = if complete { Document::parse(&said).ok() } else { None };
     if let Some(document) = &mut document
         && passes(&mut document.root, mode(exchange))
@@ -88,23 +87,23 @@ fn coding(headers: &HeaderMap) -> Option<&str> {
     (!coding.eq_ignore_ascii_case("identity")).then_some(coding)
 }
 
-/// The first bytes of a body, and whether there is more, which is not read. What breaks off ends there.
-async fn beginning(mut body: Body) -> (Bytes, Option<()>) {
+/// The first bytes of a body, and whether that is all of it. The rest is not read, and what breaks off ends there.
+async fn beginning(mut body: Body) -> (Bytes, bool) {
     if let Some(bytes) = body.bytes() {
         let whole = bytes.len() <= LONGEST;
-        return (bytes.slice(..bytes.len().min(LONGEST)), (!whole).then_some(()));
+        return (bytes.slice(..bytes.len().min(LONGEST)), whole);
     }
     let mut read = Vec::new();
     while let Some(frame) = std::future::poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
-        let Ok(frame) = frame else { return (read.into(), Some(())) };
+        let Ok(frame) = frame else { return (read.into(), false) };
         let Ok(data) = frame.into_data() else { continue };
         let room = LONGEST - read.len();
         read.extend_from_slice(&data[..data.len().min(room)]);
         if data.len() > room {
-            return (read.into(), Some(()));
+            return (read.into(), false);
         }
     }
-    (read.into(), None)
+    (read.into(), true)
 }
 
 /// Bytes as text; half a character at the end is left out.
@@ -169,10 +168,10 @@ mod tests {
     #[tokio::test]
     async fn only_the_beginning_is_read() {
         let long = Bytes::from(vec![b'x'; LONGEST + 1]);
-        let (read, more) = beginning(Body::from(long.clone())).await;
-        assert_eq!((read.len(), more), (LONGEST, Some(())));
-        let (read, more) = beginning(Body::from(long.slice(1..))).await;
-        assert_eq!((read.len(), more), (LONGEST, None));
+        let (read, complete) = beginning(Body::from(long.clone())).await;
+        assert_eq!((read.len(), complete), (LONGEST, false));
+        let (read, complete) = beginning(Body::from(long.slice(1..))).await;
+        assert_eq!((read.len(), complete), (LONGEST, true));
         assert_eq!(text("é€".as_bytes().get(..3).unwrap()), "é");
     }
 }
