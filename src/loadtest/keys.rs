@@ -95,10 +95,10 @@ impl Keys {
     }
 }
 
-/// The text of a key: `{n}` in the template is its number, `{seed}` the seed, so that no run meets what the one before
+/// The text of a key: `{number}` in the template is its number, `{seed}` the seed, so that no run meets what the one before
 /// left behind.
 pub fn text(template: &str, key: KeyId, seed: u64) -> String {
-    template.replace("{n}", &key.0.to_string()).replace("{seed}", &format!("{seed:x}"))
+    template.replace("{number}", &key.0.to_string()).replace("{seed}", &format!("{seed:x}"))
 }
 
 #[cfg(test)]
@@ -122,6 +122,6 @@ mod tests {
         }
         assert!("zipf=-1".parse::<Distribution>().is_err() && "random".parse::<Distribution>().is_err());
         assert_eq!(Keys::missing().next(&mut rng), KeyId::MISSING);
-        assert_eq!(text("k-{seed}-{n}", KeyId(7), 255), "k-ff-7");
+        assert_eq!(text("k-{seed}-{number}", KeyId(7), 255), "k-ff-7");
     }
 }

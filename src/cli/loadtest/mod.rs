@@ -108,8 +108,8 @@ struct TargetArguments {
     /// limit of the folder reads it; none with --expect.
     #[arg(long, value_name = "PLACE")]
     key: Option<KeyPlace>,
-    /// The text of a key: `{n}` is its number, `{seed}` the seed, so that no test meets what the one before left behind.
-    #[arg(long, value_name = "TEXT", default_value = "loadtest-{seed}-{n}")]
+    /// The text of a key: `{number}` is its number, `{seed}` the seed, so that no test meets what the one before left behind.
+    #[arg(long, value_name = "TEXT", default_value = "loadtest-{seed}-{number}")]
     key_template: String,
     /// Keys from a file, one a line, where they cannot be made up.
     #[arg(long, value_name = "FILE", conflicts_with = "key_template")]

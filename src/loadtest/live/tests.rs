@@ -68,7 +68,7 @@ fn serve(flaw: Flaw, calls: usize, period: Duration) -> (SocketAddr, Handle) {
 
 fn drive(plan: &Plan, address: SocketAddr) -> Report {
     let url = format!("http://{address}/").parse().unwrap();
-    let texts: Vec<String> = (0..plan.keys).map(|key| keys::text("k{n}", KeyId(key), plan.seed)).collect();
+    let texts: Vec<String> = (0..plan.keys).map(|key| keys::text("k{number}", KeyId(key), plan.seed)).collect();
     let target = Target::new(&url, None, Clock::system()).unwrap().with_keys(KeyPlace::Header(KEY), texts.into());
     let (acts, _listening) = mpsc::unbounded_channel();
     let driven = run(plan, target, Duration::from_secs(30), &acts, &mut |_, _| Look::GoOn).unwrap();

@@ -28,7 +28,7 @@ pub(super) fn expected(limits: &[&str]) -> Vec<Expected> {
 }
 
 pub(super) fn report(plan: &Plan, subject: &mut dyn Subject, service: u64) -> Report {
-    let texts: Vec<String> = (0..plan.keys).map(|key| keys::text("{n}", record::KeyId(key), plan.seed)).collect();
+    let texts: Vec<String> = (0..plan.keys).map(|key| keys::text("{number}", record::KeyId(key), plan.seed)).collect();
     let session = virtual_time::run(plan, &texts, service, subject, &mut |_, _| Look::GoOn);
     let setting = Setting { virtual_time: true, ..Setting::default() };
     analyse(&session, plan, setting, &Measured::default(), &assertions(&[], true))
