@@ -271,7 +271,7 @@ impl<'n> Instance<'n> {
                 made.push("each character of `delimiterList` separates");
             }
             "encodepropertyvalue" => {
-                made.push("all but letters, digits and `-_.!~*'()` is percent-encoded, as encodeURIComponent does")
+                made.push("all but letters, digits and `-_.!~*'()` is percent-encoded, as encodeURIComponent does");
             }
             "moveproperties" => made.push("the properties are moved one by one, and what held them is removed"),
             "setproperty" => made.push("where the parent of `set-property` is not there, nothing is set"),

@@ -271,6 +271,6 @@ fn location(exchange: &Exchange, query: &str) -> Result<HeaderValue, Fault> {
     if query.len() > LONGEST {
         return Err(unfit("is longer than 8 KiB"));
     }
-    let url = format!("{}://{}{}?{query}", exchange.scheme(), exchange.authority(), exchange.target.path());
+    let url = format!("{}{}?{query}", exchange.public_origin(), exchange.target.path());
     HeaderValue::from_str(&url).map_err(|_| unfit("cannot stand in a URL"))
 }
