@@ -238,11 +238,13 @@ impl Folder {
             ));
         } else if !is_there && !generated.asked.is_empty() && (is_new || !given.is_empty()) {
             let with = format!("{}{}", self.gateway, offer.tables);
-            match with.parse::<toml::Table>() {
+            // Comments break nothing, and reading the file for each of a thousand packages takes long.
+            let is_live = offer.missing.is_empty();
+            match is_live.then(|| with.parse::<toml::Table>()).transpose() {
                 Ok(_) => {
                     self.gateway = with;
                     self.changed = true;
-                    if offer.missing.is_empty() {
+                    if is_live {
                         self.connections.insert(name.to_owned(), name.to_owned());
                     }
                 }
