@@ -47,14 +47,14 @@ pub struct EndpointSettings {
     pub authorities: Option<PathBuf>,
     /// The certificate that the endpoint is shown.
     pub identity: Option<Arc<ClientIdentity>>,
-    /// Whether it answers in place of the endpoint that is meant, and so is shown no certificate.
-    pub is_stand_in: bool,
+    /// What answers in place of the endpoint that is meant: it is asked without TLS, in the endpoint's name.
+    pub stand_in: Option<SocketAddr>,
 }
 
 impl EndpointSettings {
     /// Whether the certificate that a policy names is shown.
     pub fn shows_that_of_policies(&self) -> bool {
-        self.identity.is_none() && !self.is_stand_in
+        self.identity.is_none() && self.stand_in.is_none()
     }
 }
 
@@ -67,7 +67,7 @@ impl Default for EndpointSettings {
             preserve_host: false,
             authorities: None,
             identity: None,
-            is_stand_in: false,
+            stand_in: None,
         }
     }
 }
@@ -154,7 +154,7 @@ impl Endpoint {
             return Err(EndpointError::Host);
         }
         let port = authority.port_u16().unwrap_or(if https { 443 } else { 80 });
-        let tls = if https {
+        let tls = if https && settings.stand_in.is_none() {
             let name = ServerName::try_from(bare.to_owned()).map_err(|_| EndpointError::Host)?;
             let authorities = Authorities::read(settings.authorities.as_deref())?;
             let config = client_config(&authorities, settings.identity.as_deref())?;
@@ -172,7 +172,7 @@ impl Endpoint {
             https,
             host: bare.into(),
             port,
-            address: bare.parse::<IpAddr>().ok().map(|ip| SocketAddr::new(ip, port)),
+            address: settings.stand_in.or_else(|| bare.parse::<IpAddr>().ok().map(|ip| SocketAddr::new(ip, port))),
             base_path: url.path().trim_end_matches('/').into(),
             host_value: HeaderValue::from_str(authority.as_str()).map_err(|_| EndpointError::Host)?,
             tls,

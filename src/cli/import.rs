@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand, ValueEnum};
 
 use super::{exit, output};
+use crate::connector::connection::{Given, GivenValue};
 use crate::connector::folder::{self, Folder};
 use crate::connector::package::{self, Place};
 use crate::connector::report::Report;
@@ -45,6 +46,7 @@ enum Format {
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   sluicegate import connector ./MyConnector --out gateway
+  sluicegate import connector ./MyConnector --out gateway --parameter region=eu --parameter api_key=env:MY_KEY
   sluicegate import connector PowerPlatformConnectors/certified-connectors --out gateway
   sluicegate import connector openapi.yaml --out gateway --name orders")]
 pub struct Connector {
@@ -57,9 +59,28 @@ pub struct Connector {
     /// The name of the API, when there is one package. Default: the name of its folder or file.
     #[arg(long)]
     name: Option<String>,
+    /// A parameter of the connection, when there is one package; may be repeated. A secret comes from the environment
+    /// (`api_key=env:VARIABLE`) or a file (`api_key=file:PATH`), and a token may be the caller's own (`token=pass-through`).
+    #[arg(long = "parameter", value_name = "NAME=VALUE", value_parser = parameter)]
+    parameters: Vec<(String, GivenValue)>,
+    /// The parameter set of the connection, when there is one package.
+    #[arg(long, value_name = "NAME")]
+    set: Option<String>,
     /// The form of the report.
     #[arg(long, value_enum, default_value_t)]
     format: Format,
+}
+
+/// Reads `NAME=VALUE`.
+fn parameter(text: &str) -> Result<(String, GivenValue), String> {
+    let (name, value) = text.split_once('=').ok_or("expected `NAME=VALUE`")?;
+    let value = match value.split_once(':') {
+        Some(("env", variable)) => GivenValue::Env(variable.to_owned()),
+        Some(("file", path)) => GivenValue::File(path.to_owned()),
+        _ if value == "pass-through" => GivenValue::PassThrough,
+        _ => GivenValue::Text(value.to_owned()),
+    };
+    Ok((name.to_owned(), value))
 }
 
 impl Connector {
@@ -88,15 +109,19 @@ impl Connector {
             (Some(_), _) => return Err(format!("`--name` is for one package, and there are {}", found.len())),
             (None, _) => {}
         }
+        if (self.set.is_some() || !self.parameters.is_empty()) && found.len() > 1 {
+            return Err(format!("a connection is said for one package, and there are {}", found.len()));
+        }
         Ok(found)
     }
 
     fn import(&self, places: &[Place]) -> Result<u8, String> {
         let mut folder = Folder::open(&self.out)?;
+        let given = Given { set: self.set.clone(), values: self.parameters.clone() };
         let mut reports = Vec::new();
         let mut failed = 0;
         for place in places {
-            let outcome = folder.import(place).map_err(|error| format!("{}: {error}", self.out.display()))?;
+            let outcome = folder.import(place, &given).map_err(|error| format!("{}: {error}", self.out.display()))?;
             for diagnostic in &outcome.diagnostics.0 {
                 output::complain(&format!("{}\n", folder::line(diagnostic, &outcome.sources)));
             }

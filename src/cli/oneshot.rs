@@ -46,7 +46,7 @@ impl Oneshot {
 
 fn serve(folder: PathBuf, listeners: Listeners, command: &[OsString]) -> Result<u8, u8> {
     let (runtime, mut signals) = run::control()?;
-    let prepared = run::prepare(Origin::Folder(folder), &runtime)?;
+    let prepared = run::prepare(Origin::Folder(folder), listeners, &runtime)?;
     runtime.block_on(async {
         let mut process = run::start(prepared, &listeners.overrides(true))?;
         let Some((program, arguments)) = command.split_first() else { return Err(super::exit::USAGE) };

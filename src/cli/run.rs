@@ -16,12 +16,13 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use super::exit;
 use super::output::complain;
 use crate::clock::Clock;
-use crate::compile::{Loaded, Origin, Shared};
+use crate::compile::{Loaded, Origin, Rehearsal, Shared};
 use crate::config::render;
 use crate::config::spec::LogFormat;
 use crate::gateway::{Gateway, Operation};
 use crate::process::source::{Source, Stamp};
 use crate::process::{AdminAddress, Overrides, Process, StartError};
+use crate::sample;
 use crate::telemetry::process_log;
 
 /// The folder that is served when none is named.
@@ -38,7 +39,8 @@ const DEMO_KEY: &str = "contoso-demo-key";
 #[derive(Debug, Default, clap::Args)]
 #[command(after_help = "Examples:
   sluicegate run
-  sluicegate run /etc/sluicegate --listen 0.0.0.0:8080")]
+  sluicegate run /etc/sluicegate --listen 0.0.0.0:8080
+  sluicegate run gateway --stand-in echo")]
 pub struct Run {
     /// The folder that holds gateway.toml; `policies` when it is there, else the example that is part of the program.
     folder: Option<PathBuf>,
@@ -56,7 +58,7 @@ impl Run {
 /// A signal that comes again so soon is the same one: timeout(1) and terminals send it to the process and to its group.
 const SAME_SIGNAL: Duration = Duration::from_millis(250);
 
-/// Where to listen, in place of what the configuration says.
+/// Where to listen and whom to call, in place of what the configuration says.
 #[derive(Clone, Copy, Debug, Default, clap::Args)]
 pub(super) struct Listeners {
     /// The public address, in place of the configured one; port 0 takes a free port.
@@ -65,6 +67,45 @@ pub(super) struct Listeners {
     /// The admin address, in place of the configured one; `off` turns it off.
     #[arg(long, value_name = "ADDRESS", value_parser = address::<AdminAddress>)]
     admin: Option<AdminAddress>,
+    /// Where the requests to all backends go, in place of the configured ones: an address, which is asked without TLS and finds the
+    /// host that is meant in `Host`, or `echo` for one that answers with what it got.
+    #[arg(long, value_name = "ADDRESS|echo", value_parser = stand_in)]
+    pub(super) stand_in: Option<StandIn>,
+}
+
+/// What is called in place of all backends.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum StandIn {
+    /// A backend of this process that answers with what it got.
+    Echo,
+    /// Another one.
+    At(SocketAddr),
+}
+
+fn stand_in(text: &str) -> Result<StandIn, String> {
+    if text == "echo" {
+        Ok(StandIn::Echo)
+    } else {
+        address(text).map(StandIn::At).map_err(|error| format!("{error}, or `echo`"))
+    }
+}
+
+impl StandIn {
+    fn start(self) -> Result<Rehearsal, u8> {
+        let (address, server) = match self {
+            Self::At(address) => (address, None),
+            Self::Echo => match sample::spawn_echo() {
+                Ok((address, handle)) => (address, Some(Arc::new(handle))),
+                Err(error) => {
+                    complain(&format!("error: the echo cannot start: {error}\n"));
+                    return Err(exit::FAILED);
+                }
+            },
+        };
+        let what = if server.is_some() { "an echo, which answers with what it got" } else { "a stand-in" };
+        complain(&format!("note: no backend is called; every request goes to {what}, at {address}\n"));
+        Ok(Rehearsal { backend: Some(address), server, guests: Vec::new() })
+    }
 }
 
 /// What the parser of addresses says by itself does not help who wrote a port or a name.
@@ -133,8 +174,9 @@ pub(super) fn control() -> Result<(Runtime, Signals), u8> {
 }
 
 /// Loads a folder, prints its mistakes, and sets up the process log.
-pub(super) fn prepare(origin: Origin, runtime: &Runtime) -> Result<Prepared, u8> {
-    let shared = Arc::new(Shared::new(Clock::system(), runtime.handle().clone()));
+pub(super) fn prepare(origin: Origin, listeners: Listeners, runtime: &Runtime) -> Result<Prepared, u8> {
+    let rehearsal = listeners.stand_in.map(StandIn::start).transpose()?;
+    let shared = Arc::new(Shared { rehearsal, ..Shared::new(Clock::system(), runtime.handle().clone()) });
     let mut source = Source::new(origin, shared);
     let style = render::Style::of(std::io::stderr().is_terminal());
     let Some((loaded, stamp)) = source.load() else {
@@ -196,7 +238,7 @@ fn serve(origin: Origin, listeners: Listeners) -> Result<u8, u8> {
         Some(folder) => format!("`{}`", folder.display()),
         None => "the shipped example; name a folder to serve your own".to_owned(),
     };
-    let prepared = prepare(origin, &runtime)?;
+    let prepared = prepare(origin, listeners, &runtime)?;
     let human = prepared.loaded.process.log_format == LogFormat::Human;
     runtime.block_on(async {
         let mut process = start(prepared, &listeners.overrides(false))?;

@@ -20,6 +20,30 @@ pub fn check_apis(document: &Document<'_>, diagnostics: &mut Diagnostics) {
     }
 }
 
+/// Tells of APIs that ask for a connection and have none.
+pub fn check_asked(document: &Document<'_>, diagnostics: &mut Diagnostics) {
+    for api in &document.apis {
+        let Some(asked) = &api.spec.connection else { continue };
+        let is_needed =
+            |one: &ParameterSpec| one.required && one.default.is_none() && one.kind != ParameterType::GatewaySetting;
+        let name = &api.spec.name;
+        let needed: Vec<&str> =
+            asked.parameters.iter().filter(|(_, one)| is_needed(one)).map(|(name, _)| name.as_str()).collect();
+        let asks = !needed.is_empty() || !asked.sets.is_empty();
+        if !asks || document.connections.iter().any(|entry| *entry.spec.api == *name.value) {
+            continue;
+        }
+        let what = match needed.as_slice() {
+            [] => format!("the parameter set {}", one_of(asked.sets.keys().map(String::as_str))),
+            needed => format!("the parameters `{}`", needed.join("`, `")),
+        };
+        let text = format!("API `{}` asks its connections for {what}, and has none", name.value);
+        diagnostics.push(Diagnostic::warning("no-connection", api.file, name.span.clone(), text).hint(
+            "`[connections.NAME]` in gateway.toml, where an import leaves one in comments; without it, what its policies need is not there",
+        ));
+    }
+}
+
 /// The connections of an API.
 pub fn connections(
     api: &ApiDocument<'_>,

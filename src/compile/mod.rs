@@ -238,6 +238,7 @@ fn build(
     let global = ScopeItems::compile(&document.scope, true, &scope, file, &setting, diagnostics);
     check_fragments(document, file, &setting, diagnostics);
     connections::check_apis(document, diagnostics);
+    connections::check_asked(document, diagnostics);
     let products = products(document, file, &setting, diagnostics);
     let mut assembly = Assembly {
         setting,

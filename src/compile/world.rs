@@ -73,11 +73,14 @@ pub struct Shared {
     pub rehearsal: Option<Rehearsal>,
 }
 
-/// What stands in for the world outside: a load test sends nothing to real backends, and needs callers that nobody else is.
+/// What stands in for the world outside: a load test and `--stand-in` send nothing to real backends, and a load test needs callers
+/// that nobody else is.
 #[derive(Clone, Debug, Default)]
 pub struct Rehearsal {
     /// Where the requests to all backends go; to the real ones when there is none.
     pub backend: Option<std::net::SocketAddr>,
+    /// What is there, when it is part of this process.
+    pub server: Option<Arc<crate::sample::Handle>>,
     /// Subscriptions besides those of the configuration, with the digests of their keys.
     pub guests: Vec<(crate::identity::Subscription, crate::identity::subscription::KeyDigest)>,
 }
@@ -112,7 +115,7 @@ impl Shared {
 }
 
 impl Shared {
-    /// Where the requests to all backends go, while a load test runs.
+    /// Where the requests to all backends go, when that is not where they are meant for.
     pub fn stand_in(&self) -> Option<std::net::SocketAddr> {
         self.rehearsal.as_ref()?.backend
     }

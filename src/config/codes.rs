@@ -52,6 +52,7 @@ pub const CODES: &[(&str, &str)] = &[
     ("missing-secret", "The environment variable or the file of a named value is not there."),
     ("nested-fragment", "A fragment includes a fragment."),
     ("nested-named-value", "The text of a named value uses another one."),
+    ("no-connection", "An API asks its connections for something, and has none (a warning)."),
     ("no-key-file", "The key file that gateway.toml names is not there (a warning)."),
     ("no-keys", "A subscription has no keys, so nobody can use it (a warning)."),
     (

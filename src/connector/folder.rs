@@ -7,6 +7,7 @@ use std::collections::{HashMap, HashSet};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
+use super::connection::{self, Given, Offer};
 use super::definition::Definition;
 use super::generate::{self, Generated};
 use super::merge::{Conflict, merge};
@@ -41,6 +42,8 @@ pub struct Folder {
     gateway: String,
     /// The backends, with their URLs as written.
     backends: HashMap<String, Option<String>>,
+    /// The connections, with the APIs they are for.
+    connections: HashMap<String, String>,
     used: HashSet<String>,
     changed: bool,
 }
@@ -75,14 +78,17 @@ impl Folder {
         let url = |table: &toml::Value| table.get("url").and_then(|url| url.as_str()).map(str::to_owned);
         let backends = backends.map(|list| list.iter().map(|(name, table)| (name.clone(), url(table))).collect());
         let backends = backends.unwrap_or_default();
-        Ok(Self { path: path.to_owned(), gateway, backends, used: HashSet::new(), changed })
+        let connections = table.get("connections").and_then(|list| list.as_table()).into_iter().flatten();
+        let api = |table: &toml::Value| table.get("api").and_then(|api| api.as_str()).unwrap_or_default().to_owned();
+        let connections = connections.map(|(name, table)| (name.clone(), api(table))).collect();
+        Ok(Self { path: path.to_owned(), gateway, backends, connections, used: HashSet::new(), changed })
     }
 
-    /// Imports a package.
+    /// Imports a package, with what the person says of its connection.
     ///
     /// # Errors
-    /// What cannot be written.
-    pub fn import(&mut self, place: &Place) -> std::io::Result<Outcome> {
+    /// What cannot be written, or said of the connection.
+    pub fn import(&mut self, place: &Place, given: &Given) -> std::io::Result<Outcome> {
         let mut name = place.name.clone();
         for number in 2.. {
             if self.used.insert(name.clone()) {
@@ -100,7 +106,10 @@ impl Folder {
             outcome.report = generated.report.clone();
             outcome.report.source = place.definition.display().to_string();
             outcome.report.warnings = outcome.diagnostics.0.iter().map(|one| line(one, &outcome.sources)).collect();
+            // Before anything is written.
+            let offer = connection::offer(&name, &generated.asked, given).map_err(std::io::Error::other)?;
             self.write(&name, place, &package, &generated, &mut outcome.report)?;
+            self.connection(&name, &offer, &generated, given, &mut outcome.report)?;
             outcome.written = true;
         }
         Ok(outcome)
@@ -149,7 +158,7 @@ impl Folder {
             write_changed(&kept.join(package::PROPERTIES_FILE), bytes)?;
         }
         self.backend(name, old_url.as_deref(), &generated.url, report);
-        write_changed(&kept.join("report.md"), report.text().as_bytes())
+        Ok(())
     }
 
     /// The API's file with the changes of the person and of the maker.
@@ -208,6 +217,47 @@ impl Folder {
                 "gateway.toml: yours stays, `{yours}` as the URL of backend `{name}`; the maker's would be `{url}`"
             ));
         }
+    }
+
+    /// The API's connection in gateway.toml, where there is none yet, and the report.
+    fn connection(
+        &mut self,
+        name: &str,
+        offer: &Offer,
+        generated: &Generated,
+        given: &Given,
+        report: &mut Report,
+    ) -> std::io::Result<()> {
+        let kept = self.path.join(IMPORTED).join(name).join("report.md");
+        // A connection that the person took out stays out, unless it is asked for.
+        let is_new = !kept.is_file();
+        let is_there = self.connections.contains_key(name) || self.connections.values().any(|api| api == name);
+        if is_there && !given.is_empty() {
+            report.conflicts.push(format!(
+                "gateway.toml: `{name}` has a connection, which stays as it is; what was said of it is not written"
+            ));
+        } else if !is_there && !generated.asked.is_empty() && (is_new || !given.is_empty()) {
+            let with = format!("{}{}", self.gateway, offer.tables);
+            // Comments break nothing, and reading the file for each of a thousand packages takes long.
+            let is_live = offer.missing.is_empty();
+            match is_live.then(|| with.parse::<toml::Table>()).transpose() {
+                Ok(_) => {
+                    self.gateway = with;
+                    self.changed = true;
+                    if is_live {
+                        self.connections.insert(name.to_owned(), name.to_owned());
+                    }
+                }
+                Err(error) => report.conflicts.push(format!(
+                    "gateway.toml is left as it is: with the connection of `{name}` it would not be TOML ({})",
+                    error.message()
+                )),
+            }
+        }
+        if !is_there && !offer.missing.is_empty() && given.is_empty() {
+            report.to_do = Some(format!("give its connection in gateway.toml {}", offer.missing));
+        }
+        write_changed(&kept, report.text().as_bytes())
     }
 
     /// Writes what all packages share.

@@ -5,10 +5,12 @@ use std::fmt::Write as _;
 
 use http::Method;
 
-use super::definition::{Definition, Operation, Parameter, SchemeKind};
+use super::connection::{Asked, Kind};
+use super::definition::{Definition, Operation, Parameter};
 use super::package::Package;
-use super::properties::{ConnectionParameter, Properties};
+use super::properties::Properties;
 use super::report::Report;
+use super::security;
 use super::template::{Converted, Grade, Instance, Section};
 use super::tree::Value;
 use super::written::{Block, holds_named_value, one_line, text};
@@ -22,6 +24,8 @@ pub struct Generated {
     pub url: String,
     /// Why the URL is not the maker's.
     pub placeholder: Option<String>,
+    /// What it asks of connections.
+    pub asked: Asked,
     /// What became of it.
     pub report: Report,
 }
@@ -44,8 +48,13 @@ pub fn generate(
         out: String::new(),
     };
     writer.head(name, definition_path);
+    let asked = Asked::of(definition, properties);
+    asked.write(&mut writer.out);
     let (shared, lists, scoped) = writer.policies();
-    writer.security();
+    for block in security::policies(definition, &asked, &mut writer.report) {
+        block.write("[[inbound]]", &mut writer.out);
+    }
+    writer.on_premises(&asked);
     for policy in &shared {
         policy.block.write(&format!("[[{}]]", policy.section.as_str()), &mut writer.out);
     }
@@ -54,7 +63,13 @@ pub fn generate(
         writer.script();
     }
     let base = &definition.base;
-    Generated { api: writer.out, url: base.url.clone(), placeholder: base.placeholder.clone(), report: writer.report }
+    Generated {
+        api: writer.out,
+        url: base.url.clone(),
+        placeholder: base.placeholder.clone(),
+        asked,
+        report: writer.report,
+    }
 }
 
 struct Writer<'a, 'n> {
@@ -89,81 +104,7 @@ impl Writer<'_, '_> {
                 format!("`{written}` is no host; the backend's URL is {}", self.definition.base.url),
             );
         }
-        for line in self.connection_lines() {
-            block = block.comment(line);
-        }
         block.write("[api]", &mut self.out);
-    }
-
-    /// What a connection holds, for people.
-    fn connection_lines(&self) -> Vec<String> {
-        let mut lines = Vec::new();
-        let line = |parameter: &ConnectionParameter<'_>| {
-            let required = if parameter.required { ", required" } else { "" };
-            let label = one_line(parameter.label);
-            let colon = if label.is_empty() { "" } else { ": " };
-            format!("* {} ({}{required}){colon}{label}", parameter.name, parameter.kind)
-        };
-        if !self.properties.parameters.is_empty() {
-            lines.push("A connection has these parameters:".to_owned());
-            lines.extend(self.properties.parameters.iter().map(line));
-        }
-        for (name, parameters) in &self.properties.sets {
-            lines.push(format!("or, as `{}`, these:", one_line(name)));
-            lines.extend(parameters.iter().map(line));
-        }
-        lines
-    }
-
-    /// The authentication of the connection, which comes before every policy.
-    fn security(&mut self) {
-        let schemes = &self.definition.schemes;
-        let Some(scheme) = schemes.first() else { return };
-        let subject = format!("security `{}`", scheme.name);
-        let has = |name: &str| self.properties.parameter(name);
-        let mut note = String::new();
-        let block = match &scheme.kind {
-            SchemeKind::Header(header) => has("api_key").map(|parameter| {
-                Block::policy("set-header").text("name", header.trim()).text("value", &parameter.expression())
-            }),
-            SchemeKind::Query(query) => has("api_key").map(|parameter| {
-                Block::policy("set-query-parameter").text("name", query).text("value", &parameter.expression())
-            }),
-            SchemeKind::Basic => has("username").zip(has("password")).map(|(username, password)| {
-                Block::policy("authentication-basic")
-                    .text("username", &username.expression())
-                    .text("password", &password.expression())
-            }),
-            SchemeKind::Bearer | SchemeKind::OAuth { .. } => self.properties.token().map(|parameter| {
-                note = "the gateway does not sign users in: the connection holds a token".to_owned();
-                Block::policy("set-header")
-                    .text("name", "authorization")
-                    .text("value", &format!("Bearer {}", parameter.expression()))
-            }),
-            SchemeKind::Other(kind) => {
-                self.report.add(Grade::Unsupported, subject, format!("the type `{kind}` is not known"));
-                return;
-            }
-        };
-        let Some(mut block) = block else {
-            let text = "no connection parameter holds it, so nothing is added to requests";
-            self.report.add(Grade::Approximated, subject, text);
-            return;
-        };
-        block = block
-            .comment(format!("Authentication of the connection (`{}`), before the policies.", one_line(scheme.name)));
-        if let SchemeKind::OAuth { token_url: Some(url) } = scheme.kind {
-            block = block.comment(format!("Its tokens come from {}", one_line(url)));
-        }
-        for scheme in &schemes[1..] {
-            let name = one_line(scheme.name);
-            block = block
-                .comment(format!("The definition also has `{name}`; a connection uses one, and the first was taken."));
-            self.report.add(Grade::Approximated, format!("security `{name}`"), "the first scheme was taken");
-        }
-        let grade = if note.is_empty() { Grade::Exact } else { Grade::Approximated };
-        self.report.add(grade, subject, note);
-        block.write("[[inbound]]", &mut self.out);
     }
 
     /// The policies of the API, and those of its operations by their place. What is for all operations goes to the API as long as
@@ -177,6 +118,9 @@ impl Writer<'_, '_> {
         let mut closed: Vec<Section> = Vec::new();
         for (number, instance) in self.properties.policies.iter().enumerate() {
             let mut converted = instance.convert(host);
+            for decision in instance.decisions() {
+                self.report.decide(decision);
+            }
             let subject = subject(number, instance);
             let mut targets = HashSet::new();
             for name in instance.operations.iter().filter_map(|node| node.text()) {
@@ -246,6 +190,16 @@ impl Writer<'_, '_> {
                 let table = Block { off, ..policy.block.clone() };
                 table.write(&format!("[[operation.{}]]", policy.section.as_str()), &mut self.out);
             }
+        }
+    }
+
+    /// The platform's way into networks, which a gateway that stands there does not need.
+    fn on_premises(&mut self, asked: &Asked) {
+        let has_parameter = asked.parameters.iter().chain(asked.sets.iter().flat_map(|(_, list)| list));
+        let is_named = self.properties.capabilities.iter().any(|name| name.eq_ignore_ascii_case("gateway"));
+        if is_named || has_parameter.into_iter().any(|one| one.kind == Kind::Gateway) {
+            let text = "the platform's on-premises gateway is not used: this gateway calls the backend itself";
+            self.report.add(Grade::Unsupported, "gateway", text);
         }
     }
 

@@ -1,6 +1,7 @@
 //! Power Platform connectors: packages and OpenAPI files are read, checked, turned into TOML, and written from it.
 
 mod clash;
+pub mod connection;
 pub mod definition;
 pub mod export;
 pub mod folder;
@@ -11,6 +12,7 @@ mod merge;
 pub mod package;
 pub mod properties;
 pub mod report;
+mod security;
 pub mod template;
 mod text;
 pub mod tree;

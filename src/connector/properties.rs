@@ -30,6 +30,10 @@ pub struct ConnectionParameter<'n> {
     pub label: &'n str,
     /// Whether a connection needs it.
     pub required: bool,
+    /// The value of connections that do not give it.
+    pub default: Option<&'n str>,
+    /// The values that it may have; any when there are none.
+    pub allowed: Vec<&'n str>,
     /// Its table.
     pub node: &'n Node,
 }
@@ -73,19 +77,17 @@ fn parameters(table: Option<&Node>) -> Vec<ConnectionParameter<'_>> {
 
 fn parameter(Member { name, value, .. }: &Member) -> ConnectionParameter<'_> {
     let form = value.get("uiDefinition");
-    let required = form.and_then(|form| form.get("constraints")).and_then(|constraints| constraints.get("required"));
+    let constraints = form.and_then(|form| form.get("constraints"));
+    let default = [Some(value), form, constraints].into_iter().flatten().find_map(|node| node.get("defaultValue"));
+    let allowed = constraints.and_then(|constraints| constraints.get("allowedValues")).map(Node::items);
+    let allowed = allowed.unwrap_or_default().iter().filter_map(|item| item.get("value").unwrap_or(item).scalar());
     ConnectionParameter {
         name,
         kind: value.text_of("type").unwrap_or("string"),
         label: form.and_then(|form| form.text_of("displayName")).unwrap_or_default(),
-        required: required.is_some_and(Node::is_true),
+        required: constraints.and_then(|constraints| constraints.get("required")).is_some_and(Node::is_true),
+        default: default.and_then(Node::scalar),
+        allowed: allowed.collect(),
         node: value,
-    }
-}
-
-impl ConnectionParameter<'_> {
-    /// Its value in an expression.
-    pub fn expression(&self) -> String {
-        format!("@connectionParameters('{}')", self.name.replace('\'', "''"))
     }
 }

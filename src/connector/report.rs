@@ -28,6 +28,10 @@ pub struct Report {
     pub operations: usize,
     /// What was changed by hand and by the maker in different ways.
     pub conflicts: Vec<String>,
+    /// What is left to be done, for people.
+    pub to_do: Option<String>,
+    /// What was decided because the platform does not say what it does.
+    pub decisions: Vec<&'static str>,
     /// What was carried over.
     pub entries: Vec<Entry>,
     /// What was wrong with the files: `file:line:column: text`.
@@ -38,6 +42,13 @@ impl Report {
     /// Adds an entry.
     pub fn add(&mut self, grade: Grade, subject: impl Into<String>, note: impl Into<String>) {
         self.entries.push(Entry { grade, subject: subject.into(), note: note.into() });
+    }
+
+    /// Adds a decision, once.
+    pub fn decide(&mut self, decision: &'static str) {
+        if !self.decisions.contains(&decision) {
+            self.decisions.push(decision);
+        }
     }
 
     /// How many entries have a grade.
@@ -55,6 +66,9 @@ impl Report {
     /// The report for people.
     pub fn text(&self) -> String {
         let mut out = format!("# {}\n\nFrom `{}`.\n", self.summary(), self.source);
+        if let Some(to_do) = &self.to_do {
+            let _ = writeln!(out, "\nTo do: {to_do}.");
+        }
         for (grade, title) in
             [(Grade::Unsupported, "Unsupported"), (Grade::Approximated, "Approximated"), (Grade::Exact, "Exact")]
         {
@@ -65,6 +79,12 @@ impl Report {
             for entry in entries {
                 let colon = if entry.note.is_empty() { "" } else { ": " };
                 let _ = writeln!(out, "* {}{colon}{}", entry.subject, entry.note);
+            }
+        }
+        if !self.decisions.is_empty() {
+            out.push_str("\n## Where the platform does not say what it does\n\n");
+            for decision in &self.decisions {
+                let _ = writeln!(out, "* {decision}");
             }
         }
         if !self.warnings.is_empty() {
@@ -87,6 +107,8 @@ impl Report {
             "entries": self.entries.iter().map(entry).collect::<Vec<_>>(),
             "conflicts": self.conflicts,
             "warnings": self.warnings,
+            "decisions": self.decisions,
+            "toDo": self.to_do,
         })
     }
 }

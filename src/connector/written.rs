@@ -82,6 +82,12 @@ pub fn text(value: &str) -> String {
     out
 }
 
+/// A name as a key of TOML: in quotes where it needs them.
+pub fn key(name: &str) -> String {
+    let bare = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
+    if !name.is_empty() && name.bytes().all(bare) { name.to_owned() } else { text(name) }
+}
+
 /// Text for people: on one line, without control characters, and without what would be a named value.
 pub fn one_line(value: &str) -> String {
     let words = value.split(|c: char| c.is_whitespace() || c.is_control()).filter(|word| !word.is_empty());

@@ -333,7 +333,7 @@ fn settings(spec: &BackendSpec, identity: Option<Arc<ClientIdentity>>, folder: O
             .as_ref()
             .map(|path| folder.map_or_else(|| PathBuf::from(&path.value), |folder| folder.join(&path.value))),
         identity,
-        is_stand_in: false,
+        stand_in: None,
     }
 }
 
@@ -365,9 +365,7 @@ fn endpoint(
     let Some(address) = shared.stand_in() else { return shared.endpoints.endpoint(url, settings) };
     // What is wrong with the URL is wrong in a rehearsal too.
     Endpoint::new(url, settings.clone())?;
-    let stand_in =
-        format!("http://{address}{}", url.path()).parse().map_err(|_| crate::backend::EndpointError::Host)?;
-    shared.endpoints.endpoint(&stand_in, EndpointSettings { is_stand_in: true, ..settings })
+    shared.endpoints.endpoint(url, EndpointSettings { stand_in: Some(address), identity: None, ..settings })
 }
 
 fn target(url: &At<String>, settings: &EndpointSettings, shared: &Shared) -> Result<Target, BackendError> {

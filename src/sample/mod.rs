@@ -48,6 +48,18 @@ pub fn spawn() -> io::Result<(SocketAddr, Handle)> {
     simple::spawn("sample-backend", address, |listener, stopped| serve(listener, stopped.wait()))
 }
 
+/// Starts a backend on a free loopback port that answers every request with what it got.
+pub fn spawn_echo() -> io::Result<(SocketAddr, Handle)> {
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    simple::spawn("echo", address, |listener, stopped| async move {
+        let handler = |request: Request<Incoming>| async {
+            let (head, body) = request.into_parts();
+            Ok(behaviour::echo(&head, body).await.into_response())
+        };
+        simple::serve("echo", listener, MAX_CONNECTIONS, stopped.wait(), handler).await
+    })
+}
+
 /// What all connections share.
 struct Backend {
     clock: Clock,

@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use sluicegate::config::folder::read_folder;
 use sluicegate::config::source::Sources;
 use sluicegate::config::{Diagnostics, render};
+use sluicegate::connector::connection::{Given, GivenValue};
 use sluicegate::connector::export::{Address, export};
 use sluicegate::connector::folder::{Folder, Outcome};
 use sluicegate::connector::lint::lint;
@@ -31,7 +32,7 @@ fn fixtures() -> Vec<PathBuf> {
 fn import(paths: &[PathBuf], out: &Path) -> Vec<Outcome> {
     let mut folder = Folder::open(out).unwrap();
     let places = paths.iter().flat_map(|path| package::find(path).unwrap());
-    let outcomes = places.map(|place| folder.import(&place).unwrap()).collect();
+    let outcomes = places.map(|place| folder.import(&place, &Given::default()).unwrap()).collect();
     folder.finish().unwrap();
     outcomes
 }
@@ -178,16 +179,49 @@ fn get(path: &str) -> Message {
 #[test]
 fn a_request_reaches_the_backend_as_the_package_says() {
     let out = tempfile::tempdir().unwrap();
-    import(&fixtures(), out.path());
+    std::fs::write(out.path().join("key"), "hush\n").unwrap();
+    let mut folder = Folder::open(out.path()).unwrap();
+    for (fixture, name, value) in
+        [("tasks", "api_key", GivenValue::File("key".into())), ("orders", "token", GivenValue::PassThrough)]
+    {
+        let [place] = &package::find(Path::new("tests/connectors").join(fixture).as_path()).unwrap()[..] else {
+            panic!("one package")
+        };
+        folder.import(place, &Given { set: None, values: vec![(name.into(), value)] }).unwrap();
+    }
+    folder.finish().unwrap();
     let backend = Backend::start();
     let gateway = serve(out.path(), &backend);
     gateway.send(&get("/tasks/v2/lists/7/tasks?state=done")).expect("an answer");
     let [request] = &backend.take()[..] else { panic!("one request") };
     assert_eq!(request.first_line, "GET /tasks/v2/lists/7/tasks?state=done&$top=@queryParamters('top') HTTP/1.1");
+    assert_eq!(request.field("x-api-key"), Some("hush"), "what the connection holds, once");
+    assert_eq!(request.fields_of("x-api-key").count(), 1);
     assert_eq!(request.field("x-region"), Some("eu/mail@contoso.com"));
     assert_eq!(request.field("x-last"), Some("{{last}}"));
-    gateway.send(&get("/orders/orders?page=2")).expect("an answer");
-    assert_eq!(backend.take()[0].first_line, "GET /v1/orders?page=2 HTTP/1.1");
+    let own = Message { fields: vec![("authorization".into(), "Bearer mine".into())], ..get("/orders/orders?page=2") };
+    gateway.send(&own).expect("an answer");
+    let [request] = &backend.take()[..] else { panic!("one request") };
+    assert_eq!(request.first_line, "GET /v1/orders?page=2 HTTP/1.1");
+    assert_eq!(request.field("authorization"), Some("Bearer mine"));
+}
+
+#[test]
+fn a_call_without_a_connection_is_refused_and_check_says_why() {
+    let out = tempfile::tempdir().unwrap();
+    import(&[PathBuf::from("tests/connectors/tasks")], out.path());
+    let backend = Backend::start();
+    let started = Gateway::start(read_folder(out.path()).unwrap(), Some(out.path()));
+    assert!(
+        started.diagnostics.contains(
+            "warning[no-connection]: API `tasks` asks its connections for the parameters `api_key`, and has none"
+        ),
+        "{}",
+        started.diagnostics
+    );
+    let response = started.gateway.unwrap().send(&get("/tasks/tasks/7")).expect("an answer");
+    assert!(response.first_line.contains(" 403 "), "{}", response.first_line);
+    assert_eq!(backend.take().len(), 0);
 }
 
 /// Real packages, where they are at hand.
@@ -206,6 +240,8 @@ fn every_real_package_is_imported_and_served() {
     }
     let backend = Backend::start();
     let gateway = serve(out.path(), &backend);
+    let settings: toml::Table = std::fs::read_to_string(out.path().join("gateway.toml")).unwrap().parse().unwrap();
+    let connected = settings.get("connections").and_then(|list| list.as_table()).cloned().unwrap_or_default();
     for outcome in &outcomes {
         let api = std::fs::read_to_string(out.path().join(format!("{}.toml", outcome.report.api))).unwrap();
         let table: toml::Table = api.parse().unwrap();
@@ -215,7 +251,12 @@ fn every_real_package_is_imported_and_served() {
             continue;
         };
         let response = gateway.send(&get(&format!("/{name}{}", filled(path)))).expect("an answer");
-        // A host or a path that comes from a connection leads nowhere without one.
+        // Whatever comes from a connection leads nowhere without one.
+        if api.contains("\"authentication-connection\"") && !connected.contains_key(name) {
+            let status = response.first_line.split(' ').nth(1).unwrap();
+            assert_eq!((status, backend.take().len()), ("403", 0), "{name}: no connection, no call: {response:?}");
+            continue;
+        }
         if api.contains("\"dynamic-host-url\"") || api.contains("\"route-request\"") {
             backend.take();
             continue;

@@ -63,7 +63,7 @@ pub(super) fn serve(
     } else {
         Vec::new()
     };
-    let rehearsal = Rehearsal { backend: stand_in.as_ref().map(|stand_in| stand_in.address), guests };
+    let rehearsal = Rehearsal { backend: stand_in.as_ref().map(|stand_in| stand_in.address), guests, server: None };
     let shared = Shared { rehearsal: Some(rehearsal), ..Shared::new(Clock::system(), runtime.handle().clone()) };
     let mut source = Source::new(Origin::Folder(known.folder.clone()), Arc::new(shared));
     let Some((mut loaded, stamp)) = source.load() else {
