@@ -4,6 +4,7 @@ pub mod certificates;
 mod connections;
 pub mod credentials;
 mod cx;
+mod definitions;
 pub mod entra;
 mod kept;
 mod routes;
@@ -38,6 +39,7 @@ use crate::identity::certificate::ClientTrust;
 use crate::limit;
 use crate::pipeline::{self, Pipeline};
 use crate::policy::{Kind, Section};
+use definitions::Definitions;
 use scope::{Fragments, ScopeItems, Setting};
 
 /// Where a configuration comes from.
@@ -165,7 +167,8 @@ pub fn compile(files: Vec<NamedText>, folder: Option<&Path>, shared: &Arc<Shared
         );
     }
     let process = settings::process(&document, folder, listener, &mut diagnostics);
-    let built = build(&document, &sources, folder, shared, &trust, &mut diagnostics);
+    let definitions = Definitions::read(&document, folder, shared, &mut diagnostics);
+    let built = build(&document, &sources, folder, shared, &trust, &definitions, &mut diagnostics);
     diagnostics.sort();
     // A message may quote a value that a secret stands in.
     for one in &mut diagnostics.0 {
@@ -177,6 +180,7 @@ pub fn compile(files: Vec<NamedText>, folder: Option<&Path>, shared: &Arc<Shared
     }
     let view = settings::view(&document, &sources);
     let files = settings::files(&document, folder);
+    definitions.tell(&mut sources, &mut diagnostics);
     let built = built.filter(|_| diagnostics.errors() == 0);
     let (mut gateway, limits, stated) = match built {
         Some((gateway, limits, stated)) => (Some(gateway), Some(limits), stated),
@@ -224,6 +228,7 @@ fn build(
     folder: Option<&Path>,
     shared: &Arc<Shared>,
     trust: &Arc<ClientTrust>,
+    definitions: &Definitions,
     diagnostics: &mut Diagnostics,
 ) -> Option<(Gateway, limit::Plan, StatedLimits)> {
     let file = document.gateway?;
@@ -239,7 +244,7 @@ fn build(
     connections::check_apis(document, diagnostics);
     let products = products(document, file, &setting, diagnostics);
     let mut assembly =
-        Assembly { setting, global, products, apis: Vec::new(), operations: Vec::new(), routes: Vec::new() };
+        Assembly { setting, definitions, global, products, apis: Vec::new(), operations: Vec::new(), routes: Vec::new() };
     let mut names: HashMap<&str, &ApiDocument<'_>> = HashMap::new();
     for api in &document.apis {
         if let Some(first) = names.insert(api.spec.name.as_str(), api) {
@@ -394,6 +399,7 @@ struct Route {
 /// APIs and operations, as they are put together.
 struct Assembly<'a, 'i> {
     setting: Setting<'a, 'i>,
+    definitions: &'a Definitions,
     global: ScopeItems,
     products: Vec<CompiledProduct>,
     apis: Vec<Arc<Api>>,
@@ -509,6 +515,7 @@ impl<'i> Assembly<'_, 'i> {
                 .hint("`[[operation]]` with a name and `match = \"GET /{id}\"`; `match = \"* /*\"` takes everything"),
             );
         }
+        let contract = self.definitions.of(&api.name);
         let mut names: HashMap<&str, &At<String>> = HashMap::new();
         for (place, operation) in document.operations.iter().enumerate() {
             let spec = &operation.spec;
@@ -536,6 +543,17 @@ impl<'i> Assembly<'_, 'i> {
             let pipelines =
                 if alike { shared.clone() } else { self.pipelines(&products, &items, Some(&own), Some(&spec.name)) };
             self.without_token(&pipelines.without_token, diagnostics);
+            let contract = contract.and_then(|contract| {
+                let found = contract.find(&spec.name, method.as_ref(), template.as_str());
+                if found.is_none() {
+                    let text = format!("the API's definition has no operation `{}`", spec.name.value);
+                    diagnostics.push(
+                        Diagnostic::warning("not-in-definition", document.file, spec.name.span.clone(), text)
+                            .hint("one of this name as `operationId`, or with this method and path"),
+                    );
+                }
+                found.cloned()
+            });
             self.routes.push(Route {
                 api: number,
                 operation: self.operations.len(),
@@ -549,6 +567,7 @@ impl<'i> Assembly<'_, 'i> {
                 method,
                 template,
                 backend: backend.clone(),
+                contract,
                 pipeline: pipelines.plain,
                 product_pipelines: pipelines.products,
                 metrics: metrics.operation(&api_metrics, &spec.name),
