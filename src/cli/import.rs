@@ -8,6 +8,7 @@ use super::{exit, output};
 use crate::connector::folder::{self, Folder};
 use crate::connector::package::{self, Place};
 use crate::connector::report::Report;
+use crate::connector::service::Validation;
 use crate::connector::template::Grade;
 
 /// What is imported.
@@ -35,6 +36,15 @@ enum Format {
     Json,
 }
 
+/// What becomes of messages that are not as the definition says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Validate {
+    /// They are passed on, and reported in the access log and in a metric.
+    Report,
+    /// Requests are refused, answers reported.
+    Refuse,
+}
+
 /// Turn Power Platform connectors and OpenAPI files into APIs of a folder.
 ///
 /// Takes packages (apiDefinition.swagger.json with apiProperties.json), folders of packages, and OpenAPI 2.0 and 3 files in JSON or
@@ -57,6 +67,9 @@ pub struct Connector {
     /// The name of the API, when there is one package. Default: the name of its folder or file.
     #[arg(long)]
     name: Option<String>,
+    /// Check messages against the definition. Without it, a comment in the API's file says how.
+    #[arg(long, value_enum, value_name = "HOW")]
+    validate: Option<Validate>,
     /// The form of the report.
     #[arg(long, value_enum, default_value_t)]
     format: Format,
@@ -93,6 +106,11 @@ impl Connector {
 
     fn import(&self, places: &[Place]) -> Result<u8, String> {
         let mut folder = Folder::open(&self.out)?;
+        folder.validation = match self.validate {
+            None => Validation::Suggested,
+            Some(Validate::Report) => Validation::Report,
+            Some(Validate::Refuse) => Validation::Refuse,
+        };
         let mut reports = Vec::new();
         let mut failed = 0;
         for place in places {

@@ -243,8 +243,15 @@ fn build(
     check_fragments(document, file, &setting, diagnostics);
     connections::check_apis(document, diagnostics);
     let products = products(document, file, &setting, diagnostics);
-    let mut assembly =
-        Assembly { setting, definitions, global, products, apis: Vec::new(), operations: Vec::new(), routes: Vec::new() };
+    let mut assembly = Assembly {
+        setting,
+        definitions,
+        global,
+        products,
+        apis: Vec::new(),
+        operations: Vec::new(),
+        routes: Vec::new(),
+    };
     let mut names: HashMap<&str, &ApiDocument<'_>> = HashMap::new();
     for api in &document.apis {
         if let Some(first) = names.insert(api.spec.name.as_str(), api) {

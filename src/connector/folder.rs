@@ -13,6 +13,7 @@ use super::merge::{Conflict, merge};
 use super::package::{self, File, Package, Place};
 use super::properties::Properties;
 use super::report::Report;
+use super::service::Validation;
 use super::template::Grade;
 use super::written::text;
 use crate::config::folder::GATEWAY_FILE;
@@ -43,6 +44,8 @@ pub struct Folder {
     backends: HashMap<String, Option<String>>,
     used: HashSet<String>,
     changed: bool,
+    /// What is written for validation.
+    pub validation: Validation,
 }
 
 /// What became of one package.
@@ -75,7 +78,14 @@ impl Folder {
         let url = |table: &toml::Value| table.get("url").and_then(|url| url.as_str()).map(str::to_owned);
         let backends = backends.map(|list| list.iter().map(|(name, table)| (name.clone(), url(table))).collect());
         let backends = backends.unwrap_or_default();
-        Ok(Self { path: path.to_owned(), gateway, backends, used: HashSet::new(), changed })
+        Ok(Self {
+            path: path.to_owned(),
+            gateway,
+            backends,
+            used: HashSet::new(),
+            changed,
+            validation: Validation::default(),
+        })
     }
 
     /// Imports a package.
@@ -122,7 +132,7 @@ impl Folder {
         };
         let properties = package.properties.as_ref().map(|file| Properties::read(&file.root)).unwrap_or_default();
         let path = format!("{IMPORTED}/{name}/{}", definition_name(place));
-        Some(generate::generate(name, &path, &definition, &properties, package))
+        Some(generate::generate(name, &path, &definition, &properties, package, self.validation))
     }
 
     fn write(

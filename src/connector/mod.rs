@@ -11,6 +11,7 @@ mod merge;
 pub mod package;
 pub mod properties;
 pub mod report;
+pub mod service;
 pub mod template;
 mod text;
 pub mod tree;

@@ -86,8 +86,7 @@ impl Check<'_> {
             let (line, column) = value.position();
             let path = value.path();
             let path = if path.is_empty() { String::new() } else { format!(" Path '{path}'.") };
-            self.mistakes
-                .push(Mistake { message: format!("{}{path} Line: {line}, Position: {column}", message()) });
+            self.mistakes.push(Mistake { message: format!("{}{path} Line: {line}, Position: {column}", message()) });
         }
         false
     }
@@ -183,8 +182,8 @@ impl Check<'_> {
                 valid = self.mistake(value, || format!("String exceeds maximum length of {max}."));
             }
             if let Some(pattern) = rules.pattern.as_ref().filter(|pattern| !pattern.is_in(&text)) {
-                valid = self
-                    .mistake(value, || format!("String does not match regex pattern '{}'.", cut(pattern.as_str())));
+                valid =
+                    self.mistake(value, || format!("String does not match regex pattern '{}'.", cut(pattern.as_str())));
             }
         }
         if !schema.format.takes_text(&text) {
@@ -254,8 +253,7 @@ impl Check<'_> {
         }
         let count = count as u64;
         if let Some(min) = rules.min.filter(|min| count < *min) {
-            valid = self
-                .mistake(value, || format!("Array item count {count} is less than minimum count of {min}."));
+            valid = self.mistake(value, || format!("Array item count {count} is less than minimum count of {min}."));
         }
         if let Some(max) = rules.max.filter(|max| count > *max) {
             valid = self.mistake(value, || format!("Array item count {count} exceeds maximum count of {max}."));
@@ -329,8 +327,8 @@ impl Check<'_> {
         }
         valid &= self.required(rules, &seen, value);
         if let Some(min) = rules.min.filter(|min| count < *min) {
-            valid = self
-                .mistake(value, || format!("Object property count {count} is less than minimum count of {min}."));
+            valid =
+                self.mistake(value, || format!("Object property count {count} is less than minimum count of {min}."));
         }
         if let Some(max) = rules.max.filter(|max| count > *max) {
             valid = self.mistake(value, || format!("Object property count {count} exceeds maximum count of {max}."));

@@ -251,7 +251,11 @@ fn base64(text: &str) -> bool {
         GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
     );
     let wide = text.bytes().filter(|byte| !matches!(byte, b'\r' | b'\n'));
-    if text.contains(['\r', '\n']) { ENGINE.decode(wide.collect::<Vec<_>>()).is_ok() } else { ENGINE.decode(text).is_ok() }
+    if text.contains(['\r', '\n']) {
+        ENGINE.decode(wide.collect::<Vec<_>>()).is_ok()
+    } else {
+        ENGINE.decode(text).is_ok()
+    }
 }
 
 #[cfg(test)]

@@ -69,9 +69,7 @@ impl Number {
         if shift < 0 {
             let scale = u32::try_from(-shift).ok().and_then(|shift| 10_u128.checked_pow(shift));
             // A scale that large is larger than the number itself.
-            return scale
-                .and_then(|scale| of_digits.checked_mul(scale))
-                .map_or(digits == 0, |of| digits % of == 0);
+            return scale.and_then(|scale| of_digits.checked_mul(scale)).map_or(digits == 0, |of| digits % of == 0);
         }
         if u64::try_from(of_digits).is_err() {
             return (self.value() % of.value()) == 0.0;

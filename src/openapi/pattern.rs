@@ -78,9 +78,10 @@ fn translate(source: &str) -> String {
                 }
                 Some('0') => out.push_str(r"\x00"),
                 // Letters that mean something to the engine alone stand for themselves.
-                Some(letter @ ('A' | 'z' | 'Z' | 'a' | 'Q' | 'E' | 'G' | 'h' | 'H' | 'i' | 'I' | 'l' | 'L' | 'N' | 'R' | 'U' | 'x'))
-                    if letter != 'x' || !characters.peek().is_some_and(char::is_ascii_hexdigit) =>
-                {
+                Some(
+                    letter @ ('A' | 'z' | 'Z' | 'a' | 'Q' | 'E' | 'G' | 'h' | 'H' | 'i' | 'I' | 'l' | 'L' | 'N' | 'R'
+                    | 'U' | 'x'),
+                ) if letter != 'x' || !characters.peek().is_some_and(char::is_ascii_hexdigit) => {
                     out.push(letter);
                 }
                 Some(other) if !other.is_ascii() || matches!(other, ' ' | '_' | '<' | '>') => out.push(other),

@@ -355,8 +355,7 @@ impl<'n> Reader<'n> {
 
     fn values(&mut self, node: &'n Node, types: Types) -> Option<Box<[Constant]>> {
         let written = node.get("enum").or_else(|| node.get("const"))?;
-        let listed: &[Node] =
-            if node.get("enum").is_some() { written.items() } else { std::slice::from_ref(written) };
+        let listed: &[Node] = if node.get("enum").is_some() { written.items() } else { std::slice::from_ref(written) };
         if listed.is_empty() {
             self.fault(written, "`enum` is a list of values");
             return None;

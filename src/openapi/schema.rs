@@ -303,11 +303,9 @@ mod tests {
 
     #[test]
     fn types_are_named() {
-        for (types, want) in [
-            (Types::STRING.with(Types::NULL), "String, Null"),
-            (Types::NUMBER, "Number"),
-            (Types::INTEGER, "Integer"),
-        ] {
+        for (types, want) in
+            [(Types::STRING.with(Types::NULL), "String, Null"), (Types::NUMBER, "Number"), (Types::INTEGER, "Integer")]
+        {
             assert_eq!(types.to_string(), want);
         }
         // Definitions have many of them.

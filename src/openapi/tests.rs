@@ -6,6 +6,8 @@
 
 use std::path::{Path, PathBuf};
 
+use serde_json::value::RawValue;
+
 use super::check::{Direction, Mistake, Strictness, TooMuch, check};
 use super::read::{Dialect, Fault, Reader};
 use super::sample::sample;
@@ -14,7 +16,31 @@ use crate::connector::json;
 use crate::json::Index;
 
 /// Groups of the suite in which something stands that OpenAPI does not have, with the reason.
-const LEFT_OUT: &[(&str, &str)] = &[];
+const LEFT_OUT: &[(&str, &str)] = &[
+    ("definitions: validate definition against metaschema", "another document"),
+    ("not: collect annotations inside a 'not', even if collection is disabled", "`unevaluatedProperties` is told as unchecked"),
+    ("ref: $ref prevents a sibling id from changing the base uri", "`id`"),
+    ("ref: remote ref, containing refs itself", "another document"),
+    ("ref: Recursive references between schemas", "`id`"),
+    ("ref: Location-independent identifier", "`id`"),
+    ("ref: Location-independent identifier with base URI change in subschema", "`id`"),
+    ("ref: id must be resolved against nearest parent, not just immediate parent", "`id`"),
+];
+
+/// A group of cases of the suite. Values stay the text they are: the suite has numbers that a double does not hold.
+#[derive(serde::Deserialize)]
+struct Group {
+    description: String,
+    schema: Box<RawValue>,
+    tests: Vec<Case>,
+}
+
+#[derive(serde::Deserialize)]
+struct Case {
+    description: String,
+    data: Box<RawValue>,
+    valid: bool,
+}
 
 fn folder(name: &str) -> Vec<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/json-schema").join(name);
@@ -40,19 +66,19 @@ fn run_suite(name: &str, dialect: Dialect) {
     let (mut wrong, mut count) = (Vec::new(), 0);
     for file in folder(name) {
         let text = std::fs::read_to_string(&file).unwrap();
-        let groups: Vec<serde_json::Value> = serde_json::from_str(&text).unwrap();
+        let groups: Vec<Group> = serde_json::from_str(&text).unwrap();
         let file = file.file_stem().unwrap().to_string_lossy().into_owned();
         for group in groups {
-            let title = format!("{file}: {}", group["description"].as_str().unwrap());
+            let title = format!("{file}: {}", group.description);
             if LEFT_OUT.iter().any(|(left, _)| *left == title) {
                 continue;
             }
-            let (schemas, id, _) = compile(&group["schema"].to_string(), dialect);
-            for case in group["tests"].as_array().unwrap() {
+            let (schemas, id, _) = compile(group.schema.get(), dialect);
+            for case in group.tests {
                 count += 1;
-                let found = mistakes(&schemas, id, &case["data"].to_string()).map(|list| list.is_empty());
-                if found != Ok(case["valid"].as_bool().unwrap()) {
-                    wrong.push(format!("{title}: {}: {found:?}", case["description"]));
+                let found = mistakes(&schemas, id, case.data.get()).map(|list| list.is_empty());
+                if found != Ok(case.valid) {
+                    wrong.push(format!("{title}: {}: {found:?}", case.description));
                 }
             }
         }

@@ -66,7 +66,8 @@ pub(super) fn judge<'v>(
         }
         return;
     }
-    if parameter.style == Style::Unread || object.is_none() && parameter.allow_empty && values.iter().all(|v| v.is_empty())
+    if parameter.style == Style::Unread
+        || object.is_none() && parameter.allow_empty && values.iter().all(|v| v.is_empty())
     {
         return;
     }
@@ -83,10 +84,8 @@ pub(super) fn judge<'v>(
     let json = match json {
         Ok(json) => json,
         Err(why) => {
-            let text = format!(
-                "Value of the {} {name} cannot be parsed according to the definition.\n\n{why}",
-                words.noun
-            );
+            let text =
+                format!("Value of the {} {name} cannot be parsed according to the definition.\n\n{why}", words.noun);
             found.push(words.found(name, "IncorrectMessage", text, action));
             return;
         }
@@ -103,10 +102,8 @@ fn of_schema(schemas: &Schemas, parameter: &Parameter, json: &str, words: &Words
     match checked {
         Some(Ok(mistakes)) => {
             let first = mistakes.first()?;
-            let text = format!(
-                "Value of the {} {name} does not conform to the definition.\n\n{}",
-                words.noun, first.message
-            );
+            let text =
+                format!("Value of the {} {name} does not conform to the definition.\n\n{}", words.noun, first.message);
             Some(public(words, words.found(name, "IncorrectMessage", text, action)))
         }
         Some(Err(error)) => {

@@ -199,7 +199,10 @@ impl Compiled {
         let words = Words::of(Place::Header, false);
         for name in cx.message.headers().keys() {
             let specified = operation.parameters.iter().any(|one| one.header.as_ref() == Some(name));
-            if specified || is_usual(name) || Some(name) == key || *name == cx.exchange.gateway.settings.request_id_header
+            if specified
+                || is_usual(name)
+                || Some(name) == key
+                || *name == cx.exchange.gateway.settings.request_id_header
             {
                 continue;
             }

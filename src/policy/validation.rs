@@ -37,8 +37,7 @@ impl Action {
 }
 
 /// What a caller reads of everything that is not its own fault.
-pub(super) const INTERNAL: &str =
-    "The request could not be processed due to an internal error. Contact the API owner.";
+pub(super) const INTERNAL: &str = "The request could not be processed due to an internal error. Contact the API owner.";
 
 /// Something that is not as the definition says, in the words of
 /// [Azure API Management](https://learn.microsoft.com/azure/api-management/validate-content-policy#validation-errors).
