@@ -126,6 +126,7 @@ impl<'n> Reader<'n> {
     pub fn finish(mut self) -> (Schemas, Vec<Fault>) {
         self.settle();
         self.schemas.all.shrink_to_fit();
+        self.faults.sort_by_key(|fault| fault.span.start);
         (self.schemas, self.faults)
     }
 
@@ -292,8 +293,8 @@ impl<'n> Reader<'n> {
         let written = node.get("properties").map(Node::members).unwrap_or_default();
         let mut required: Vec<&str> = Vec::new();
         if let Some(list) = node.get("required") {
-            // `required: true` on a property itself is how the third draft of JSON Schema had it.
-            if !matches!(list.value, Value::Array(_)) {
+            // `required: true` on a property itself is how the third draft of JSON Schema had it. In 2.0 a parameter is its own schema.
+            if !matches!(list.value, Value::Array(_)) && node.get("in").is_none() {
                 self.fault(list, "`required` is a list of names of properties");
             }
             required.extend(list.items().iter().filter_map(Node::text));

@@ -86,7 +86,10 @@ pub(super) fn judge<'v>(
         Err(why) => {
             let text =
                 format!("Value of the {} {name} cannot be parsed according to the definition.\n\n{why}", words.noun);
-            found.push(words.found(name, "IncorrectMessage", text, action));
+            let one = words.found(name, "IncorrectMessage", text, action);
+            // Azure API Management's words for the caller differ.
+            let public = one.public.replacen("cannot be parsed", "couldn't be parsed", 1);
+            found.push(Found { public: public.into(), ..one });
             return;
         }
     };
