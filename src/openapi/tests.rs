@@ -18,7 +18,10 @@ use crate::json::Index;
 /// Groups of the suite in which something stands that OpenAPI does not have, with the reason.
 const LEFT_OUT: &[(&str, &str)] = &[
     ("definitions: validate definition against metaschema", "another document"),
-    ("not: collect annotations inside a 'not', even if collection is disabled", "`unevaluatedProperties` is told as unchecked"),
+    (
+        "not: collect annotations inside a 'not', even if collection is disabled",
+        "`unevaluatedProperties` is told as unchecked",
+    ),
     ("ref: $ref prevents a sibling id from changing the base uri", "`id`"),
     ("ref: remote ref, containing refs itself", "another document"),
     ("ref: Recursive references between schemas", "`id`"),

@@ -183,7 +183,10 @@ fn a_request_reaches_the_backend_as_the_package_says() {
     let gateway = serve(out.path(), &backend);
     gateway.send(&get("/tasks/v2/lists/7/tasks?state=done")).expect("an answer");
     let [request] = &backend.take()[..] else { panic!("one request") };
-    assert_eq!(request.first_line, "GET /tasks/v2/lists/7/tasks?state=done&top=50&$top=@queryParamters('top') HTTP/1.1");
+    assert_eq!(
+        request.first_line,
+        "GET /tasks/v2/lists/7/tasks?state=done&top=50&$top=@queryParamters('top') HTTP/1.1"
+    );
     assert_eq!(request.field("x-region"), Some("eu/mail@contoso.com"));
     assert_eq!(request.field("x-last"), Some("{{last}}"));
     gateway.send(&get("/orders/orders?page=2")).expect("an answer");
