@@ -17,6 +17,7 @@ use sluicegate::connector::export::{Address, export};
 use sluicegate::connector::folder::{Folder, Outcome};
 use sluicegate::connector::lint::lint;
 use sluicegate::connector::package;
+use sluicegate::connector::service::Validation;
 use support::backend::Backend;
 use support::gateway::Gateway;
 use support::wire::Message;
@@ -191,6 +192,27 @@ fn a_request_reaches_the_backend_as_the_package_says() {
     assert_eq!(request.field("x-last"), Some("{{last}}"));
     gateway.send(&get("/orders/orders?page=2")).expect("an answer");
     assert_eq!(backend.take()[0].first_line, "GET /v1/orders?page=2 HTTP/1.1");
+}
+
+/// A definition of the real world has faults: they are told, and what is around them is checked.
+#[test]
+fn every_definition_is_served_with_validation() {
+    let mut paths = fixtures();
+    paths.extend(std::env::var_os("SLUICEGATE_CONNECTORS").map(PathBuf::from));
+    let out = tempfile::tempdir().unwrap();
+    let mut folder = Folder::open(out.path()).unwrap();
+    folder.validation = Validation::Refuse;
+    for place in paths.iter().flat_map(|path| package::find(path).unwrap()) {
+        assert!(folder.import(&place).unwrap().written, "{}", place.name);
+    }
+    folder.finish().unwrap();
+    let backend = Backend::start();
+    let gateway = serve(out.path(), &backend);
+    let refused = gateway.send(&get("/tasks/v2/lists/7/tasks?top=many")).expect("an answer");
+    assert_eq!(refused.first_line, "HTTP/1.1 400 Bad Request");
+    assert_eq!(backend.take().len(), 0);
+    gateway.send(&get("/tasks/v2/lists/7/tasks?top=7")).expect("an answer");
+    assert!(backend.take()[0].first_line.starts_with("GET /tasks/v2/lists/7/tasks?top=7"));
 }
 
 /// Real packages, where they are at hand.
