@@ -37,6 +37,7 @@ fn line(clock: &Clock) -> Line<'static> {
         subscription: Some("sub-flow-team"),
         consumer: Some("flow-team"),
         error: None,
+        validation: &[],
         user_agent: Some(b"azure-logic-apps/1.0 (workflow 0123456789; version 08585)"),
         aborted: false,
         truncated: false,

@@ -43,6 +43,7 @@ pub mod json;
 pub mod layer;
 pub mod limit;
 pub mod loadtest;
+pub mod openapi;
 pub(crate) mod own_request;
 pub mod pipeline;
 pub mod policy;

@@ -9,6 +9,7 @@ use crate::connector::connection::{Given, GivenValue};
 use crate::connector::folder::{self, Folder};
 use crate::connector::package::{self, Place};
 use crate::connector::report::Report;
+use crate::connector::service::Validation;
 use crate::connector::template::Grade;
 
 /// What is imported.
@@ -34,6 +35,15 @@ enum Format {
     Text,
     /// For scripts: one object with a list.
     Json,
+}
+
+/// What becomes of messages that are not as the definition says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Validate {
+    /// They are passed on, and reported in the access log and in a metric.
+    Report,
+    /// Requests are refused, answers reported.
+    Refuse,
 }
 
 /// Turn Power Platform connectors and OpenAPI files into APIs of a folder.
@@ -66,6 +76,9 @@ pub struct Connector {
     /// The parameter set of the connection, when there is one package.
     #[arg(long, value_name = "NAME")]
     set: Option<String>,
+    /// Check messages against the definition. Without it, a comment in the API's file says how.
+    #[arg(long, value_enum, value_name = "HOW")]
+    validate: Option<Validate>,
     /// The form of the report.
     #[arg(long, value_enum, default_value_t)]
     format: Format,
@@ -118,6 +131,11 @@ impl Connector {
     fn import(&self, places: &[Place]) -> Result<u8, String> {
         let mut folder = Folder::open(&self.out)?;
         let given = Given { set: self.set.clone(), values: self.parameters.clone() };
+        folder.validation = match self.validate {
+            None => Validation::Suggested,
+            Some(Validate::Report) => Validation::Report,
+            Some(Validate::Refuse) => Validation::Refuse,
+        };
         let mut reports = Vec::new();
         let mut failed = 0;
         for place in places {

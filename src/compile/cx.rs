@@ -500,6 +500,22 @@ impl<'a, 'i> CompileCx<'a, 'i> {
         })
     }
 
+    /// Asks for the definition of the API that the policy stands in. At broader scopes there may be APIs without one.
+    pub fn asks_definition(&self) -> Result<(), CompileError> {
+        let id = self.scope.id.split_once(':').map_or("", |(_, name)| name);
+        let api = match self.scope.kind {
+            "api" => id,
+            "operation" => id.split_once('/').map_or(id, |(api, _)| api),
+            _ => return Ok(()),
+        };
+        if self.world.defined.contains(api) {
+            return Ok(());
+        }
+        Err(CompileError::whole("the API has no `definition` to work with")
+            .code("no-definition")
+            .hint("`definition = \"openapi.json\"` in its `[api]` table"))
+    }
+
     /// A backend, by name.
     pub fn backend(&self, name: &At<String>) -> Result<Arc<Backend>, CompileError> {
         self.world.backends.get(name.as_str()).cloned().ok_or_else(|| {

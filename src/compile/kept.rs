@@ -29,6 +29,11 @@ impl<T> Kept<T> {
         state
     }
 
+    /// The state with this name, when some configuration holds it.
+    pub fn known(&self, name: &str) -> Option<Arc<T>> {
+        self.0.lock().get(name).and_then(Weak::upgrade)
+    }
+
     /// All the state that some configuration holds.
     pub fn all(&self) -> Vec<Arc<T>> {
         self.0.lock().values().filter_map(Weak::upgrade).collect()

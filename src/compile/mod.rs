@@ -4,6 +4,7 @@ pub mod certificates;
 mod connections;
 pub mod credentials;
 mod cx;
+mod definitions;
 pub mod entra;
 mod kept;
 mod routes;
@@ -39,6 +40,7 @@ use crate::identity::certificate::ClientTrust;
 use crate::limit;
 use crate::pipeline::{self, Pipeline};
 use crate::policy::{Kind, Section};
+use definitions::Definitions;
 use scope::{Fragments, ScopeItems, Setting};
 
 /// Where a configuration comes from.
@@ -166,7 +168,8 @@ pub fn compile(files: Vec<NamedText>, folder: Option<&Path>, shared: &Arc<Shared
         );
     }
     let process = settings::process(&document, folder, listener, &mut diagnostics);
-    let built = build(&document, &sources, folder, shared, &trust, &mut diagnostics);
+    let definitions = Definitions::read(&document, folder, shared, &mut diagnostics);
+    let built = build(&document, &sources, folder, shared, &trust, &definitions, &mut diagnostics);
     diagnostics.sort();
     // A message may quote a value that a secret stands in.
     for one in &mut diagnostics.0 {
@@ -178,6 +181,7 @@ pub fn compile(files: Vec<NamedText>, folder: Option<&Path>, shared: &Arc<Shared
     }
     let view = settings::view(&document, &sources);
     let files = settings::files(&document, folder);
+    definitions.tell(&mut sources, &mut diagnostics);
     let built = built.filter(|_| diagnostics.errors() == 0);
     let (mut gateway, limits, stated) = match built {
         Some((gateway, limits, stated)) => (Some(gateway), Some(limits), stated),
@@ -225,6 +229,7 @@ fn build(
     folder: Option<&Path>,
     shared: &Arc<Shared>,
     trust: &Arc<ClientTrust>,
+    definitions: &Definitions,
     diagnostics: &mut Diagnostics,
 ) -> Option<(Gateway, limit::Plan, StatedLimits)> {
     let file = document.gateway?;
@@ -242,6 +247,7 @@ fn build(
     let products = products(document, file, &setting, diagnostics);
     let mut assembly = Assembly {
         setting,
+        definitions,
         errors: &document.errors,
         global,
         products,
@@ -403,6 +409,7 @@ struct Route {
 /// APIs and operations, as they are put together.
 struct Assembly<'a, 'i> {
     setting: Setting<'a, 'i>,
+    definitions: &'a Definitions,
     /// What holds for APIs that say nothing of errors.
     errors: &'a ErrorsSpec,
     global: ScopeItems,
@@ -526,6 +533,7 @@ impl<'i> Assembly<'_, 'i> {
                 .hint("`[[operation]]` with a name and `match = \"GET /{id}\"`; `match = \"* /*\"` takes everything"),
             );
         }
+        let contract = self.definitions.of(&api.name);
         let mut names: HashMap<&str, &At<String>> = HashMap::new();
         for (place, operation) in document.operations.iter().enumerate() {
             let spec = &operation.spec;
@@ -553,6 +561,17 @@ impl<'i> Assembly<'_, 'i> {
             let pipelines =
                 if alike { shared.clone() } else { self.pipelines(&products, &items, Some(&own), Some(&spec.name)) };
             self.without_token(&pipelines.without_token, diagnostics);
+            let contract = contract.and_then(|contract| {
+                let found = contract.find(&spec.name, method.as_ref(), template.as_str());
+                if found.is_none() {
+                    let text = format!("the API's definition has no operation `{}`", spec.name.value);
+                    diagnostics.push(
+                        Diagnostic::warning("not-in-definition", document.file, spec.name.span.clone(), text)
+                            .hint("one of this name as `operationId`, or with this method and path"),
+                    );
+                }
+                found.cloned()
+            });
             self.routes.push(Route {
                 api: number,
                 operation: self.operations.len(),
@@ -566,6 +585,7 @@ impl<'i> Assembly<'_, 'i> {
                 method,
                 template,
                 backend: backend.clone(),
+                contract,
                 pipeline: pipelines.plain,
                 product_pipelines: pipelines.products,
                 metrics: metrics.operation(&api_metrics, &spec.name),

@@ -291,7 +291,7 @@ pub fn files(document: &Document<'_>, folder: Option<&Path>) -> Vec<PathBuf> {
         last == "file"
             || last.ends_with("-file")
             || last.ends_with("-files")
-            || matches!(key.as_str(), "server.tls.certificate" | "server.tls.key")
+            || matches!(key.as_str(), "server.tls.certificate" | "server.tls.key" | "api.definition")
     });
     let path = |name: &String| folder.map_or_else(|| PathBuf::from(name), |folder| folder.join(name));
     let mut files: Vec<PathBuf> = names.map(|(_, name, _)| path(name)).collect();

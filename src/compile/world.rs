@@ -31,6 +31,7 @@ use crate::identity::{
 };
 use crate::layer::retry::Budget;
 use crate::limit;
+use crate::openapi::Contract;
 use crate::pipeline::Origin;
 use crate::pipeline::limits::Shown;
 use crate::telemetry::Metrics;
@@ -67,6 +68,8 @@ pub struct Shared {
     pub vault: Vault,
     /// The endpoints of backends, with their pools and breakers.
     pub endpoints: crate::gateway::backend::Registry,
+    /// The definitions of APIs, compiled, by what their files hold.
+    pub contracts: Kept<Contract>,
     /// The stores that gateways share.
     pub stores: crate::shared_store::Registry,
     /// What stands in for the world outside while a load test runs.
@@ -108,6 +111,7 @@ impl Shared {
             token_sources: TokenSources::default(),
             vault,
             endpoints: crate::gateway::backend::Registry::default(),
+            contracts: Kept::default(),
             stores: crate::shared_store::Registry::default(),
             rehearsal: None,
         }
@@ -164,6 +168,8 @@ pub struct World {
     pub apis: BTreeMap<String, Vec<String>>,
     /// Whether there may be more of them, in files that could not be read.
     pub apis_unread: bool,
+    /// The APIs that name a definition.
+    pub defined: BTreeSet<String>,
     /// The limits of this configuration, put in force with it.
     pub limits: limit::Plan,
     /// Which headers tell of limits that do not say so themselves.
@@ -200,6 +206,7 @@ impl World {
             identity: ManagedIdentity::new(&document.managed_identity, named::identity_environment()),
             apis: document.apis.iter().map(operation_names).collect(),
             apis_unread: document.unread,
+            defined: document.apis.iter().filter(|api| api.spec.definition.is_some()).map(named).collect(),
             limits: shared.limits.plan().counted_in(super::store::build(document, folder, shared, diagnostics)),
             limits_shown: shown(document.limits.headers.as_deref().unwrap_or(&[LimitHeaders::Ratelimit])),
             secret_parameters: Mutex::default(),
@@ -444,6 +451,10 @@ fn own_certificates(
         all.insert(entry.name.get_ref().clone(), identity);
     }
     all
+}
+
+fn named(api: &ApiDocument<'_>) -> String {
+    api.spec.name.value.clone()
 }
 
 fn operation_names(api: &ApiDocument<'_>) -> (String, Vec<String>) {

@@ -40,6 +40,10 @@ pub const CODES: &[(&str, &str)] = &[
     ("duplicate-subscription", "Two subscriptions have the same name."),
     ("encoding", "A file is not UTF-8 text."),
     ("expired-certificate", "The time of a certificate of the gateway's own is over (a warning)."),
+    (
+        "faulty-definition",
+        "Something in the definition of an API is not as OpenAPI has it, and is not checked (a warning).",
+    ),
     ("host-bits", "A network is not written by its first address (a warning)."),
     ("limit-memory", "A rate limit may take much memory for each key (a warning)."),
     ("limits-contradict", "A rate limit is never reached, because another one beside it is stricter (a warning)."),
@@ -53,6 +57,7 @@ pub const CODES: &[(&str, &str)] = &[
     ("nested-fragment", "A fragment includes a fragment."),
     ("nested-named-value", "The text of a named value uses another one."),
     ("no-connection", "An API asks its connections for something, and has none (a warning)."),
+    ("no-definition", "A policy works with the definition of its API, which has none."),
     ("no-key-file", "The key file that gateway.toml names is not there (a warning)."),
     ("no-keys", "A subscription has no keys, so nobody can use it (a warning)."),
     (
@@ -60,6 +65,7 @@ pub const CODES: &[(&str, &str)] = &[
         "An API has no operations, so every call is answered with 404 (a warning). A connector without any is refused.",
     ),
     ("no-token", "A policy asks for a verified token, and no policy before it verifies one (a warning)."),
+    ("not-in-definition", "The definition of an API does not have one of its operations (a warning)."),
     ("old-revocation-list", "A revocation list is out of date (a warning)."),
     ("quota-in-memory", "A quota of an hour or more is forgotten when the process ends (a warning)."),
     ("secret-in-file", "A secret stands in the configuration, and not in a named value (a warning)."),

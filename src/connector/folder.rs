@@ -14,6 +14,7 @@ use super::merge::{Conflict, merge};
 use super::package::{self, File, Package, Place};
 use super::properties::Properties;
 use super::report::Report;
+use super::service::Validation;
 use super::template::Grade;
 use super::written::text;
 use crate::config::folder::GATEWAY_FILE;
@@ -46,6 +47,8 @@ pub struct Folder {
     connections: HashMap<String, String>,
     used: HashSet<String>,
     changed: bool,
+    /// What is written for validation.
+    pub validation: Validation,
 }
 
 /// What became of one package.
@@ -81,7 +84,15 @@ impl Folder {
         let connections = table.get("connections").and_then(|list| list.as_table()).into_iter().flatten();
         let api = |table: &toml::Value| table.get("api").and_then(|api| api.as_str()).unwrap_or_default().to_owned();
         let connections = connections.map(|(name, table)| (name.clone(), api(table))).collect();
-        Ok(Self { path: path.to_owned(), gateway, backends, connections, used: HashSet::new(), changed })
+        Ok(Self {
+            path: path.to_owned(),
+            gateway,
+            backends,
+            connections,
+            used: HashSet::new(),
+            changed,
+            validation: Validation::default(),
+        })
     }
 
     /// Imports a package, with what the person says of its connection.
@@ -131,7 +142,7 @@ impl Folder {
         };
         let properties = package.properties.as_ref().map(|file| Properties::read(&file.root)).unwrap_or_default();
         let path = format!("{IMPORTED}/{name}/{}", definition_name(place));
-        Some(generate::generate(name, &path, &definition, &properties, package))
+        Some(generate::generate(name, &path, &definition, &properties, package, self.validation))
     }
 
     fn write(

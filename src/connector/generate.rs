@@ -1,6 +1,6 @@
 //! A package into the TOML of one API, and what the process must know of it.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::fmt::Write as _;
 
 use http::Method;
@@ -11,6 +11,7 @@ use super::package::Package;
 use super::properties::Properties;
 use super::report::Report;
 use super::security;
+use super::service::{self, Validation};
 use super::template::{Converted, Grade, Instance, Section};
 use super::tree::Value;
 use super::written::{Block, holds_named_value, one_line, text};
@@ -40,6 +41,7 @@ pub fn generate(
     definition: &Definition<'_>,
     properties: &Properties<'_>,
     package: &Package,
+    validation: Validation,
 ) -> Generated {
     let mut writer = Writer {
         definition,
@@ -51,6 +53,14 @@ pub fn generate(
     let asked = Asked::of(definition, properties);
     asked.write(&mut writer.out);
     let (shared, lists, scoped) = writer.policies();
+    let names = service::names(&definition.operations);
+    let refused = refused_operations(&definition.operations);
+    if let Some(block) = service::defaults(definition, &names, &refused) {
+        block.write("[[inbound]]", &mut writer.out);
+    }
+    for (header, block) in service::requests(validation) {
+        block.write(header, &mut writer.out);
+    }
     for block in security::policies(definition, &asked, &mut writer.report) {
         block.write("[[inbound]]", &mut writer.out);
     }
@@ -58,7 +68,10 @@ pub fn generate(
     for policy in &shared {
         policy.block.write(&format!("[[{}]]", policy.section.as_str()), &mut writer.out);
     }
-    writer.operations(&lists, &scoped);
+    for (header, block) in service::answers(validation, &names, &refused, &lists, &scoped) {
+        block.write(header, &mut writer.out);
+    }
+    writer.operations(&names, &refused, &lists, &scoped);
     if package.has_script {
         writer.script();
     }
@@ -152,15 +165,11 @@ impl Writer<'_, '_> {
         (shared, lists, scoped)
     }
 
-    fn operations(&mut self, lists: &[Vec<usize>], scoped: &[Converted]) {
-        let refused = refused_operations(&self.definition.operations);
-        let mut names = HashMap::new();
+    fn operations(&mut self, names: &[String], refused: &[Option<String>], lists: &[Vec<usize>], scoped: &[Converted]) {
         for (place, operation) in self.definition.operations.iter().enumerate() {
-            let count = names.entry(operation.id.as_str()).or_insert(0_u32);
-            *count += 1;
-            let name = if *count == 1 { operation.id.clone() } else { format!("{}-{count}", operation.id) };
+            let name = &names[place];
             let mut block = Block::default()
-                .text("name", &name)
+                .text("name", name)
                 .text("match", &format!("{} {}", operation.method, operation.template()));
             if !operation.has_id {
                 block = block.comment("The definition gives it no `operationId`.");

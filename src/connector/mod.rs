@@ -13,6 +13,7 @@ pub mod package;
 pub mod properties;
 pub mod report;
 mod security;
+pub mod service;
 pub mod template;
 mod text;
 pub mod tree;

@@ -185,7 +185,7 @@ pub fn read_file(path: &Path, sources: &mut Sources, diagnostics: &mut Diagnosti
     if let Some((span, fault)) = decoded.fault {
         diagnostics.push(Diagnostic::warning("encoding", id, span, fault));
     }
-    let parsed = if is_yaml(path, &text) { yaml::parse(&text) } else { json::parse(&text) };
+    let parsed = parse(path, &text);
     match parsed {
         Ok((root, faults)) => {
             for fault in faults {
@@ -200,12 +200,29 @@ pub fn read_file(path: &Path, sources: &mut Sources, diagnostics: &mut Diagnosti
     }
 }
 
+fn parse(path: &Path, text: &str) -> Result<(Node, Vec<json::Fault>), json::Fault> {
+    if is_yaml(path, text.as_bytes()) { yaml::parse(text) } else { json::parse(text) }
+}
+
+/// The text of a file, and what it says. Errors of its encoding are among what had to be overlooked.
+pub fn decode(path: &Path, bytes: &[u8]) -> (Arc<str>, Result<(Node, Vec<json::Fault>), json::Fault>) {
+    let decoded = text::decode(bytes);
+    let parsed = parse(path, &decoded.text).map(|(root, mut faults)| {
+        faults.extend(decoded.fault.map(|(span, message)| json::Fault { span, message: message.into() }));
+        (root, faults)
+    });
+    (decoded.text.into(), parsed)
+}
+
 /// By the name, else by the first character: a definition in JSON is an object.
-fn is_yaml(path: &Path, text: &str) -> bool {
+pub fn is_yaml(path: &Path, text: &[u8]) -> bool {
     match path.extension().and_then(OsStr::to_str) {
         Some(extension) if extension.eq_ignore_ascii_case("json") => false,
         Some(extension) if ["yaml", "yml"].iter().any(|known| extension.eq_ignore_ascii_case(known)) => true,
-        _ => !text.trim_start().starts_with(['{', '/']),
+        _ => {
+            let text = text.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(text).trim_ascii_start();
+            !text.starts_with(b"{") && !text.starts_with(b"/")
+        }
     }
 }
 

@@ -386,6 +386,7 @@ impl Finish for Exchange {
             subscription: state.subscription.as_ref().map(|subscription| &*subscription.id),
             consumer: state.consumer(),
             error,
+            validation: &state.findings,
             user_agent: self.user_agent.as_ref().map(HeaderValue::as_bytes),
             aborted,
             truncated,

@@ -142,6 +142,8 @@ pub struct Operation {
     pub template: Template,
     /// The backend that it calls unless a policy chooses another one.
     pub backend: Option<Arc<Backend>>,
+    /// What the API's definition says of it, when a policy works with that.
+    pub contract: Option<Arc<crate::openapi::Operation>>,
     /// What happens outside any product.
     pub pipeline: Arc<Pipeline>,
     /// What happens under a product, by the product's name.

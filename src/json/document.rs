@@ -325,7 +325,8 @@ fn quoted(text: &str) -> Bytes {
     Bytes::from(serde_json::to_vec(text).unwrap_or_else(|_| b"\"\"".to_vec()))
 }
 
-fn unquoted(text: &[u8]) -> Cow<'_, str> {
+/// The text of a checked text with its quotes.
+pub(super) fn unquoted(text: &[u8]) -> Cow<'_, str> {
     let inner = &text[1..text.len() - 1];
     if memchr::memchr(b'\\', inner).is_none() {
         return String::from_utf8_lossy(inner);

@@ -4,12 +4,14 @@
 //! else stays the bytes that came: numbers keep their digits (`1.10`, `12345678901234567890`), keys their order, text its escapes.
 
 mod document;
+mod index;
 mod path;
 mod scan;
 #[cfg(test)]
 mod tests;
 
 pub use document::{Document, Kind, Member, Node};
+pub use index::{Index, Value};
 pub(crate) use path::root;
 pub use path::{Key, Path, PathError, Root};
 pub use scan::{JsonError, MAX_DEPTH};

@@ -13,6 +13,12 @@ pub struct JsonError {
     at: usize,
 }
 
+impl JsonError {
+    pub(super) fn new(what: &'static str, at: usize) -> Self {
+        Self { what, at }
+    }
+}
+
 /// Checks that the whole text is one JSON value, with space around it allowed; answers where the value stands.
 pub(super) fn check(text: &[u8]) -> Result<Range<usize>, JsonError> {
     if let Err(error) = std::str::from_utf8(text) {

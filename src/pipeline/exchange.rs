@@ -25,6 +25,7 @@ use crate::identity::{Subscription, Verified};
 use crate::json::Document;
 use crate::routing::{Capture, Value as Captured};
 use crate::server::authority::Authority;
+use crate::telemetry::Finding;
 
 /// What is known of an exchange from its first byte to the end of its answer. Shared by the pipeline, the body of the
 /// answer and the access log, so that a step that is dropped (a time-out) loses nothing.
@@ -105,6 +106,8 @@ pub struct State {
     pub correlation: Option<Box<HeaderValue>>,
     /// The error that on-error handles.
     pub fault: Option<Fault>,
+    /// What was found that is not as the API's definition says.
+    pub findings: Vec<Finding>,
     /// What the backend did.
     pub upstream: UpstreamFacts,
     /// The status that the client gets.
@@ -395,7 +398,7 @@ impl Exchange {
 }
 
 /// What becomes of an answer whose body cannot be held.
-fn upstream_body(error: BodyError) -> Fault {
+pub fn upstream_body(error: BodyError) -> Fault {
     match error {
         BodyError::TooLarge { limit } => Fault::upstream(
             StatusCode::BAD_GATEWAY,

@@ -6,10 +6,14 @@ use http::{Response, StatusCode};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use super::validation::contract;
 use super::{Policy, Sections};
 use crate::body::Body;
 use crate::compile::{CompileCx, CompileError};
 use crate::config::At;
+use crate::openapi::media::{essence, is_json};
+use crate::openapi::sample::sample;
+use crate::openapi::{Operation, content_for};
 use crate::pipeline::{Apply, Context, Fault, Flow, Step};
 
 /// Answers at once with an example, as
@@ -18,6 +22,10 @@ use crate::pipeline::{Apply, Context, Fault, Flow, Step};
 ///
 /// The example is the first one with the wanted status and, when `content-type` is given, with that content type. When there is none
 /// the answer has the status and no body. Nothing here is an expression: `@` is an ordinary character.
+///
+/// Without `examples` and `body`, what the API's `definition` says of the status is the answer: its example, else, for JSON, one made
+/// up from the schema. That is always the same one, and keeps to types, formats, ranges and lists of values; patterns it does not
+/// know how to meet. What only callers write (`writeOnly`) is not in it, and what refers to itself ends where it would begin again.
 ///
 /// ```toml
 /// [[inbound]]
@@ -39,6 +47,8 @@ pub struct MockResponse {
     status_code: Option<At<u16>>,
     /// The content type of the answer, compared without parameters such as `charset`. Default: that of the example.
     content_type: Option<At<String>>,
+    /// Which of several examples of the definition is the answer, from 1. Default 1.
+    index: Option<At<usize>>,
     /// The body of the answer, in place of `examples`.
     body: Option<At<String>>,
     /// The answers to choose from. Default: none.
@@ -82,12 +92,20 @@ impl Policy for MockResponse {
             }
         }
         let wanted = self.content_type.as_ref().map(media_type).transpose()?;
+        if let Some(index) = self.index.as_ref().filter(|index| index.value == 0) {
+            return Err(CompileError::at(index, "there is no example 0").hint("the first one is 1"));
+        }
+        let from_definition = self.examples.is_empty() && self.body.is_none();
+        let defined = from_definition.then(|| Defined {
+            wanted: self.content_type.as_ref().map(|text| essence(text)),
+            index: self.index.as_ref().map_or(0, |index| index.value - 1),
+        });
         let (content_type, body) = match (chosen, self.body) {
             (Some(example), _) => example,
             (None, Some(body)) => (wanted, body.value),
             (None, None) => (None, String::new()),
         };
-        Ok(Step::sync(Compiled { status, content_type, body: body.into() }))
+        Ok(Step::sync(Compiled { status, content_type, body: body.into(), defined }))
     }
 }
 
@@ -98,25 +116,58 @@ pub(super) fn media_type(text: &At<String>) -> Result<HeaderValue, CompileError>
     })
 }
 
-/// A content type without its parameters (RFC 9110 §8.3.1).
-fn essence(text: &str) -> String {
-    text.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
-}
-
 // === impl Apply ===
 
 struct Compiled {
     status: StatusCode,
     content_type: Option<HeaderValue>,
     body: Bytes,
+    /// When the answer is the definition's.
+    defined: Option<Defined>,
+}
+
+/// Which answer of the definition.
+struct Defined {
+    wanted: Option<String>,
+    index: usize,
+}
+
+impl Defined {
+    /// The content type and the body.
+    fn answer(&self, operation: &Operation, status: StatusCode) -> Option<(HeaderValue, Bytes)> {
+        let contents = &operation.answer(status)?.contents;
+        let content = match &self.wanted {
+            Some(wanted) => content_for(contents, wanted)?,
+            None => contents.first()?,
+        };
+        let name = match &self.wanted {
+            Some(wanted) => wanted.as_str(),
+            // A range is no content type.
+            None if content.media.as_str().ends_with('*') => "application/json",
+            None => content.media.as_str(),
+        };
+        let example = content.examples.get(self.index).or(content.examples.first());
+        let body = match (example, content.schema) {
+            (Some(example), _) => Bytes::copy_from_slice(example.as_bytes()),
+            (None, Some(schema)) if is_json(name) => sample(&operation.schemas, schema).to_string().into(),
+            _ => return None,
+        };
+        Some((HeaderValue::from_str(name).ok()?, body))
+    }
 }
 
 impl Apply for Compiled {
-    fn apply(&self, _: &mut Context<'_>) -> Result<Flow, Fault> {
-        let mut response = Response::new(Body::from(self.body.clone()));
+    fn apply(&self, cx: &mut Context<'_>) -> Result<Flow, Fault> {
+        let defined = self.defined.as_ref().zip(contract(cx));
+        let made = defined.and_then(|(defined, operation)| defined.answer(operation, self.status));
+        let (content_type, body) = match made {
+            Some((content_type, body)) => (Some(content_type), body),
+            None => (self.content_type.clone(), self.body.clone()),
+        };
+        let mut response = Response::new(Body::from(body));
         *response.status_mut() = self.status;
-        if let Some(content_type) = &self.content_type {
-            response.headers_mut().insert(CONTENT_TYPE, content_type.clone());
+        if let Some(content_type) = content_type {
+            response.headers_mut().insert(CONTENT_TYPE, content_type);
         }
         Ok(Flow::Respond(Box::new(response)))
     }

@@ -30,6 +30,7 @@ mod ip_filter;
 mod limit_concurrency;
 mod mock_response;
 mod move_properties;
+mod parameters;
 mod polling_trigger;
 mod public_link;
 mod quota;
@@ -47,6 +48,7 @@ mod route_template;
 mod set_backend_service;
 mod set_body;
 mod set_connection_status;
+mod set_defaults;
 mod set_header;
 mod set_method;
 mod set_property;
@@ -63,7 +65,12 @@ mod token;
 mod update_next_link;
 mod validate_azure_ad_token;
 mod validate_client_certificate;
+mod validate_content;
+mod validate_headers;
 mod validate_jwt;
+mod validate_parameters;
+mod validate_status_code;
+mod validation;
 mod value;
 
 pub(crate) use set_header::is_framing;
@@ -237,6 +244,7 @@ pub const KINDS: &[Kind] = &[
     Kind::of::<set_backend_service::SetBackendService>(),
     Kind::of::<set_body::SetBody>(),
     Kind::of::<set_connection_status::SetConnectionStatus>(),
+    Kind::of::<set_defaults::SetDefaults>(),
     Kind::of::<set_header::SetHeader>(),
     Kind::of::<set_method::SetMethod>(),
     Kind::of::<set_property::SetProperty>(),
@@ -250,5 +258,9 @@ pub const KINDS: &[Kind] = &[
     Kind::of::<update_next_link::UpdateNextLink>(),
     Kind::of::<validate_azure_ad_token::ValidateAzureAdToken>(),
     Kind::of::<validate_client_certificate::ValidateClientCertificate>(),
+    Kind::of::<validate_content::ValidateContent>(),
+    Kind::of::<validate_headers::ValidateHeaders>(),
     Kind::of::<validate_jwt::ValidateJwt>(),
+    Kind::of::<validate_parameters::ValidateParameters>(),
+    Kind::of::<validate_status_code::ValidateStatusCode>(),
 ];

@@ -128,8 +128,10 @@ fn examples_compile() {
                         .replace(&format!("\n[{section}."), &format!("\n[operation.{section}."))
                 })
             };
+            let definition = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/connectors/orders/orders.yaml");
+            let api = API.replacen("[api]", &format!("[api]\ndefinition = '{definition}'"), 1);
             let files =
-                vec![("example.toml".to_owned(), format!("{API}{policies}")), ("gateway.toml".to_owned(), world)];
+                vec![("example.toml".to_owned(), format!("{api}{policies}")), ("gateway.toml".to_owned(), world)];
             let loaded = compile::compile(files, None, &shared);
             let report = render::text(&loaded.diagnostics, &loaded.sources);
             assert_eq!(loaded.diagnostics.errors(), 0, "the example of `{}`:\n{report}", kind.name);

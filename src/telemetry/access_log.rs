@@ -12,6 +12,7 @@ use std::time::{Duration, SystemTime};
 use http::{Method, StatusCode, Version};
 use prometheus::IntCounter;
 
+use super::finding::Finding;
 use super::redact::Redactor;
 use sink::Sink;
 
@@ -100,6 +101,8 @@ pub struct Line<'a> {
     pub consumer: Option<&'a str>,
     /// The error that decided the answer, when there was one.
     pub error: Option<Failure<'a>>,
+    /// What was found that is not as the API's definition says.
+    pub validation: &'a [Finding],
     /// The `User-Agent` header; it need not be UTF-8.
     pub user_agent: Option<&'a [u8]>,
     /// The client went away before the answer was complete.

@@ -256,6 +256,11 @@ impl Metrics {
                 "Bytes of response bodies sent to clients.",
                 &["api"],
             ),
+            validation: families.counters(
+                "validation_failures_total",
+                "What was found in messages that is not as their API's definition says, by policy and action.",
+                &["api", "operation", "policy", "action"],
+            ),
             client_aborts: families
                 .counter("client_aborts_total", "Exchanges whose client went away before the answer was complete."),
             upstream_truncated: families

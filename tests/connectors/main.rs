@@ -18,6 +18,7 @@ use sluicegate::connector::export::{Address, export};
 use sluicegate::connector::folder::{Folder, Outcome};
 use sluicegate::connector::lint::lint;
 use sluicegate::connector::package;
+use sluicegate::connector::service::Validation;
 use support::backend::Backend;
 use support::gateway::Gateway;
 use support::wire::Message;
@@ -194,7 +195,10 @@ fn a_request_reaches_the_backend_as_the_package_says() {
     let gateway = serve(out.path(), &backend);
     gateway.send(&get("/tasks/v2/lists/7/tasks?state=done")).expect("an answer");
     let [request] = &backend.take()[..] else { panic!("one request") };
-    assert_eq!(request.first_line, "GET /tasks/v2/lists/7/tasks?state=done&$top=@queryParamters('top') HTTP/1.1");
+    assert_eq!(
+        request.first_line,
+        "GET /tasks/v2/lists/7/tasks?state=done&top=50&$top=@queryParamters('top') HTTP/1.1"
+    );
     assert_eq!(request.field("x-api-key"), Some("hush"), "what the connection holds, once");
     assert_eq!(request.fields_of("x-api-key").count(), 1);
     assert_eq!(request.field("x-region"), Some("eu/mail@contoso.com"));
@@ -222,6 +226,32 @@ fn a_call_without_a_connection_is_refused_and_check_says_why() {
     let response = started.gateway.unwrap().send(&get("/tasks/tasks/7")).expect("an answer");
     assert!(response.first_line.contains(" 403 "), "{}", response.first_line);
     assert_eq!(backend.take().len(), 0);
+}
+
+/// A definition of the real world has faults: they are told, and what is around them is checked.
+#[test]
+fn every_definition_is_served_with_validation() {
+    let mut paths = fixtures();
+    paths.extend(std::env::var_os("SLUICEGATE_CONNECTORS").map(PathBuf::from));
+    let out = tempfile::tempdir().unwrap();
+    let mut folder = Folder::open(out.path()).unwrap();
+    folder.validation = Validation::Refuse;
+    std::fs::write(out.path().join("key"), "hush\n").unwrap();
+    for place in paths.iter().flat_map(|path| package::find(path).unwrap()) {
+        let mut given = Given::default();
+        if place.name == "tasks" {
+            given.values.push(("api_key".into(), GivenValue::File("key".into())));
+        }
+        assert!(folder.import(&place, &given).unwrap().written, "{}", place.name);
+    }
+    folder.finish().unwrap();
+    let backend = Backend::start();
+    let gateway = serve(out.path(), &backend);
+    let refused = gateway.send(&get("/tasks/v2/lists/7/tasks?top=many")).expect("an answer");
+    assert_eq!(refused.first_line, "HTTP/1.1 400 Bad Request");
+    assert_eq!(backend.take().len(), 0);
+    gateway.send(&get("/tasks/v2/lists/7/tasks?top=7")).expect("an answer");
+    assert!(backend.take()[0].first_line.starts_with("GET /tasks/v2/lists/7/tasks?top=7"));
 }
 
 /// Real packages, where they are at hand.

@@ -19,4 +19,5 @@ mod secrets;
 mod store;
 mod support;
 mod tokens;
+mod validation;
 mod vault;

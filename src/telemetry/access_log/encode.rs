@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use http::Version;
 
-use super::{AccessLog, Failure, Line, Query, Upstream};
+use super::{AccessLog, Failure, Finding, Line, Query, Upstream};
 use crate::telemetry::redact::MASK;
 
 /// The most that is logged of one value, in bytes. A head may be far longer, and a log line is not the place for it.
@@ -73,6 +73,7 @@ pub(super) fn json(out: &mut Vec<u8>, line: &Line<'_>, time: &[u8], log: &Access
     if let Some(failure) = &line.error {
         json_failure(out, failure);
     }
+    json_validation(out, line.validation);
     if let Some(agent) = line.user_agent {
         out.extend_from_slice(b",\"user_agent\":\"");
         header(out, agent);
@@ -116,6 +117,25 @@ fn json_failure(out: &mut Vec<u8>, failure: &Failure<'_>) {
         string(out, ",\"cause\":\"", &crate::process::chain(cause));
     }
     out.push(b'}');
+}
+
+fn json_validation(out: &mut Vec<u8>, found: &[Finding]) {
+    for (place, one) in found.iter().enumerate() {
+        string(out, if place == 0 { ",\"validation\":[{\"policy\":\"" } else { ",{\"policy\":\"" }, one.policy);
+        for (key, value) in [(",\"name\":\"", &*one.name), (",\"rule\":\"", one.rule)] {
+            if !value.is_empty() {
+                string(out, key, value);
+            }
+        }
+        string(out, ",\"type\":\"", one.kind);
+        string(out, ",\"action\":\"", one.action);
+        out.extend_from_slice(b",\"details\":\"");
+        text(out, &one.details, LONGEST_NOTE);
+        out.extend_from_slice(b"\"}");
+    }
+    if !found.is_empty() {
+        out.push(b']');
+    }
 }
 
 /// `time status method host path?query duration client api/operation → backend …` and a line feed.
@@ -180,6 +200,12 @@ pub(super) fn human(out: &mut Vec<u8>, line: &Line<'_>, time: &[u8], log: &Acces
         if let Some(cause) = failure.cause {
             string(out, " cause=\"", &crate::process::chain(cause));
         }
+    }
+    for one in line.validation {
+        note(out, " validation=", one.policy);
+        note(out, "/", one.action);
+        note(out, ": \"", &one.details);
+        out.push(b'"');
     }
     if let Some(agent) = line.user_agent {
         out.extend_from_slice(b" \"");

@@ -31,6 +31,7 @@ pub(super) struct Exchanges {
     pub(super) durations: HistogramVec,
     pub(super) request_bytes: IntCounterVec,
     pub(super) response_bytes: IntCounterVec,
+    pub(super) validation: IntCounterVec,
     pub(super) client_aborts: IntCounter,
     pub(super) upstream_truncated: IntCounter,
     pub(super) apis: Names,
@@ -128,14 +129,24 @@ impl OperationMetrics {
         }
     }
 
-    fn cell(&self, method: usize, class: usize) -> &Cell {
-        let table = self.table.get_or_init(|| {
+    /// Counts something in a message that is not as the API's definition says. Both names are literals in the program.
+    pub fn validation(&self, policy: &'static str, action: &'static str) {
+        let labels = [&*self.api.name, &*self.table().label, policy, action];
+        self.exchanges.validation.with_label_values(&labels).inc();
+    }
+
+    fn table(&self) -> &Arc<Table> {
+        self.table.get_or_init(|| {
             if self.exchanges.operations.admit(&[&*self.api.name, &*self.name].join("\0")) {
                 Arc::new(Table::new(&self.name))
             } else {
                 Arc::clone(self.api.other.get_or_init(|| Arc::new(Table::new(OTHER))))
             }
-        });
+        })
+    }
+
+    fn cell(&self, method: usize, class: usize) -> &Cell {
+        let table = self.table();
         table.cells[method][class].get_or_init(|| {
             let labels = [&*self.api.name, &*table.label, CLASSES[class], METHODS[method]];
             Cell {

@@ -1,0 +1,241 @@
+//! Schemas against the official test suite of JSON Schema, and definitions with their faults.
+//!
+//! tests/fixtures/json-schema holds the files of <https://github.com/json-schema-org/JSON-Schema-Test-Suite> (MIT) whose words OpenAPI
+//! has: those of draft 4, which 2.0 and 3.0 build on, and of 2020-12 for 3.1. Suites that need other documents, and words that are told
+//! as unchecked, are not among them.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::value::RawValue;
+
+use super::check::{Direction, Mistake, Strictness, TooMuch, check};
+use super::read::{Dialect, Fault, Reader};
+use super::sample::sample;
+use super::schema::{SchemaId, Schemas};
+use crate::connector::json;
+use crate::json::Index;
+
+/// Groups of the suite in which something stands that OpenAPI does not have, with the reason.
+const LEFT_OUT: &[(&str, &str)] = &[
+    ("definitions: validate definition against metaschema", "another document"),
+    (
+        "not: collect annotations inside a 'not', even if collection is disabled",
+        "`unevaluatedProperties` is told as unchecked",
+    ),
+    ("ref: $ref prevents a sibling id from changing the base uri", "`id`"),
+    ("ref: remote ref, containing refs itself", "another document"),
+    ("ref: Recursive references between schemas", "`id`"),
+    ("ref: Location-independent identifier", "`id`"),
+    ("ref: Location-independent identifier with base URI change in subschema", "`id`"),
+    ("ref: id must be resolved against nearest parent, not just immediate parent", "`id`"),
+];
+
+/// A group of cases of the suite. Values stay the text they are: the suite has numbers that a double does not hold.
+#[derive(serde::Deserialize)]
+struct Group {
+    description: String,
+    schema: Box<RawValue>,
+    tests: Vec<Case>,
+}
+
+#[derive(serde::Deserialize)]
+struct Case {
+    description: String,
+    data: Box<RawValue>,
+    valid: bool,
+}
+
+fn folder(name: &str) -> Vec<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/json-schema").join(name);
+    let mut files: Vec<PathBuf> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.sort();
+    files
+}
+
+/// Compiles a schema that stands alone.
+fn compile(text: &str, dialect: Dialect) -> (Schemas, SchemaId, Vec<Fault>) {
+    let (root, _) = json::parse(text).unwrap();
+    let mut reader = Reader::new(&root, dialect);
+    let id = reader.schema(&root);
+    let (schemas, faults) = reader.finish();
+    (schemas, id, faults)
+}
+
+fn mistakes(schemas: &Schemas, id: SchemaId, text: &str) -> Result<Vec<Mistake>, TooMuch> {
+    check(schemas, id, &Index::parse(text.as_bytes()).unwrap(), Direction::Request, Strictness::default())
+}
+
+fn run_suite(name: &str, dialect: Dialect) {
+    let (mut wrong, mut count) = (Vec::new(), 0);
+    for file in folder(name) {
+        let text = std::fs::read_to_string(&file).unwrap();
+        let groups: Vec<Group> = serde_json::from_str(&text).unwrap();
+        let file = file.file_stem().unwrap().to_string_lossy().into_owned();
+        for group in groups {
+            let title = format!("{file}: {}", group.description);
+            if LEFT_OUT.iter().any(|(left, _)| *left == title) {
+                continue;
+            }
+            let (schemas, id, _) = compile(group.schema.get(), dialect);
+            for case in group.tests {
+                count += 1;
+                let found = mistakes(&schemas, id, case.data.get()).map(|list| list.is_empty());
+                if found != Ok(case.valid) {
+                    wrong.push(format!("{title}: {}: {found:?}", case.description));
+                }
+            }
+        }
+    }
+    assert!(count > 20, "{count}");
+    assert!(wrong.is_empty(), "{} of {count}\n{}", wrong.len(), wrong.join("\n"));
+}
+
+#[test]
+fn schemas_of_openapi_2_and_3_are_those_of_draft_4() {
+    run_suite("draft4", Dialect::Two);
+}
+
+#[test]
+fn schemas_of_openapi_3_1_are_those_of_2020_12() {
+    run_suite("2020-12", Dialect::ThreeOne);
+}
+
+#[test]
+fn formats_are_those_of_the_suite() {
+    run_suite("format", Dialect::Three);
+}
+
+#[test]
+fn words_of_openapi() {
+    let schema = r##"{"type":"object","required":["id","secret"],"properties":{
+        "id":{"type":"integer","format":"int64","readOnly":true},
+        "secret":{"type":"string","writeOnly":true},
+        "name":{"type":"string","nullable":true,"minLength":2},
+        "price":{"type":"number","minimum":0,"exclusiveMinimum":true},
+        "children":{"type":"array","items":{"$ref":"#"}}}}"##;
+    let (schemas, id, faults) = compile(schema, Dialect::Three);
+    assert_eq!(faults, []);
+    for (text, direction, want) in [
+        (r#"{"secret":"s"}"#, Direction::Request, ""),
+        (r#"{"id":1}"#, Direction::Response, ""),
+        (r#"{}"#, Direction::Request, "Required properties are missing from object: secret. Line: 1, Position: 1"),
+        (r#"{}"#, Direction::Response, "Required properties are missing from object: id. Line: 1, Position: 1"),
+        (r#"{"secret":"s","name":null}"#, Direction::Request, ""),
+        (
+            "{\"secret\":\"s\",\n \"name\":\"a\"}",
+            Direction::Request,
+            "String is less than minimum length of 2. Path 'name'. Line: 2, Position: 9",
+        ),
+        (
+            r#"{"secret":"s","price":0}"#,
+            Direction::Request,
+            "Number equals minimum value of 0 and exclusive minimum is true. Path 'price'. Line: 1, Position: 23",
+        ),
+        (
+            r#"{"secret":"s","children":[{"secret":"s","name":3}]}"#,
+            Direction::Request,
+            "Invalid type. Expected String, Null but got Integer. Path 'children[0].name'. Line: 1, Position: 48",
+        ),
+    ] {
+        let index = Index::parse(text.as_bytes()).unwrap();
+        let found = check(&schemas, id, &index, direction, Strictness::default()).unwrap();
+        let found: Vec<&str> = found.iter().map(|one| one.message.as_str()).collect();
+        assert_eq!(found.join("|"), want, "{text}");
+    }
+}
+
+#[test]
+fn properties_that_are_not_named_are_told_when_asked_for() {
+    let schema = r##"{"allOf":[{"$ref":"#/base"},{"type":"object","properties":{"b":{"type":"object","properties":{"c":{}}}}}],
+        "base":{"type":"object","properties":{"a":{"type":"integer"}}}}"##;
+    let (schemas, id, _) = compile(schema, Dialect::Three);
+    let strict = Strictness { additional_properties: Some(false), ignore_case: false };
+    let loose = Strictness { additional_properties: None, ignore_case: true };
+    for (text, strictness, want) in [
+        (r#"{"a":1,"b":{"c":2}}"#, strict, 0),
+        (r#"{"a":1,"x":2}"#, strict, 1),
+        (r#"{"b":{"x":2}}"#, strict, 1),
+        (r#"{"x":2}"#, loose, 0),
+        (r#"{"A":"text"}"#, loose, 1),
+        (r#"{"A":"text"}"#, Strictness::default(), 0),
+    ] {
+        let index = Index::parse(text.as_bytes()).unwrap();
+        let found = check(&schemas, id, &index, Direction::Request, strictness).unwrap();
+        assert_eq!(found.len(), want, "{text}: {found:?}");
+    }
+    let (schemas, id, _) = compile(r#"{"properties":{"a":{}},"additionalProperties":false}"#, Dialect::Two);
+    let index = Index::parse(br#"{"b":1}"#).unwrap();
+    for (allowed, want) in [(None, 1), (Some(true), 0), (Some(false), 1)] {
+        let strictness = Strictness { additional_properties: allowed, ignore_case: false };
+        assert_eq!(check(&schemas, id, &index, Direction::Request, strictness).unwrap().len(), want, "{allowed:?}");
+    }
+}
+
+#[test]
+fn faults_are_told_and_the_rest_is_checked() {
+    let schema = r##"{"type":"object","required":true,"properties":{
+        "a":{"type":"text"},"b":{"$ref":"#/nowhere"},"c":{"$ref":"other.json#/x"},"d":{"type":"string","pattern":"(?=a)"},
+        "e":{"type":"integer","enum":["1"]},"f":{"type":"integer","minimum":"low"},"g":{"$ref":"#/properties/g"},
+        "h":{"type":"string","maxLength":1}}}"##;
+    let (schemas, id, faults) = compile(schema, Dialect::Two);
+    let told: Vec<&str> = faults.iter().map(|fault| fault.message.as_str()).collect();
+    let told = told.join("\n");
+    for part in [
+        "`required` is a list of names of properties",
+        "there is no type `text`",
+        "`#/nowhere` leads nowhere",
+        "`other.json#/x` is outside of this file, where nothing is read",
+        "the pattern `(?=a)` cannot be checked: look-around",
+        "no value of `enum` has the type of the schema",
+        "`minimum` is no number",
+        "references lead in a circle",
+    ] {
+        assert!(told.contains(part), "{part}\n{told}");
+    }
+    let found = mistakes(&schemas, id, r#"{"a":1,"b":2,"c":3,"d":"x","e":4,"f":5,"g":6,"h":"too long"}"#).unwrap();
+    assert_eq!(found.len(), 1, "{found:?}");
+}
+
+#[test]
+fn the_work_for_one_value_is_bounded() {
+    // Each level tries both alternatives, each of which tries both again.
+    let schema = r##"{"oneOf":[{"properties":{"a":{"$ref":"#"}}},{"properties":{"a":{"$ref":"#"},"b":{"type":"string"}},"required":["b"]}]}"##;
+    let (schemas, id, _) = compile(schema, Dialect::Two);
+    let deep = format!("{}1{}", "{\"a\":".repeat(100), "}".repeat(100));
+    assert_eq!(mistakes(&schemas, id, &deep), Err(TooMuch));
+    let (schemas, id, _) = compile(r##"{"allOf":[{"$ref":"#"}]}"##, Dialect::Two);
+    assert_eq!(mistakes(&schemas, id, "1"), Err(TooMuch));
+    let long = format!("[{}]", vec!["\"x\""; 1000].join(","));
+    let (schemas, id, _) = compile(r#"{"items":{"type":"integer"}}"#, Dialect::Two);
+    assert_eq!(mistakes(&schemas, id, &long).unwrap().len(), super::check::MAX_MISTAKES);
+}
+
+#[test]
+fn samples_are_what_their_schemas_take() {
+    for (schema, want) in [
+        (r#"{"type":"string"}"#, r#""string""#),
+        (r#"{"type":"string","format":"date-time"}"#, r#""2026-01-31T12:30:00Z""#),
+        (r#"{"type":"string","minLength":8,"maxLength":9}"#, r#""stringst""#),
+        (r#"{"type":"string","enum":["b","a"]}"#, r#""b""#),
+        (r#"{"type":"integer","minimum":3,"multipleOf":4}"#, "4"),
+        (r#"{"type":"integer","maximum":-3,"exclusiveMaximum":true}"#, "-4"),
+        (r#"{"type":"number","minimum":0.25}"#, "1"),
+        (r#"{"type":"number","minimum":0.25,"maximum":0.5}"#, "0.375"),
+        (r#"{"type":"boolean"}"#, "true"),
+        (r#"{"type":"array","items":{"type":"integer"},"minItems":2}"#, "[0,0]"),
+        (
+            r##"{"type":"object","required":["next"],"properties":{"id":{"type":"integer","example":7},"next":{"$ref":"#"},"all":{"type":"array","items":{"$ref":"#"}}}}"##,
+            r#"{"id":7,"next":{},"all":[]}"#,
+        ),
+        (
+            r#"{"allOf":[{"type":"object","properties":{"a":{"type":"string"}}},{"type":"object","properties":{"b":{"type":"boolean"}}}]}"#,
+            r#"{"a":"string","b":true}"#,
+        ),
+        (r#"{"oneOf":[{"type":"integer"},{"type":"string"}]}"#, "0"),
+        (r#"{"properties":{"secret":{"type":"string","writeOnly":true},"x":{"default":[1]}}}"#, r#"{"x":[1]}"#),
+    ] {
+        let (schemas, id, faults) = compile(schema, Dialect::Three);
+        assert_eq!(faults, [], "{schema}");
+        assert_eq!(sample(&schemas, id).to_string(), want, "{schema}");
+    }
+}
