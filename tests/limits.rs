@@ -5,6 +5,8 @@
 
 #[path = "limits/memory.rs"]
 mod memory;
+#[path = "limits/presets.rs"]
+mod presets;
 mod support;
 
 use std::io::{Read, Write};
@@ -200,80 +202,6 @@ fn tries_that_time_out_trip_the_breaker_and_its_state_survives_a_reload() {
     gateway.reload(files(backend.address, &breaker.replace('2', "3"), ""));
     assert_eq!(status(&gateway, &[]), 200, "another breaker");
     assert!(gateway.has_metric(CLOSED), "the old one is gone");
-}
-
-/// The shipped files that simulate somebody else's throttle, in front of the test's own backend.
-fn presets(backend: SocketAddr) -> Vec<(String, String)> {
-    let mut files = vec![("gateway.toml".to_owned(), format!("[backends.sample]\nurl = \"http://{backend}\"\n"))];
-    for entry in std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/policies")).unwrap() {
-        let path = entry.unwrap().path();
-        let name = path.file_name().unwrap().to_str().unwrap().to_owned();
-        if name.starts_with("simulated-") {
-            files.push((name, std::fs::read_to_string(&path).unwrap()));
-        }
-    }
-    files
-}
-
-#[test]
-fn presets_throttle_as_what_they_stand_for() {
-    struct Case {
-        path: &'static str,
-        calls: usize,
-        /// After the first request: what a header tells of it.
-        told: Option<(&'static str, &'static str)>,
-        /// Of the first one too many.
-        retry_after: u64,
-        body: &'static str,
-    }
-    let backend = Backend::start();
-    let gateway = start(presets(backend.address));
-    let send = |path: &str| {
-        let first_line = format!("GET /simulated/{path}");
-        gateway.send(&Message { first_line, fields: Vec::new(), body: Vec::new() }).expect("an answer")
-    };
-    for Case { path, calls, told, retry_after, body } in [
-        Case {
-            path: "connector",
-            calls: 500,
-            told: None,
-            retry_after: 60,
-            body: r#"{ "statusCode": 429, "message": "Rate limit is exceeded. Try again in 60 seconds." }"#,
-        },
-        Case {
-            path: "dataverse",
-            calls: 6_000,
-            told: Some(("x-ms-ratelimit-burst-remaining-xrm-requests", "5999")),
-            retry_after: 305,
-            body: r#"{"error":{"code":"0x80072322","message":"Number of requests exceeded the limit of 6000, measured over time window of 300 seconds."}}"#,
-        },
-        Case {
-            path: "graph",
-            calls: 10_000,
-            told: None,
-            retry_after: 610,
-            body: r#"{"error":{"code":"TooManyRequests","innerError":{"code":"429","date":"2026-01-01T"#,
-        },
-        Case { path: "plain", calls: 10, told: None, retry_after: 10, body: "" },
-    ] {
-        // The time stands still, so that all come at one instant.
-        for call in 0..calls {
-            let response = send(path);
-            assert!(response.first_line.contains(" 200 "), "{path}: {} of {call}", response.first_line);
-            if let (0, Some((name, value))) = (call, told) {
-                assert_eq!(response.field(name), Some(value), "{path}");
-            }
-        }
-        let refused = send(path);
-        assert!(refused.first_line.contains(" 429 "), "{path}: {}", refused.first_line);
-        assert!(String::from_utf8_lossy(&refused.body).starts_with(body), "{path}: {:?}", refused.body);
-        let wait = refused.field("retry-after").unwrap().parse().unwrap();
-        // Slots begin with the clock, and the time has been moved on by the cases before.
-        assert!(wait <= retry_after && wait + 10 >= retry_after, "{path}: {wait}");
-        gateway.clock.advance(std::time::Duration::from_secs(wait));
-        assert!(send(path).first_line.contains(" 200 "), "{path}: the client waited as long as it was told");
-        backend.take();
-    }
 }
 
 #[test]

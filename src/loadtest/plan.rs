@@ -164,6 +164,12 @@ pub fn capacity(limits: &[Expected]) -> Option<u64> {
     limits.iter().map(|limit| limit.terms.capacity()).min()
 }
 
+/// How many requests the limits admit at most from rest, one after the other.
+pub fn allowance(limits: &[Expected]) -> Option<u64> {
+    let rates = limits.iter().filter(|limit| limit.terms.is_rate());
+    rates.map(|limit| limit.terms.capacity()).min()
+}
+
 /// How long a key takes to be rested under all of the limits.
 pub fn rest(limits: &[Expected]) -> u64 {
     limits.iter().map(|limit| limit.terms.refill()).max().unwrap_or(0)

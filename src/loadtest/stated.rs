@@ -95,6 +95,11 @@ fn place_of(key: &StatedKey, by_subscription: bool) -> KeyPlace {
     if text.contains("clientIp()") { KeyPlace::Address } else { KeyPlace::None }
 }
 
+/// Whether a key that is not there is made up for by the caller's address.
+fn falls_back(key: &StatedKey) -> bool {
+    matches!(key, StatedKey::Written(text) if text.contains("coalesce(") && text.contains("clientIp()"))
+}
+
 /// What is expected of the limits of an operation when calls are made under `product`, with keys at `place`; at the place of the
 /// key of the limit that is met soonest when none is given. `by_subscription` is whether calls come with a subscription's key.
 pub fn find(
@@ -186,6 +191,8 @@ impl Found {
                 one.origin.policy, one.origin.place
             ));
         }
+        // All requests of a test come from one address, so that those without a key are one caller's.
+        let missing_key = if falls_back(&stated.key) { MissingKey::OneKey } else { stated.missing_key };
         let max_keys = match &stated.terms {
             StatedTerms::Rate(settings) => Some(settings.max_keys.get() as u64),
             StatedTerms::Concurrency(_) => None,
@@ -196,7 +203,7 @@ impl Found {
             terms,
             scope,
             status: 429,
-            missing_key: Some(stated.missing_key).filter(|_| reads_what_may_be_missing(&reads)),
+            missing_key: Some(missing_key).filter(|_| reads_what_may_be_missing(&reads)),
             max_keys,
             shadow: stated.shadow,
             told: stated.told && !stated.shadow,
@@ -216,7 +223,7 @@ impl Found {
             scope,
             cost: stated.cost.unwrap_or(1),
             count,
-            missing_key: stated.missing_key,
+            missing_key,
             shadow: stated.shadow,
         });
         Ok(())

@@ -66,6 +66,12 @@ impl Server {
         server
     }
 
+    /// The number of its process.
+    #[allow(dead_code, reason = "not every test ends a server by a command")]
+    pub(crate) fn id(&self) -> u32 {
+        self.child.as_ref().map_or(0, Child::id)
+    }
+
     pub(crate) fn url(&self) -> String {
         format!("redis://127.0.0.1:{}/", self.port)
     }

@@ -65,12 +65,17 @@ pub(super) fn judge(evidence: &Evidence<'_>) -> Honesty {
             }
         }
     }
-    if !evidence.plan.limits.iter().all(|limit| limit.terms.is_rate()) {
-        // A concurrency limit cannot know how long to wait, and whose refusal it was does not show.
+    // A limit on requests at once cannot know how long to wait, and whose refusal it was does not show, but to clients that ask one
+    // after the other and so never meet it.
+    let at_once = evidence.plan.limits.iter().filter(|limit| !limit.terms.is_rate());
+    let fewest = at_once.map(|limit| limit.terms.capacity()).min();
+    if fewest.is_some_and(|fewest| fewest < 2) {
         return honesty;
     }
+    let waits = |role: Role| matches!(role, Role::RetryAfter | Role::Reset);
     for (record, fate) in evidence.records.iter().zip(&evidence.fates) {
-        if *fate == Fate::Refused {
+        let role = evidence.plan.phases[usize::from(record.attempt.phase)].role;
+        if *fate == Fate::Refused && (fewest.is_none() || waits(role)) {
             honesty.refusals += 1;
             match record.retry_after() {
                 None => honesty.missing += 1,
@@ -90,7 +95,7 @@ pub(super) fn judge(evidence: &Evidence<'_>) -> Honesty {
         honesty.reset_waited += u64::from(fate != Fate::Unknown);
         honesty.reset_admitted += u64::from(fate == Fate::Admitted);
     }
-    let cohorts = evidence.plan.phases.iter().filter(|phase| matches!(phase.role, Role::RetryAfter | Role::Reset));
+    let cohorts = evidence.plan.phases.iter().filter(|phase| waits(phase.role));
     for key in cohorts.flat_map(|phase| phase.keys.range()) {
         one_client(evidence, key, &mut honesty);
     }
@@ -102,7 +107,8 @@ fn one_client(evidence: &Evidence<'_>, key: u32, honesty: &mut Honesty) {
     let Some(places) = evidence.by_key.get(key as usize) else { return };
     // Nor does anything else count, or refuse, that the reference does not see.
     let alone = crate::loadtest::plan::keys_are_apart(&evidence.plan.limits) && !evidence.plan.others;
-    let limits: Vec<&Expected> = evidence.plan.limits.iter().filter(|limit| !limit.shadow).collect();
+    let limits: Vec<&Expected> =
+        evidence.plan.limits.iter().filter(|limit| !limit.shadow && limit.terms.is_rate()).collect();
     let mut admitted: Vec<Span> = Vec::new();
     for place in places {
         let record = &evidence.records[*place as usize];

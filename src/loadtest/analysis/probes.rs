@@ -196,7 +196,13 @@ fn ladder(evidence: &Evidence<'_>) -> Option<Finding> {
     // A limit that lets no burst through admits every second of requests that come half as soon again, and is right to.
     const LEAST_BURST: u64 = 5;
     let strict = evidence.plan.limits.iter().any(|limit| limit.counts_refusals);
-    let judged = capacity(evidence) >= LEAST_BURST && !strict;
+    // Sent so late, they were no ladder.
+    let late = |record: &Record| record.sent.saturating_sub(record.attempt.intended) > step / 20;
+    let late = evidence.of(Role::Ladder).any(|(record, _)| late(record));
+    if late {
+        steps.push("not judged, because some were sent too late".to_owned());
+    }
+    let judged = capacity(evidence) >= LEAST_BURST && !strict && !late;
     let outcome = match (judged, least < 0.8) {
         (false, _) => Outcome::Seen,
         (true, true) => Outcome::Wrong,

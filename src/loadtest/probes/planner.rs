@@ -12,6 +12,10 @@ use crate::loadtest::strategy::{STRATEGIES, Strategy};
 const MILLISECOND: u64 = 1_000_000;
 const SECOND: u64 = 1_000 * MILLISECOND;
 
+/// The most calls of one strategy, live and in virtual time.
+const MOST_CALLS: u64 = 2_000;
+const MOST_VIRTUAL_CALLS: u64 = 50_000;
+
 /// How many clients wait as they are told when nobody says how many.
 const COHORT: u64 = 50;
 
@@ -79,6 +83,11 @@ impl<'o> Planner<'o> {
         plan::capacity(self.limits()).unwrap_or(1)
     }
 
+    /// How many they admit from rest one after the other.
+    fn allowance(&self) -> u64 {
+        plan::allowance(self.limits()).unwrap_or(1)
+    }
+
     fn new_keys(&mut self, count: u32, distribution: Distribution) -> Keys {
         let first = self.next_key;
         self.next_key += count;
@@ -123,9 +132,13 @@ impl<'o> Planner<'o> {
                     wanted
                 } else {
                     // The whole time with fewer requests says more than its beginning with all of them.
+                    let more = match self.order.distribution {
+                        Distribution::Zipf { .. } => "",
+                        _ => ". With --distribution zipf the busiest keys still ask for more than that",
+                    };
                     self.note(format!(
                         "the rate is {fits:.1} and not {wanted:.1} requests each second, so that {} hold no more than {} requests: \
-                         {:.3} times what the limits admit. With --distribution zipf the busiest keys still ask for more than that",
+                         {:.3} times what the limits admit{more}",
                         short(duration),
                         thousands(bounds.requests),
                         fits / (limit * counted)
@@ -251,9 +264,9 @@ impl<'o> Planner<'o> {
                     self.acts.push((start + at, Act::Reload));
                 }
             }
-            Probe::RetryAfter | Probe::Reset => self.cohort(probe, capacity, terms),
+            Probe::RetryAfter | Probe::Reset => self.cohort(probe, self.allowance(), terms),
             Probe::Fairness => self.fairness(period, &name),
-            Probe::Strategies => self.strategies(capacity, period, &name),
+            Probe::Strategies => self.strategies(self.allowance(), period, &name),
             Probe::StoreOutage => self.outage(period, &name),
             Probe::Churn => self.churn(terms),
             Probe::ColdStart => {}
@@ -342,14 +355,20 @@ impl<'o> Planner<'o> {
         self.place(phases, length, name);
     }
 
-    fn strategies(&mut self, capacity: u64, period: u64, name: &str) {
+    fn strategies(&mut self, allowance: u64, period: u64, name: &str) {
         let chosen: Vec<Strategy> = if self.order.strategies.is_empty() {
             STRATEGIES.map(|(_, strategy)| strategy).into_iter().filter(|strategy| strategy.repeats()).collect()
         } else {
             self.order.strategies.clone()
         };
         // Twice the limit within a fifth of a period: half of the calls must come again.
-        let jobs = (2 * capacity).min(1_000);
+        let jobs = 2 * allowance;
+        let most = if self.order.is_virtual { MOST_VIRTUAL_CALLS } else { MOST_CALLS };
+        if jobs > most {
+            let (jobs, most) = (thousands(jobs), thousands(most));
+            self.note(format!("probe {name} left out: each strategy takes {jobs} calls, and {most} are the most"));
+            return;
+        }
         let moments: Vec<(u64, u64)> = (0..jobs).map(|job| (period / 5 * job / jobs, 1)).collect();
         let length = (3 * period).max(30 * SECOND);
         let phase = |keys, strategy| Phase { strategy, ..Phase::script(Role::Strategy, keys, moments.clone()) };

@@ -5,7 +5,8 @@ mod sections;
 
 use std::fmt::Write as _;
 
-use super::{markup::escape, thousands, words};
+use super::markup::{escape, prose};
+use super::{thousands, words};
 use crate::loadtest::analysis::Report;
 
 /// How the page looks; light and dark, as the reader's system is.
@@ -58,10 +59,10 @@ fn head(out: &mut String, report: &Report, title: &str) {
         out.push_str("<p class=\"warning\">It was interrupted: this is about what was sent until then.</p>\n");
     }
     for broken in &setting.broken {
-        let _ = writeln!(out, "<p class=\"warning\">Broken: {}.</p>", escape(broken));
+        let _ = writeln!(out, "<p class=\"warning\">Broken: {}.</p>", prose(broken));
     }
     if let Some(bottleneck) = &report.generator.bottleneck {
-        let _ = writeln!(out, "<p class=\"warning\">Bottleneck: {}.</p>", escape(bottleneck));
+        let _ = writeln!(out, "<p class=\"warning\">Bottleneck: {}.</p>", prose(bottleneck));
     }
     let totals = &report.totals;
     let share = |part: u64| format!("{:.1} %", 100.0 * part as f64 / totals.requests.max(1) as f64);

@@ -23,6 +23,16 @@ pub(super) fn escape(text: &str) -> Cow<'_, str> {
     out.into()
 }
 
+/// The same for a sentence of ours: what stands in backticks is code.
+pub(super) fn prose(text: &str) -> String {
+    let escaped = escape(text);
+    if !escaped.matches('`').count().is_multiple_of(2) {
+        return escaped.into_owned();
+    }
+    let parts = escaped.split('`').enumerate();
+    parts.map(|(at, part)| if at % 2 == 1 { format!("<code>{part}</code>") } else { part.to_owned() }).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -35,6 +45,17 @@ mod tests {
             ("a&b\"\u{1b}[1m", "a&amp;b&quot; [1m"),
         ] {
             assert_eq!(escape(text), want);
+        }
+    }
+
+    #[test]
+    fn backticks_are_code() {
+        for (text, want) in [
+            ("raise `--connections`", "raise <code>--connections</code>"),
+            ("`<b>` and `a`", "<code>&lt;b&gt;</code> and <code>a</code>"),
+            ("one ` alone", "one ` alone"),
+        ] {
+            assert_eq!(prose(text), want);
         }
     }
 }

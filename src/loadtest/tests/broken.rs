@@ -65,6 +65,7 @@ fn a_broken_limiter_of_each_kind_is_caught() {
         Case { flaw: Flaw::EarlyReset, limits: ONE, caught_by: "ratelimit.reset>=" },
         Case { flaw: Flaw::Aligned, limits: ONE, caught_by: "boundary.excess<=" },
         Case { flaw: Flaw::Twice, limits: ONE, caught_by: "excess<=" },
+        Case { flaw: Flaw::Unlimited, limits: ONE, caught_by: "excess<=" },
         Case { flaw: Flaw::FirstLimitOnly, limits: &["20/10s sliding", "50/1m sliding"], caught_by: "excess<=" },
         Case { flaw: Flaw::ReloadRefills, limits: ONE, caught_by: "reload.excess<=" },
         Case { flaw: Flaw::ReplicasAlone, limits: ONE, caught_by: "excess<=" },
@@ -83,6 +84,56 @@ fn a_broken_limiter_of_each_kind_is_caught() {
         assert!(failed.iter().any(|assertion| assertion.starts_with(caught_by)), "{flaw:?}: {caught_by} in {failed:?}");
         assert!(!report.holds());
     }
+}
+
+/// What is promised is one algorithm, and what runs is another with the same numbers: each shows by what it lets through, or keeps
+/// out, that the other would not.
+#[test]
+fn another_algorithm_than_the_promised_one_is_caught() {
+    for (promised, running, caught_by) in [
+        ("20/10s sliding", "20/10s token-bucket burst=20", "excess<="),
+        ("20/10s sliding", "20/10s fixed aligned", "excess<="),
+        ("20/10s sliding", "20/10s fixed first-call", "excess<="),
+        ("20/10s fixed aligned", "20/10s token-bucket burst=20", "excess<="),
+        ("20/10s fixed first-call", "20/10s token-bucket burst=20", "excess<="),
+        ("20/10s token-bucket burst=5", "20/10s sliding", "simultaneous.excess<="),
+        ("20/10s token-bucket burst=20", "20/10s fixed aligned", "boundary.excess<="),
+        ("20/10s token-bucket burst=20", "20/10s sliding", "false-rejections<="),
+        ("20/10s sliding", "20/10s sliding count=all", "false-rejections<="),
+        ("20/10s sliding", "20/10s sliding per=all", "victims.refused<="),
+    ] {
+        let plan = plan(&order(expected(&[promised]), 7));
+        let report = report(&plan, &mut Limits::new(&stated::setups(&expected(&[running])).unwrap()), 0);
+        let failed = failed(&report);
+        assert!(
+            failed.iter().any(|assertion| assertion.starts_with(caught_by)),
+            "{running} in place of {promised}: {caught_by} in {failed:?}"
+        );
+    }
+}
+
+/// Refusals that count make it right to admit nothing under overload; the client that stops is admitted all the same.
+#[test]
+fn a_limit_that_counts_refusals_is_not_accused_of_it() {
+    let expected = expected(&["20/10s sliding count=all"]);
+    let plan = plan(&Order { others: true, ..order(expected.clone(), 7) });
+    let found = report(&plan, &mut Limits::new(&stated::setups(&expected).unwrap()), 0);
+    assert_eq!(failed(&found), [""; 0]);
+    assert_eq!(found.metrics.get("retry-after.honest").map(|metric| metric.value), Some(100.0));
+}
+
+#[test]
+fn answers_that_say_nothing_about_a_limit_prove_nothing() {
+    struct Closed;
+    impl Subject for Closed {
+        fn ask(&mut self, _: u64, _: Option<&str>, _: &record::Attempt) -> record::Answer {
+            record::Answer { status: 401, ..record::Answer::default() }
+        }
+    }
+    let plan = plan(&order(expected(&["20/10s sliding"]), 7));
+    let found = report(&plan, &mut Closed, 0);
+    assert!(failed(&found).contains(&"judged>=50%"), "{:?}", failed(&found));
+    assert!(found.setting.notes.iter().any(|note| note.contains("--keys-from")), "{:?}", found.setting.notes);
 }
 
 #[test]

@@ -41,6 +41,8 @@ pub(in crate::loadtest) enum Flaw {
     Aligned,
     /// Twice the limit in any window.
     Twice,
+    /// No limit at all, as where zero or a number that cannot be read stands for "unlimited" (Traefik).
+    Unlimited,
     /// Of several limits, only the first applies.
     FirstLimitOnly,
     /// A reload forgets everything (Traefik, agentgateway).
@@ -150,6 +152,9 @@ impl Subject for Flawed {
         }
         let fine = Answer { status: 200, ..Answer::default() };
         if attempt.kind == Kind::Preflight && self.flaw != Flaw::CountsPreflights {
+            return fine;
+        }
+        if self.flaw == Flaw::Unlimited {
             return fine;
         }
         let Some(name) = self.name(key, attempt) else { return fine };

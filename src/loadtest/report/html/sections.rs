@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::chart::{Groups, OverTime, Series, bar};
-use super::{escape, thousands};
+use super::{escape, prose, thousands};
 use crate::loadtest::analysis::{Point, Quantiles, Report, StrategyResult};
 use crate::loadtest::arrivals::LADDER;
 use crate::loadtest::metric::{Verdict, meaning};
@@ -57,7 +57,7 @@ fn verdicts<'r>(out: &mut String, verdicts: impl Iterator<Item = &'r Verdict>, t
             mark(if verdict.holds { Mark::Holds } else { Mark::Fails }),
             escape(&verdict.assertion),
             escape(&verdict.found),
-            escape(meaning(&verdict.figure))
+            prose(meaning(&verdict.figure))
         );
     }
     out.push_str("</table></div>\n</section>\n");
@@ -189,12 +189,8 @@ pub(super) fn probes(out: &mut String, report: &Report) {
     out.push_str("<section>\n<h2>Probes</h2>\n<div class=\"scroll\"><table>\n");
     for finding in &report.findings {
         let mark = mark(Mark::of_finding(report, finding));
-        let _ = writeln!(
-            out,
-            "<tr><td>{mark}</td><td><b>{}</b></td><td>{}</td></tr>",
-            finding.probe,
-            escape(&finding.text)
-        );
+        let _ =
+            writeln!(out, "<tr><td>{mark}</td><td><b>{}</b></td><td>{}</td></tr>", finding.probe, prose(&finding.text));
     }
     out.push_str("</table></div>\n</section>\n");
 }
@@ -348,7 +344,7 @@ pub(super) fn notes(out: &mut String, report: &Report) {
     }
     out.push_str("<section>\n<h2>Notes</h2>\n<ul>\n");
     for note in &report.setting.notes {
-        let _ = writeln!(out, "<li>{}</li>", escape(note));
+        let _ = writeln!(out, "<li>{}</li>", prose(note));
     }
     out.push_str("</ul>\n</section>\n");
 }
@@ -361,7 +357,7 @@ pub(super) fn figures(out: &mut String, report: &Report) {
             "<tr><td><code>{}</code></td><td class=\"number\">{}</td><td class=\"soft\">{}</td></tr>",
             escape(name),
             escape(&metric.to_string()),
-            escape(meaning(name))
+            prose(meaning(name))
         );
     }
     out.push_str("</table></div>\n</details>\n");
