@@ -228,9 +228,8 @@ impl<V> Table<V> {
     fn tidy(&mut self, hasher: &RandomState) {
         if self.order.len() > 2 * self.entries.len() + 64 {
             let entries = &self.entries;
-            self.order.retain(|key| {
-                entries.find(hasher.hash_one(&**key), |entry| Arc::ptr_eq(&entry.key, key)).is_some()
-            });
+            self.order
+                .retain(|key| entries.find(hasher.hash_one(&**key), |entry| Arc::ptr_eq(&entry.key, key)).is_some());
         }
     }
 }
@@ -327,7 +326,11 @@ mod tests {
         }
         assert_eq!(held(&memory, &["a", "b", "c", "d", "e"]), "cde");
         memory.put(b"e", 3 * weight, at(100), at(0));
-        assert_eq!(held(&memory, &["c", "d", "e"]), "cd", "it is too large, and what it replaces is not what is asked for");
+        assert_eq!(
+            held(&memory, &["c", "d", "e"]),
+            "cd",
+            "it is too large, and what it replaces is not what is asked for"
+        );
     }
 
     #[test]

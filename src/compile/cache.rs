@@ -112,8 +112,7 @@ impl CacheUse {
         ends.extend(stores);
         let looks = |placed: &Placed| placed.caches.first().map(|(_, origin)| origin.clone());
         let first = inbound.iter().enumerate().find_map(|(at, placed)| Some((at, looks(placed)?)));
-        let decides =
-            |placed: &&Placed| CHECKS.contains(&placed.origin.policy) || !placed.token_checks.is_empty();
+        let decides = |placed: &&Placed| CHECKS.contains(&placed.origin.policy) || !placed.token_checks.is_empty();
         let skips = first.and_then(|(at, look)| {
             let check = inbound[at + 1..].iter().find(decides)?;
             Some((look, check.origin.clone()))

@@ -124,7 +124,8 @@ impl Policy for CacheLookup {
         let place = cx.note(place);
         self.check_private(cx);
         let needs_body = cx.needs.contains(Needs::BODY);
-        let parameters = self.vary_by_query_parameters.map(|names| names.into_iter().map(|it| it.value.into()).collect());
+        let parameters =
+            self.vary_by_query_parameters.map(|names| names.into_iter().map(|it| it.value.into()).collect());
         let lookup = Arc::new(Lookup {
             cache: cx.world.cache.clone(),
             place: place?,
@@ -278,8 +279,7 @@ impl Looking {
                         request.headers_mut().remove(name);
                     }
                     let headers = request.headers().clone();
-                    let candidate =
-                        Candidate::new(lookup.cache.clone(), lookup.place, key, at, headers, lead);
+                    let candidate = Candidate::new(lookup.cache.clone(), lookup.place, key, at, headers, lead);
                     cached.candidate = Some(Arc::new(candidate));
                 }
             }

@@ -47,10 +47,7 @@ pub(super) enum Time {
 }
 
 impl Time {
-    pub(super) fn compile(
-        field: &At<OrExpression<Period>>,
-        cx: &mut CompileCx<'_, '_>,
-    ) -> Result<Self, CompileError> {
+    pub(super) fn compile(field: &At<OrExpression<Period>>, cx: &mut CompileCx<'_, '_>) -> Result<Self, CompileError> {
         match &field.value {
             OrExpression::Value(period) if period.0.is_zero() => {
                 Err(CompileError::at(field, "a time of zero keeps nothing").hint("for example `10m`"))
@@ -78,7 +75,9 @@ impl Time {
                     Some(seconds) => Duration::try_from_secs_f64(seconds.max(0.0)).ok(),
                     None => Period::parse(&text).ok().map(|period| period.0),
                 };
-                time.ok_or_else(|| evaluation_failed(EvaluationError::new("the time to keep it is no number of seconds")))
+                time.ok_or_else(|| {
+                    evaluation_failed(EvaluationError::new("the time to keep it is no number of seconds"))
+                })
             }
         }
     }

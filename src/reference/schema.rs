@@ -13,8 +13,8 @@ use crate::config::connections::ConnectionSpec;
 use crate::config::credentials::{CertificateSpec, KeyVaultSpec, ManagedIdentitySpec, TokenSourceSpec};
 use crate::config::named::NamedValueSpec;
 use crate::config::spec::{
-    ApiSpec, BackendSpec, CacheSpec, ConsumerSpec, ErrorsSpec, IssuerSpec, KeysSpec, OperationSpec, ProductSpec, ServerSpec,
-    ShownLimitsSpec, StoreSpec, SubscriptionSpec, TelemetrySpec,
+    ApiSpec, BackendSpec, CacheSpec, ConsumerSpec, ErrorsSpec, IssuerSpec, KeysSpec, OperationSpec, ProductSpec,
+    ServerSpec, ShownLimitsSpec, StoreSpec, SubscriptionSpec, TelemetrySpec,
 };
 use crate::policy::{KINDS, Kind, Section};
 

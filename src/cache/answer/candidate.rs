@@ -186,7 +186,8 @@ impl Candidate {
         if state.seen.as_ref().is_none_or(|seen| seen.lifetime.is_none() || seen.body.is_none()) {
             return;
         }
-        let Some(Seen { status, headers, received, lifetime: Some(lifetime), body: Some(body), .. }) = state.seen.take()
+        let Some(Seen { status, headers, received, lifetime: Some(lifetime), body: Some(body), .. }) =
+            state.seen.take()
         else {
             return;
         };

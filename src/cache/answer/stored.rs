@@ -240,7 +240,10 @@ mod tests {
         assert_eq!(answer.headers()[CONTENT_LENGTH], "4");
         assert_eq!(answer.body().bytes().unwrap(), "body");
         let answer = stored.answer(&Method::HEAD, &HeaderMap::new(), clock.now());
-        assert_eq!((answer.headers()[CONTENT_LENGTH].to_str().unwrap(), answer.body().bytes().unwrap().len()), ("4", 0));
+        assert_eq!(
+            (answer.headers()[CONTENT_LENGTH].to_str().unwrap(), answer.body().bytes().unwrap().len()),
+            ("4", 0)
+        );
     }
 
     #[test]
