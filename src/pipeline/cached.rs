@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use http::header::{CACHE_CONTROL, EXPIRES, HeaderMap, HeaderValue, PRAGMA};
+use http::header::{CACHE_CONTROL, EXPIRES, HeaderMap, HeaderValue, PRAGMA, VARY};
 use http::{Response, StatusCode};
 
 use crate::body::Body;
@@ -70,6 +70,8 @@ pub struct Cached {
     pub downstream: Downstream,
     /// Whether they have to ask again once it is over.
     pub must_revalidate: bool,
+    /// The request headers that they have to tell answers apart by, besides those that the backend names.
+    pub vary: Option<HeaderValue>,
 }
 
 impl Cached {
@@ -81,6 +83,7 @@ impl Cached {
             found: None,
             downstream: Downstream::Nothing,
             must_revalidate: false,
+            vary: None,
         }
     }
 
@@ -112,6 +115,9 @@ impl Cached {
         let revalidate = if self.must_revalidate { ", must-revalidate" } else { "" };
         if let Ok(value) = HeaderValue::try_from(format!("{scope}, max-age={seconds}{revalidate}")) {
             headers.insert(CACHE_CONTROL, value);
+        }
+        if let Some(vary) = &self.vary {
+            headers.append(VARY, vary.clone());
         }
     }
 }

@@ -126,10 +126,14 @@ impl Policy for CacheLookup {
         let needs_body = cx.needs.contains(Needs::BODY);
         let parameters =
             self.vary_by_query_parameters.map(|names| names.into_iter().map(|it| it.value.into()).collect());
+        let headers = headers?;
+        let names: Vec<&str> = headers.iter().map(HeaderName::as_str).collect();
+        let vary = (!names.is_empty()).then(|| HeaderValue::try_from(names.join(", ")).ok()).flatten();
         let lookup = Arc::new(Lookup {
             cache: cx.world.cache.clone(),
             place: place?,
-            headers: headers?,
+            headers,
+            vary,
             parameters,
             developer: self.vary_by_developer,
             groups: self.vary_by_developer_groups,
@@ -199,6 +203,8 @@ struct Lookup {
     cache: Arc<Cache>,
     place: Place,
     headers: Box<[HeaderName]>,
+    /// The same as the value of a header.
+    vary: Option<HeaderValue>,
     parameters: Option<Box<[Box<str>]>>,
     developer: bool,
     groups: bool,
@@ -257,8 +263,14 @@ impl Looking {
         let Some(Ask { key, downstream, must_revalidate }) = lookup.ask(exchange, request)? else { return Ok(None) };
         let fetches = *request.method() == Method::GET && !rules::forbids_storing(request.headers());
         let found = lookup.cache.find(lookup.place, &key, request.headers(), fetches).await;
-        let mut cached =
-            Cached { status: CacheStatus::Miss, candidate: None, found: None, downstream, must_revalidate };
+        let mut cached = Cached {
+            status: CacheStatus::Miss,
+            candidate: None,
+            found: None,
+            downstream,
+            must_revalidate,
+            vary: lookup.vary.clone(),
+        };
         match found {
             Found::Answer(stored, how) => {
                 cached.status = if how == How::Kept { CacheStatus::Hit } else { CacheStatus::Shared };
