@@ -80,7 +80,7 @@ impl<V: Weight> Memory<V> {
     /// An empty memory.
     pub fn new(bounds: Bounds, metrics: MemoryMetrics) -> Self {
         let fits = |shards: &usize| {
-            bounds.entries / shards >= LEAST_ENTRIES && bounds.bytes / shards >= bounds.largest.saturating_mul(2)
+            bounds.entries / shards >= LEAST_ENTRIES && bounds.bytes / shards >= bounds.largest.saturating_mul(4)
         };
         let shards = std::iter::successors(Some(SHARDS), |shards| Some(shards / 2));
         let shards = shards.take_while(|shards| *shards > 1).find(fits).unwrap_or(1);
