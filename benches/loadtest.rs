@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use sluicegate::clock::Clock;
 use sluicegate::loadtest::analysis::{Measured, Setting, analyse};
-use sluicegate::loadtest::live::stand_in::StandIn;
+use sluicegate::loadtest::live::stand_in::{Manner, StandIn};
 use sluicegate::loadtest::live::{self, Target};
 use sluicegate::loadtest::plan::{Bounds, Plan};
 use sluicegate::loadtest::probes::{Order, plan};
@@ -24,7 +24,7 @@ fn at(rate: f64, seconds: u64) -> Plan {
 fn main() {
     // Cargo runs benches as tests too, without `--bench`; then the speed is no matter.
     let short = !std::env::args().any(|argument| argument == "--bench");
-    let backend = StandIn::start(Duration::ZERO).expect("a loopback port is free");
+    let backend = StandIn::start(Manner::default()).expect("a loopback port is free");
     let url = format!("http://{}/bench", backend.address).parse().expect("an address makes a URL");
     let mut best = 0.0_f64;
     for rate in if short { &[1_000.0][..] } else { &[20_000.0, 30_000.0, 40_000.0, 60_000.0, 80_000.0] } {

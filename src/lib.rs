@@ -44,6 +44,7 @@ pub mod json;
 pub mod layer;
 pub mod limit;
 pub mod loadtest;
+pub(crate) mod own_request;
 pub mod pipeline;
 pub mod policy;
 pub mod process;

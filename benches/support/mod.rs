@@ -37,6 +37,8 @@ pub(crate) fn exchange(gateway: &Arc<Gateway>) -> Arc<Exchange> {
         encrypted: false,
         method: Method::GET,
         target: PathAndQuery::from_static("/bench/1"),
+        base_len: 6,
+        outside: Default::default(),
         authority: None,
         captures: Default::default(),
         trace: TraceContext::root(false, &mut fastrand::Rng::with_seed(1)),

@@ -20,8 +20,8 @@ mod world;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 pub use cx::{CompileCx, CompileError, Item, RateSeen, ScopeId, has_layer, unknown_hint};
 pub use kept::Kept;
@@ -32,6 +32,7 @@ use crate::config::diagnostic::suggest;
 use crate::config::folder::{self, ApiDocument, Document, Entry, NamedText, ProductDocument};
 use crate::config::key_file::{self, KEYS_FILE};
 use crate::config::source::{FileId, Location, Sources};
+use crate::config::spec::ErrorsSpec;
 use crate::config::{At, Diagnostic, Diagnostics};
 use crate::credential::VaultSecret;
 use crate::gateway::{Api, Backend, Connections, Gateway, Operation, Product};
@@ -239,8 +240,15 @@ fn build(
     check_fragments(document, file, &setting, diagnostics);
     connections::check_apis(document, diagnostics);
     let products = products(document, file, &setting, diagnostics);
-    let mut assembly =
-        Assembly { setting, global, products, apis: Vec::new(), operations: Vec::new(), routes: Vec::new() };
+    let mut assembly = Assembly {
+        setting,
+        errors: &document.errors,
+        global,
+        products,
+        apis: Vec::new(),
+        operations: Vec::new(),
+        routes: Vec::new(),
+    };
     let mut names: HashMap<&str, &ApiDocument<'_>> = HashMap::new();
     for api in &document.apis {
         if let Some(first) = names.insert(api.spec.name.as_str(), api) {
@@ -396,6 +404,8 @@ struct Route {
 /// APIs and operations, as they are put together.
 struct Assembly<'a, 'i> {
     setting: Setting<'a, 'i>,
+    /// What holds for APIs that say nothing of errors.
+    errors: &'a ErrorsSpec,
     global: ScopeItems,
     products: Vec<CompiledProduct>,
     apis: Vec<Arc<Api>>,
@@ -479,6 +489,9 @@ impl<'i> Assembly<'_, 'i> {
         let open_product = products.iter().find(|product| !product.subscription_required).cloned();
         let required = spec.subscription_required.unwrap_or(!products.is_empty());
         let api_metrics = metrics.api(&spec.name);
+        let errors = spec.errors.as_ref();
+        let format = errors.and_then(|own| own.format).or(self.errors.format);
+        let backend_errors = errors.and_then(|own| own.backend).or(self.errors.backend);
         let key_query = spec.key_query.as_ref().map_or("subscription-key", |name| name.as_str());
         world.secret_parameters.lock().insert(key_query.to_owned());
         let api = Arc::new(Api {
@@ -493,6 +506,9 @@ impl<'i> Assembly<'_, 'i> {
             products: products.iter().map(|product| product.name.clone()).collect(),
             open_product,
             connections,
+            way_back: OnceLock::new(),
+            error_format: settings::error_format(format.unwrap_or_default()),
+            backend_errors: settings::backend_errors(backend_errors.unwrap_or_default()),
             unmatched: metrics.operation(&api_metrics, "unmatched"),
         });
         self.apis.push(api.clone());

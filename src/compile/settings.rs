@@ -16,6 +16,7 @@ use crate::config::spec::{self, ErrorFormat};
 use crate::config::{At, Diagnostic, Diagnostics, Period, Size};
 use crate::forwarded::{Fields, Forwarding};
 use crate::gateway::Settings;
+use crate::pipeline::public::PublicUrl;
 use crate::pipeline::rescue;
 use crate::server;
 use crate::store;
@@ -173,18 +174,46 @@ pub fn settings(
         spec::ForwardedHeaders::Forwarded => Fields::Forwarded,
     };
     Some(Settings {
-        error_format: match document.errors.format {
-            ErrorFormat::Apim => rescue::ErrorFormat::Apim,
-            ErrorFormat::Connector => rescue::ErrorFormat::Connector,
-            ErrorFormat::Problem => rescue::ErrorFormat::Problem,
-        },
+        error_format: error_format(document.errors.format.unwrap_or_default()),
         buffer_size: server.limits.buffer_size.map_or(8 << 20, |size| size.0),
         request_id_header: header_name(server.request_id_header.as_ref(), "x-request-id", file, diagnostics),
+        public_url: public_url(server.public_url.as_ref(), file, diagnostics),
         forwarding: Forwarding::new(proxies.into_iter().collect(), fields),
         client_certificates: super::tls::client_certificates(document, trust, diagnostics),
         drain_delay: or(server.drain.delay, Duration::ZERO),
         drain_deadline: or(server.drain.deadline, Duration::from_secs(30)),
     })
+}
+
+fn public_url(text: Option<&At<String>>, file: FileId, diagnostics: &mut Diagnostics) -> Option<PublicUrl> {
+    let text = text?;
+    let url = PublicUrl::parse(text);
+    if url.is_none() {
+        let message = format!("`{}` is not the address of a gateway", text.value);
+        diagnostics.push(
+            Diagnostic::error("bad-url", file, text.span.clone(), message)
+                .hint("`https://api.contoso.com`, with a path when a proxy in front takes one off"),
+        );
+    }
+    url
+}
+
+/// The form of error bodies as requests read it.
+pub fn error_format(format: ErrorFormat) -> rescue::ErrorFormat {
+    match format {
+        ErrorFormat::Apim => rescue::ErrorFormat::Apim,
+        ErrorFormat::Connector => rescue::ErrorFormat::Connector,
+        ErrorFormat::Problem => rescue::ErrorFormat::Problem,
+    }
+}
+
+/// What becomes of the backend's error answers as requests read it.
+pub fn backend_errors(errors: spec::BackendErrors) -> rescue::BackendErrors {
+    match errors {
+        spec::BackendErrors::Pass => rescue::BackendErrors::Pass,
+        spec::BackendErrors::WrapUnstructured => rescue::BackendErrors::WrapUnstructured,
+        spec::BackendErrors::Wrap => rescue::BackendErrors::Wrap,
+    }
 }
 
 /// The name of a header from the configuration, or the default.

@@ -34,6 +34,10 @@ pub struct ServerSpec {
     pub forwarded_headers: ForwardedHeaders,
     /// The header that carries the request id, in and out. Default `x-request-id`.
     pub request_id_header: Option<At<String>>,
+    /// The gateway's own address as callers know it: what links in answers begin with (`update-next-link`, `redirect-content-urls`,
+    /// `polling-trigger`), and the `source` of errors. A path in it is one that a proxy in front takes off. Default: scheme and host as the
+    /// client used them, told by `trusted-proxies` where there are any.
+    pub public_url: Option<At<String>>,
     /// TLS on the public listener. Default: none.
     pub tls: Option<TlsSpec>,
     /// Certificates of clients, from TLS or from a proxy in front. Default: nobody is asked for one.
@@ -195,12 +199,30 @@ pub enum LimitHeaders {
     XRatelimit,
 }
 
-/// `[errors]`: the form of the gateway's own error answers.
+/// `[errors]` in gateway.toml, and `[api.errors]` for one API: the form of error answers.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct ErrorsSpec {
-    /// The form of the body. Default `apim`.
-    pub format: ErrorFormat,
+    /// The form of the gateway's own error answers. Default `apim`; for an API, that of gateway.toml.
+    pub format: Option<ErrorFormat>,
+    /// What becomes of the backend's error answers (400 to 599) when outbound is through. Default `pass`; for an API, that of
+    /// gateway.toml.
+    pub backend: Option<BackendErrors>,
+}
+
+/// What becomes of the backend's error answers. Status and headers stay either way. Where they are wrapped, the backend is asked
+/// for bodies that are not compressed, and at most 64 KiB of one are read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum BackendErrors {
+    /// They are passed on as they are.
+    #[default]
+    Pass,
+    /// Those without a shape that callers can rely on (no JSON object with one of `error`, `errors`, `message`, `detail`, `title`,
+    /// `code`, `description`) get the gateway's, with the backend's body as `innerError`: JSON as it is, all else as text.
+    WrapUnstructured,
+    /// All of them, but for those that have the connector runtime's envelope already.
+    Wrap,
 }
 
 /// Forms of an error body.
@@ -210,7 +232,9 @@ pub enum ErrorFormat {
     /// Azure API Management's bytes: `{ "statusCode": 429, "message": "…" }`.
     #[default]
     Apim,
-    /// The Power Platform connector runtime's envelope: `{"error":{"code":429,"source":…,"clientRequestId":…,"message":…}}`.
+    /// The Power Platform connector runtime's envelope: `{"error":{"code":502,"source":…,"clientRequestId":…,"message":"BadGateway",
+    /// "innerError":…}}`. `source` is the gateway's own address, `clientRequestId` the caller's
+    /// `x-ms-client-request-id`, else the request id. Limits and quotas answer with `{"statusCode":429,"message":…}`, as the platform does.
     Connector,
     /// Problem details (RFC 9457), `application/problem+json`.
     Problem,
@@ -428,6 +452,8 @@ pub struct ApiSpec {
     pub key_query: Option<At<String>>,
     /// Whether the global and product policies run too. Default `true`.
     pub inherit: Option<bool>,
+    /// The form of error answers. Default: that of `[errors]` in gateway.toml.
+    pub errors: Option<ErrorsSpec>,
     /// What it asks of its connections. Default: a connection may have any parameters.
     pub connection: Option<ConnectionParametersSpec>,
 }

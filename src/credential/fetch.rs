@@ -1,6 +1,5 @@
 //! One request for a token or a secret, trusting nothing about the answer: no redirects, bounded time and size.
 
-use std::net::IpAddr;
 use std::path::Path;
 use std::time::Duration;
 
@@ -9,6 +8,7 @@ use reqwest::redirect::Policy;
 use reqwest::{Client, RequestBuilder, Url};
 
 use super::error::CredentialError;
+use crate::own_request::{ReadError, causes, is_this_machine, read_body};
 use crate::telemetry::Redactor;
 
 /// The longest answer that is read.
@@ -51,11 +51,6 @@ pub enum UrlProblem {
     /// TLS could not be set up.
     #[error("the HTTPS client cannot be set up: {0}")]
     Client(#[source] reqwest::Error),
-}
-
-fn is_this_machine(host: &str) -> bool {
-    let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
-    host == "localhost" || address.is_ok_and(|address| address.is_loopback())
 }
 
 /// Addresses of the link (RFC 3927): an identity endpoint is there.
@@ -145,9 +140,8 @@ impl Http {
         let url = || self.shown.clone();
         let transport =
             |error: reqwest::Error| CredentialError::Transport { url: url(), problem: causes(&error.without_url()) };
-        let too_large = || CredentialError::TooLarge { url: url(), limit: LIMIT };
         let request = request.header(reqwest::header::ACCEPT, "application/json");
-        let mut response = request.send().await.map_err(transport)?;
+        let response = request.send().await.map_err(transport)?;
         let status = response.status();
         if status.is_redirection() {
             return Err(CredentialError::Redirect { url: url(), status: status.as_u16() });
@@ -157,31 +151,14 @@ impl Http {
             let retry_after = seconds.map(|seconds| Duration::from_secs(seconds).min(LONGEST_PAUSE));
             return Err(CredentialError::Unavailable { url: url(), status: status.as_u16(), retry_after });
         }
-        if response.content_length().is_some_and(|length| length > LIMIT as u64) {
-            return Err(too_large());
-        }
         let challenge = response.headers().get(WWW_AUTHENTICATE).and_then(|value| value.to_str().ok());
         let challenge = challenge.map(str::to_owned);
-        let mut body = Vec::new();
-        while let Some(chunk) = response.chunk().await.map_err(transport)? {
-            if body.len() + chunk.len() > LIMIT {
-                return Err(too_large());
-            }
-            body.extend_from_slice(&chunk);
-        }
+        let body = read_body(response, LIMIT).await.map_err(|error| match error {
+            ReadError::TooLarge => CredentialError::TooLarge { url: url(), limit: LIMIT },
+            ReadError::Transport(error) => transport(error),
+        })?;
         Ok(Reply { status: status.as_u16(), body, challenge })
     }
-}
-
-fn causes(error: &reqwest::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = std::error::Error::source(error);
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
 }
 
 #[cfg(test)]

@@ -32,6 +32,11 @@ pub enum Scheme {
 }
 
 impl Scheme {
+    /// Reads it as it is written in a URL, in any case.
+    fn parse(text: &[u8]) -> Option<Self> {
+        [Self::Http, Self::Https].into_iter().find(|scheme| text.eq_ignore_ascii_case(scheme.as_str().as_bytes()))
+    }
+
     /// As it is written in a URL.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -39,6 +44,15 @@ impl Scheme {
             Self::Https => "https",
         }
     }
+}
+
+/// How the client reached the proxies in front, as far as they tell.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Outside {
+    /// The scheme that it used.
+    pub scheme: Option<Scheme>,
+    /// The host that it named; not checked.
+    pub host: Option<HeaderValue>,
 }
 
 /// The address ranges whose word about the client is believed.
@@ -105,14 +119,18 @@ impl Forwarding {
     /// The chain is read from right to left, because only its end was written by someone trusted. A hop that gives no
     /// address (`unknown`, `_hidden`, nonsense) ends it at the proxy that wrote it.
     pub fn client(&self, peer: &Peer, headers: &HeaderMap) -> IpAddr {
-        if !peer.is_trusted {
-            return peer.address;
-        }
-        let mut client = peer.address;
+        if peer.is_trusted { self.hops(peer, headers).0 } else { peer.address }
+    }
+
+    /// The client's address behind a trusted peer, and the number of trusted proxies beyond that peer.
+    fn hops(&self, peer: &Peer, headers: &HeaderMap) -> (IpAddr, usize) {
+        let (mut client, mut proxies) = (peer.address, 0);
         let mut visit = |hop: Option<IpAddr>| {
             let Some(address) = hop else { return false };
             client = address;
-            self.trusted.contains(address)
+            let is_proxy = self.trusted.contains(address);
+            proxies += usize::from(is_proxy);
+            is_proxy
         };
         match self.fields {
             Fields::XForwarded => {
@@ -137,7 +155,50 @@ impl Forwarding {
                 }
             }
         }
-        client
+        (client, proxies)
+    }
+
+    /// The scheme and the host that the client used, by the word of trusted proxies.
+    ///
+    /// Of a list that they have made together, the entry counts that the outermost of them wrote: what stands before it came from the
+    /// client. A field with one value was written by the one that set it last.
+    pub fn outside(&self, peer: &Peer, headers: &HeaderMap) -> Outside {
+        if !peer.is_trusted {
+            return Outside::default();
+        }
+        match self.fields {
+            Fields::XForwarded => {
+                let one = |name: HeaderName| {
+                    let mut lines = headers.get_all(name).iter();
+                    let first = lines.next()?;
+                    if lines.next().is_none() && !first.as_bytes().contains(&b',') { Some(first.clone()) } else { None }
+                };
+                // Several values are rare; then it matters how many proxies there are.
+                let several = |name: HeaderName| {
+                    let lines = headers.get_all(name).iter().filter_map(|line| line.to_str().ok());
+                    let values: SmallVec<[&str; 4]> = lines.flat_map(|line| line.split(',')).map(str::trim).collect();
+                    let last = values.len().checked_sub(1)?;
+                    let place = last - self.hops(peer, headers).1.min(last);
+                    HeaderValue::from_str(values.get(place)?).ok()
+                };
+                let value = |name: HeaderName| one(name.clone()).or_else(|| several(name));
+                let scheme = value(X_FORWARDED_PROTO).and_then(|value| Scheme::parse(value.as_bytes()));
+                Outside { scheme, host: value(X_FORWARDED_HOST) }
+            }
+            Fields::Forwarded => {
+                let lines = headers.get_all(FORWARDED).iter().filter_map(|line| line.to_str().ok());
+                let mut elements: SmallVec<[&str; 4]> = SmallVec::new();
+                for line in lines {
+                    let Some(parts) = split_quoted(line, b',') else { return Outside::default() };
+                    elements.extend(parts.into_iter().map(|part| &line[part]));
+                }
+                let Some(last) = elements.len().checked_sub(1) else { return Outside::default() };
+                let element = elements[last - self.hops(peer, headers).1.min(last)];
+                let value = |name: &str| parameter(element, name);
+                let scheme = value("proto").and_then(|value| Scheme::parse(value.as_bytes()));
+                Outside { scheme, host: value("host").and_then(|value| HeaderValue::from_str(value).ok()) }
+            }
+        }
     }
 
     /// Sets the forwarding fields of the request toward the backend.
@@ -282,6 +343,16 @@ fn forwarded_for(element: &str) -> Option<IpAddr> {
         }
     }
     found
+}
+
+/// The value of a parameter of an element, without its quotes.
+fn parameter<'e>(element: &'e str, name: &str) -> Option<&'e str> {
+    split_quoted(element, b';')?.into_iter().find_map(|pair| {
+        let (found, value) = element[pair].split_once('=')?;
+        let value = value.trim();
+        let value = value.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(value);
+        found.trim().eq_ignore_ascii_case(name).then_some(value)
+    })
 }
 
 /// Splits at a separator outside quoted strings; nothing when a string is not closed.

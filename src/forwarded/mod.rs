@@ -6,6 +6,6 @@ mod request_id;
 mod trace_context;
 
 pub(crate) use client::split_quoted;
-pub use client::{Fields, Forwarding, Peer, Scheme, TrustedProxies};
+pub use client::{Fields, Forwarding, Outside, Peer, Scheme, TrustedProxies};
 pub use request_id::RequestId;
 pub use trace_context::TraceContext;

@@ -63,6 +63,7 @@ impl RequestId {
     }
 }
 
+/// Whether an id can stand in a log line and a header: 1 to 128 letters, digits, `.`, `_`, `:` and `-`.
 fn is_valid(id: &[u8]) -> bool {
     (1..=MAX_LEN).contains(&id.len())
         && id.iter().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b':' | b'-'))

@@ -83,7 +83,7 @@ pub fn key_refused(exchange: &Exchange, api: &Api, place: KeyPlace<'_>, refusal:
 
 /// What a challenge protects: the API's base URL, as the caller knows it.
 pub fn realm(exchange: &Exchange, api: &Api) -> String {
-    format!("{}://{}{}", exchange.scheme(), exchange.authority(), api.path)
+    format!("{}{}", exchange.public_origin(), api.path)
 }
 
 /// `ocp-apim-subscription-key` as people write it. Names compare without case; the challenge is read by people.

@@ -12,8 +12,10 @@ use smallvec::SmallVec;
 
 use super::{Gateway, Operation, caller};
 use crate::body::{Body, End, Finish};
+
 use crate::forwarded::{Peer, RequestId, Scheme, TraceContext};
 use crate::pipeline::limits::Limited;
+use crate::pipeline::rescue::ErrorFormat;
 use crate::pipeline::{Exchange, Fault, State, follow};
 use crate::routing::{Match, Miss, normalise};
 use crate::server::admission::admit;
@@ -139,6 +141,7 @@ fn enter(
         }
     };
     let client_ip = forwarding.client(peer, request.headers());
+    let outside = forwarding.outside(peer, request.headers());
     let shown = connection.tls().and_then(|tls| tls.certificate.as_ref());
     let certificate = gateway.settings.client_certificates.presented(peer.is_trusted(), shown, request.headers());
     let connection_ip = peer.address();
@@ -152,6 +155,8 @@ fn enter(
         encrypted: connection.is_tls(),
         method: request.method().clone(),
         target: request.uri().path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/")),
+        base_len: 0,
+        outside,
         authority: None,
         captures: SmallVec::new(),
         trace: TraceContext::from_headers(request.headers(), false, &mut random),
@@ -224,7 +229,12 @@ fn place(exchange: &mut Exchange, request: &Request<Body>, authority: Authority)
     {
         return Ok(Place::Preflight(operation.clone()));
     }
-    found.map(Place::Operation).map_err(|miss| not_found(&miss))
+    found.map(Place::Operation).map_err(|miss| {
+        let mut fault = not_found(&miss);
+        let api = miss.api().and_then(|number| gateway.apis.get(number as usize));
+        fault.format = api.map(|api| api.error_format);
+        fault
+    })
 }
 
 /// The method that a CORS preflight asks for.
@@ -258,6 +268,12 @@ fn preflight(exchange: &mut Exchange, operation: Arc<Operation>, mut request: Re
     Entered::Answered(Box::new(response))
 }
 
+/// What the connector runtime and its clients call a request (`x-ms-client-request-id`), when it is fit to be repeated.
+fn client_request_id(request: &Request<Body>) -> Option<HeaderValue> {
+    let id = request.headers().get("x-ms-client-request-id")?;
+    (id.len() <= 128 && id.as_bytes().iter().all(u8::is_ascii_graphic)).then(|| id.clone())
+}
+
 /// Checks the key where the API asks for one, takes off the API's base path, and adds the gateway's own headers.
 fn prepare(
     exchange: &mut Exchange,
@@ -268,9 +284,13 @@ fn prepare(
 ) -> Result<(), Fault> {
     exchange.operation = exchange.gateway.operations.get(found.operation as usize).cloned();
     exchange.captures = found.captures;
+    exchange.base_len = u32::try_from(found.base_len).unwrap_or_default();
     let Some(operation) = &exchange.operation else {
         return Err(not_found(&Miss::NoOperation { api: found.api }));
     };
+    if operation.api.error_format == ErrorFormat::Connector {
+        exchange.state.get_mut().correlation = client_request_id(request).map(Box::new);
+    }
     if operation.api.checks_keys {
         let (subscription, product) = caller::identify(exchange, &operation.api, request)?;
         let state = exchange.state.get_mut();

@@ -7,7 +7,7 @@ pub mod connection;
 pub mod handle;
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use http::{HeaderName, Method};
@@ -22,8 +22,9 @@ use crate::forwarded::Forwarding;
 use crate::identity::Keys;
 use crate::identity::certificate::ClientCertificates;
 use crate::pipeline::Pipeline;
-use crate::pipeline::rescue::ErrorFormat;
-use crate::routing::{Router, Template};
+use crate::pipeline::public::PublicUrl;
+use crate::pipeline::rescue::{BackendErrors, ErrorFormat};
+use crate::routing::{Router, Template, WayBack};
 use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::metrics::{Metrics, OperationMetrics};
 
@@ -74,6 +75,8 @@ pub struct Settings {
     pub buffer_size: u64,
     /// The header of the request id.
     pub request_id_header: HeaderName,
+    /// The gateway's address as callers know it, when it is always the same.
+    pub public_url: Option<PublicUrl>,
     /// Whose forwarding headers are believed, and which are sent.
     pub forwarding: Forwarding,
     /// Whose word about clients' certificates is believed, and what backends are told.
@@ -107,6 +110,12 @@ pub struct Api {
     pub open_product: Option<Arc<Product>>,
     /// What its callers bring to its backend.
     pub connections: Connections,
+    /// From the backend's paths to the public ones, once somebody asks; none where they are the same.
+    pub way_back: OnceLock<Option<WayBack>>,
+    /// The form of the gateway's error answers.
+    pub error_format: ErrorFormat,
+    /// What becomes of the backend's error answers.
+    pub backend_errors: BackendErrors,
     /// Counters for requests that match the API and none of its operations.
     pub unmatched: OperationMetrics,
 }

@@ -1,6 +1,5 @@
 //! Fetching a key set over HTTP, trusting nothing about the answer: no redirects, bounded time, size and number of keys.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,6 +10,7 @@ use serde::Deserialize;
 use super::key_set::{KeyError, KeySet, clip};
 use super::remote_keys::{KeyLocation, RemoteKeysOptions};
 use super::subscription::KeyDigest;
+use crate::own_request::{ReadError, causes, is_this_machine, read_body};
 
 /// Why keys could not be fetched. For the log: it names hosts.
 #[derive(Debug, thiserror::Error)]
@@ -139,11 +139,6 @@ pub(super) fn checked_url(text: &str, allow_http: bool) -> Result<Url, UrlError>
     }
 }
 
-fn is_this_machine(host: &str) -> bool {
-    let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
-    host == "localhost" || address.is_ok_and(|address| address.is_loopback())
-}
-
 pub(super) fn client(url: &Url, options: &RemoteKeysOptions) -> Result<Client, reqwest::Error> {
     let builder = Client::builder();
     // The proxy of the environment leads out of the network; it cannot lead back to this machine.
@@ -249,9 +244,8 @@ struct Answer {
 async fn get(client: &Client, url: &str, limit: usize) -> Result<Answer, FetchError> {
     let transport =
         |source: reqwest::Error| FetchError::Transport { url: url.to_owned(), source: source.without_url() };
-    let too_large = || FetchError::TooLarge { url: url.to_owned(), limit };
     let request = client.get(url).header(reqwest::header::ACCEPT, "application/json, application/jwk-set+json");
-    let mut response = request.send().await.map_err(transport)?;
+    let response = request.send().await.map_err(transport)?;
     let status = response.status();
     if status.is_redirection() {
         return Err(FetchError::Redirect { url: url.to_owned(), status: status.as_u16() });
@@ -265,28 +259,11 @@ async fn get(client: &Client, url: &str, limit: usize) -> Result<Answer, FetchEr
         return Err(FetchError::Encoded { url: url.to_owned(), found: clip(found) });
     }
     let kind = field(http::header::CONTENT_TYPE).filter(|kind| !kind.contains("json")).map(clip);
-    if response.content_length().is_some_and(|length| length > limit as u64) {
-        return Err(too_large());
-    }
-    let mut document = Vec::new();
-    while let Some(chunk) = response.chunk().await.map_err(transport)? {
-        if document.len() + chunk.len() > limit {
-            return Err(too_large());
-        }
-        document.extend_from_slice(&chunk);
-    }
+    let document = read_body(response, limit).await.map_err(|error| match error {
+        ReadError::TooLarge => FetchError::TooLarge { url: url.to_owned(), limit },
+        ReadError::Transport(error) => transport(error),
+    })?;
     Ok(Answer { document, kind })
-}
-
-fn causes(error: &reqwest::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = std::error::Error::source(error);
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
 }
 
 #[cfg(test)]

@@ -85,6 +85,8 @@ pub struct Expected {
     pub shadow: bool,
     /// Whether its answers are to carry `RateLimit`.
     pub told: bool,
+    /// Whether refused requests count too, so that under overload it is right to admit nothing.
+    pub counts_refusals: bool,
 }
 
 const SECOND: u64 = 1_000_000_000;
@@ -231,6 +233,7 @@ struct Options {
     start: Option<WindowStart>,
     scope: Scope,
     status: Option<u16>,
+    counts_refusals: bool,
 }
 
 impl Options {
@@ -245,12 +248,24 @@ impl Options {
                 ("first-call", "") => options.start = Some(WindowStart::FirstCall),
                 ("per", "key") => options.scope = Scope::PerKey,
                 ("per", "all") => options.scope = Scope::Shared,
+                ("count", "admitted") => options.counts_refusals = false,
+                ("count", "all") => options.counts_refusals = true,
                 ("status", value) => {
                     let status = value.parse().ok().filter(|status| (400..600).contains(status));
                     options.status = Some(status.ok_or_else(|| format!("`{value}` is no status of a refusal"))?);
                 }
                 _ => {
-                    let known = ["burst=", "slots=", "hold=", "aligned", "first-call", "per=key", "per=all", "status="];
+                    let known = [
+                        "burst=",
+                        "slots=",
+                        "hold=",
+                        "aligned",
+                        "first-call",
+                        "per=key",
+                        "per=all",
+                        "count=all",
+                        "status=",
+                    ];
                     let hint = suggest(word, known).map(|hint| format!("; {hint}")).unwrap_or_default();
                     return Err(format!("`{word}` is not known in an expectation{hint}"));
                 }
@@ -315,6 +330,7 @@ impl FromStr for Expected {
             max_keys: None,
             shadow: false,
             told: false,
+            counts_refusals: options.counts_refusals,
         })
     }
 }
@@ -352,7 +368,9 @@ mod tests {
             }
         }
         let shared: Expected = "5/1s fixed first-call per=all status=503".parse().unwrap();
-        assert_eq!((shared.scope, shared.status), (Scope::Shared, 503));
+        assert_eq!((shared.scope, shared.status, shared.counts_refusals), (Scope::Shared, 503, false));
+        let strict: Expected = "5/1s sliding count=all".parse().unwrap();
+        assert!(strict.counts_refusals);
     }
 
     #[test]

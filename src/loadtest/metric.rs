@@ -54,7 +54,7 @@ impl fmt::Display for Metric {
 }
 
 /// The figures that can be asserted on, with their units and what they mean. Those of a strategy end in its name.
-pub const METRICS: [(&str, Unit, &str); 41] = [
+pub const METRICS: [(&str, Unit, &str); 43] = [
     ("excess", Unit::Percent, "the largest proven excess over a limit"),
     ("excess.requests", Unit::Requests, "the same in requests"),
     ("false-rejections", Unit::Percent, "requests that were refused although the limit surely had room"),
@@ -67,6 +67,11 @@ pub const METRICS: [(&str, Unit, &str); 41] = [
     ("ratelimit.missing", Unit::Percent, "answers without `RateLimit`, where the policy says that they carry it"),
     ("ratelimit.remaining", Unit::Percent, "answers that say truly how much is left"),
     ("ratelimit.reset", Unit::Percent, "clients that were admitted after waiting until the reset"),
+    (
+        "ratelimit.reset-late",
+        Unit::Seconds,
+        "by how much the farthest reset was after the next request would be admitted",
+    ),
     ("cold-start.excess", Unit::Requests, "too many of the very first requests"),
     ("simultaneous.excess", Unit::Requests, "too many at one instant"),
     ("refill.excess", Unit::Requests, "too many after rest"),
@@ -81,6 +86,7 @@ pub const METRICS: [(&str, Unit, &str); 41] = [
     ("outage.p90", Unit::Milliseconds, "how long nine in ten answers took then"),
     ("fairness.jain", Unit::Number, "Jain's index over the keys of the traffic"),
     ("victims.refused", Unit::Percent, "requests of well-behaved callers that were refused beside a noisy one"),
+    ("judged", Unit::Percent, "requests whose answers say whether they were admitted or refused"),
     ("errors", Unit::Percent, "requests without an answer"),
     ("admitted", Unit::Percent, "requests that were admitted"),
     ("latency.p50", Unit::Milliseconds, "latency of what was admitted"),
@@ -90,7 +96,7 @@ pub const METRICS: [(&str, Unit, &str); 41] = [
     ("refusal-latency.p99", Unit::Milliseconds, "99 in 100 of them are not above it"),
     ("lag.p99", Unit::Milliseconds, "how far the generator was behind"),
     ("rate", Unit::Number, "requests in the busiest second"),
-    ("amplification", Unit::Number, "requests to the backend for each one admitted"),
+    ("amplification", Unit::Number, "requests to the backend for each one that passed the limits"),
     ("duplicated-posts", Unit::Requests, "changing requests that reached the backend more than once"),
     ("completion", Unit::Seconds, "when all calls of a strategy were done: `completion.naive`"),
     ("goodput", Unit::Number, "successes each second of a strategy"),
@@ -135,11 +141,13 @@ pub fn collect(report: &Report) -> BTreeMap<String, Metric> {
     add("outage.p90", report.outage.map(|outage| outage.p90));
     add("ratelimit.remaining", share(honesty.remaining_true, honesty.remaining_judged));
     add("ratelimit.reset", share(honesty.reset_admitted, honesty.reset_waited));
+    add("ratelimit.reset-late", honesty.reset_late_by);
     for (name, value) in report.findings.iter().filter_map(|finding| finding.metric) {
         add(name, Some(value));
     }
     add("fairness.jain", report.fairness.jain);
     add("victims.refused", share(report.fairness.victims_refused, report.fairness.victims));
+    add("judged", report.totals.judged);
     add("errors", share(report.totals.errors, report.totals.requests));
     add("admitted", share(report.totals.admitted, report.totals.requests));
     if !report.setting.virtual_time {
@@ -244,6 +252,8 @@ impl FromStr for Assertion {
 /// An assertion and whether it held.
 #[derive(Clone, Debug, Serialize)]
 pub struct Verdict {
+    /// The figure that it is about.
+    pub figure: String,
     /// What was to hold.
     pub assertion: String,
     /// Whether it held.
@@ -253,7 +263,7 @@ pub struct Verdict {
 }
 
 /// What a right limiter holds, unless the command line says otherwise.
-const DEFAULTS: [&str; 23] = [
+const DEFAULTS: [&str; 25] = [
     "excess<=0%",
     "false-rejections<=0.1%",
     "retry-after.honest>=99.9%",
@@ -263,6 +273,7 @@ const DEFAULTS: [&str; 23] = [
     "ratelimit.missing<=0%",
     "ratelimit.remaining>=99%",
     "ratelimit.reset>=99%",
+    "cold-start.excess<=0",
     "simultaneous.excess<=0",
     "boundary.excess<=0",
     "refill.excess<=0",
@@ -275,6 +286,7 @@ const DEFAULTS: [&str; 23] = [
     "outage.failed<=0%",
     "outage.p90<=250ms",
     "victims.refused<=0%",
+    "judged>=50%",
     "errors<=0.1%",
     "duplicated-posts<=0",
 ];
@@ -290,8 +302,7 @@ impl Assertion {
     /// Whether it holds; none when it is about something that was not measured and need not be.
     pub fn judge(&self, metrics: &BTreeMap<String, Metric>) -> Option<Verdict> {
         let Some(found) = metrics.get(&self.metric) else {
-            let verdict = Verdict { assertion: self.to_string(), holds: false, found: "not measured".to_owned() };
-            return (!self.optional).then_some(verdict);
+            return (!self.optional).then(|| self.verdict(false, "not measured".to_owned()));
         };
         let (is, wanted) = (found.value, self.value.value);
         let holds = match self.comparison {
@@ -301,7 +312,11 @@ impl Assertion {
             Comparison::Above => is > wanted,
             Comparison::Is => is == wanted,
         };
-        Some(Verdict { assertion: self.to_string(), holds, found: found.to_string() })
+        Some(self.verdict(holds, found.to_string()))
+    }
+
+    fn verdict(&self, holds: bool, found: String) -> Verdict {
+        Verdict { figure: self.metric.clone(), assertion: self.to_string(), holds, found }
     }
 }
 

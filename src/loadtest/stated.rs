@@ -200,6 +200,7 @@ impl Found {
             max_keys,
             shadow: stated.shadow,
             told: stated.told && !stated.shadow,
+            counts_refusals: count == Count::All,
         });
         if stated.delays {
             self.notes.push(format!(
@@ -214,6 +215,7 @@ impl Found {
             },
             scope,
             cost: stated.cost.unwrap_or(1),
+            count,
             missing_key: stated.missing_key,
             shadow: stated.shadow,
         });
@@ -233,6 +235,7 @@ pub fn setups(limits: &[Expected]) -> Result<Vec<Setup>, String> {
             terms: SetupTerms::of(&limit.terms).ok_or_else(|| format!("`{}` is too large to be run", limit.terms))?,
             scope: limit.scope,
             cost: 1,
+            count: if limit.counts_refusals { Count::All } else { Count::Admitted },
             missing_key: limit.missing_key.unwrap_or(MissingKey::OneKey),
             shadow: limit.shadow,
         })

@@ -12,7 +12,7 @@ use super::record::{Answer, Attempt, Kind};
 use super::session::{Due, Session};
 use crate::clock::Clock;
 use crate::limit::{
-    self, Algorithm, Ask, ConcurrencyLimit, Decision, Limiter, MissingKey, Permit, Precision, Registry, Settings,
+    self, Algorithm, Ask, ConcurrencyLimit, Count, Decision, Limiter, MissingKey, Permit, Precision, Registry, Settings,
 };
 
 /// What is tested: it sees each request at a moment of virtual time.
@@ -113,6 +113,8 @@ pub struct Setup {
     pub scope: Scope,
     /// What a request costs.
     pub cost: u32,
+    /// Which requests count.
+    pub count: Count,
     /// What happens without a key.
     pub missing_key: MissingKey,
     /// Whether it only counts.
@@ -234,7 +236,7 @@ impl Subject for Limits {
             };
             match running {
                 Running::Rate { limiter, .. } => {
-                    let ask = Ask::new(key, setup.cost);
+                    let ask = Ask { count: setup.count, ..Ask::new(key, setup.cost) };
                     let decision = limiter.ask(&ask);
                     if setup.shadow {
                         continue;
@@ -250,7 +252,9 @@ impl Subject for Limits {
                         answer.status = 429;
                         break;
                     }
-                    counted.push((limiter, ask, decision));
+                    if setup.count == Count::Admitted {
+                        counted.push((limiter, ask, decision));
+                    }
                 }
                 Running::Concurrency(limit) => match limit.try_acquire(key) {
                     Some(permit) => permits.push(permit),

@@ -19,12 +19,11 @@ use crate::backend::ClientIdentity;
 use crate::body::{Body, BodyError};
 use crate::clock::Nanos;
 use crate::credential::Renewal;
-use crate::forwarded::TraceContext;
+use crate::forwarded::{Outside, TraceContext};
 use crate::gateway::{Backend, Connection, Gateway, Operation, Product};
 use crate::identity::certificate::Presented;
 use crate::identity::{Subscription, Verified};
 use crate::json::Document;
-use crate::limit::quota::{Ledger, Ticket};
 use crate::routing::{Capture, Value as Captured};
 use crate::server::authority::Authority;
 
@@ -50,6 +49,10 @@ pub struct Exchange {
     pub method: Method,
     /// Path and query as received, the path normalised.
     pub target: PathAndQuery,
+    /// The length of the API's base path in `target`.
+    pub base_len: u32,
+    /// How the client reached the trusted proxies in front.
+    pub outside: Outside,
     /// The host and port that the client named, when it named a valid one.
     pub authority: Option<Authority>,
     /// Where the values of the variables of the operation's template are in `target`.
@@ -101,6 +104,8 @@ pub struct State {
     pub followers: Followers,
     /// What a cache of answers has to do with it.
     pub cached: Option<Arc<Cached>>,
+    /// The caller's own id for the request, where errors have the connector's form.
+    pub correlation: Option<Box<HeaderValue>>,
     /// The error that on-error handles.
     pub fault: Option<Fault>,
     /// What the backend did.
@@ -135,38 +140,6 @@ pub struct ForwardOptions {
     pub fail_on_error_status: bool,
     /// The certificate that a policy wants shown.
     pub identity: Option<Arc<ClientIdentity>>,
-}
-
-/// A count that an exchange is part of, so that no second policy counts it there again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct CountedBy {
-    /// The ledger's place in memory; the exchange's configuration holds it there.
-    ledger: usize,
-    key: u64,
-    /// What can be taken back when the exchange is refused after all; none when the policy that counted sees to it itself.
-    undo: Option<(Ticket, u64)>,
-}
-
-impl CountedBy {
-    /// The count of a key.
-    pub fn new(ledger: &Arc<Ledger>, key: &str, undo: Option<(Ticket, u64)>) -> Self {
-        Self { ledger: Arc::as_ptr(ledger).addr(), key: ledger.hash(key), undo }
-    }
-
-    /// Whether it is that of a key in a ledger.
-    pub fn is(&self, ledger: &Arc<Ledger>, key: &str) -> bool {
-        self.is_of(ledger) && self.key == ledger.hash(key)
-    }
-
-    /// What can be taken back.
-    pub fn undo(&self) -> Option<(Ticket, u64)> {
-        self.undo
-    }
-
-    /// Whether it is in this ledger.
-    pub fn is_of(&self, ledger: &Arc<Ledger>) -> bool {
-        self.ledger == Arc::as_ptr(ledger).addr()
-    }
 }
 
 /// What the backend did, for the log and the metrics.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
 use super::Origin;
+use super::rescue::ErrorFormat;
 
 /// Whose fault it is. Decides the log level and the metric, never the bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,6 +41,8 @@ pub struct Detail {
     pub public: Option<Cow<'static, str>>,
     /// Headers of the answer: challenges, `Retry-After`.
     pub headers: Vec<(HeaderName, HeaderValue)>,
+    /// The form of the body, where the API is known and no operation of it.
+    pub format: Option<ErrorFormat>,
     /// Room for the headers of the answer, taken from the request, which ends here.
     spare: HeaderMap,
     /// Whose fault it is.
@@ -48,6 +51,8 @@ pub struct Detail {
     pub retryable: bool,
     /// Whether the request provably never reached a backend, so that any method may be sent again.
     pub unsent: bool,
+    /// Whether a limit refused the request, so that it uses up nothing of other limits.
+    pub by_limit: bool,
     /// The underlying error, for the log only.
     pub cause: Option<Box<dyn Error + Send + Sync>>,
     /// Where in the configuration it happened; [`Fault::at`] fills it in.
@@ -71,10 +76,12 @@ impl Fault {
             message: message.into(),
             public: None,
             headers: Vec::new(),
+            format: None,
             spare: HeaderMap::new(),
             blame,
             retryable: false,
             unsent: false,
+            by_limit: false,
             cause: None,
             origin: None,
         }))
@@ -133,6 +140,13 @@ impl Fault {
     #[must_use]
     pub fn cause(mut self, cause: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         self.0.cause = Some(cause.into());
+        self
+    }
+
+    /// Marks it as a limit's refusal: what other limits counted of the request is taken back.
+    #[must_use]
+    pub fn by_limit(mut self) -> Self {
+        self.0.by_limit = true;
         self
     }
 

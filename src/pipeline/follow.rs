@@ -3,10 +3,9 @@
 use std::sync::Arc;
 
 use http::Response;
-use smallvec::SmallVec;
 
 use super::Fault;
-use super::exchange::{Context, CountedBy, Exchange, Message, State};
+use super::exchange::{Context, Exchange, Message, State};
 use crate::body::{Body, End};
 
 /// A step of inbound that wants to know how its exchange goes on. Each is told at most once of each stage, in the order of the
@@ -33,43 +32,32 @@ pub trait Follow: Send {
     fn ended(&mut self, _: &Exchange, _: &mut State, _: &End<'_>) {}
 }
 
-/// What the steps of an exchange left behind, in their order. Few exchanges have any, so that it is small without.
+/// What the steps of an exchange left behind, in their order.
 #[derive(Default)]
-pub struct Followers(Option<Box<Left>>);
-
-#[derive(Default)]
-struct Left {
-    steps: Vec<Box<dyn Follow>>,
-    counted: SmallVec<[CountedBy; 1]>,
-}
+pub struct Followers(Vec<Box<dyn Follow>>);
 
 impl std::fmt::Debug for Followers {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Followers").field("count", &self.0.as_ref().map_or(0, |left| left.steps.len())).finish()
+        f.debug_struct("Followers").field("count", &self.0.len()).finish()
     }
 }
 
 impl Followers {
     /// Adds one.
     pub fn push(&mut self, follower: impl Follow + 'static) {
-        self.0.get_or_insert_default().steps.push(Box::new(follower));
+        self.0.push(Box::new(follower));
     }
 
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
-        self.0.as_ref().is_none_or(|left| left.steps.is_empty())
-    }
-
-    /// The quotas that the exchange has been counted by.
-    pub fn counted(&mut self) -> &mut SmallVec<[CountedBy; 1]> {
-        &mut self.0.get_or_insert_default().counted
+        self.0.is_empty()
     }
 }
 
 /// Runs `tell` with the followers taken out of the state, so that each may change the state.
 fn each<T>(state: &mut State, tell: impl FnOnce(&mut State, &mut [Box<dyn Follow>]) -> T) -> T {
     let mut followers = std::mem::take(&mut state.followers);
-    let told = tell(state, followers.0.as_mut().map_or(&mut [], |left| &mut left.steps));
+    let told = tell(state, &mut followers.0);
     // None can be added meanwhile: only steps of inbound do.
     state.followers = followers;
     told
@@ -77,8 +65,7 @@ fn each<T>(state: &mut State, tell: impl FnOnce(&mut State, &mut [Box<dyn Follow
 
 /// The backend has answered.
 pub(super) async fn responded(exchange: &Arc<Exchange>, response: &mut Response<Body>) -> Result<(), Fault> {
-    let wanted =
-        exchange.state.lock().followers.0.iter().flat_map(|left| &left.steps).any(|one| one.wants_body(response));
+    let wanted = exchange.state.lock().followers.0.iter().any(|one| one.wants_body(response));
     if wanted {
         exchange.buffer(&mut Message::Response(response)).await?;
     }
@@ -104,7 +91,7 @@ pub(super) fn answered(exchange: &Exchange, state: &mut State, response: &mut Re
 
 /// The exchange has ended.
 pub(crate) fn ended(exchange: &Exchange, state: &mut State, end: &End<'_>) {
-    for mut one in std::mem::take(&mut state.followers).0.into_iter().flat_map(|left| left.steps) {
+    for mut one in std::mem::take(&mut state.followers).0 {
         one.ended(exchange, state, end);
     }
 }

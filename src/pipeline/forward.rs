@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use super::chain::Tail;
 use super::exchange::{Exchange, ForwardOptions};
 use super::redirect::Original;
+use super::rescue::{self, BackendErrors};
 use super::{Blame, Fault, Origin};
 use crate::backend::{self, ClientIdentity, Endpoint};
 use crate::body::Body;
@@ -69,7 +70,7 @@ impl Forward {
                 "the operation has no backend and no policy chose one",
             ));
         };
-        if self.wants_plain {
+        if self.wants_plain || rescue::mode(exchange) != BackendErrors::Pass {
             // Without the field any coding would be acceptable (RFC 9110 §12.5.3).
             request.headers_mut().insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         }

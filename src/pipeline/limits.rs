@@ -1,22 +1,18 @@
 //! What limits decided in an exchange: told in fields of the answer, and settled once the answer is known.
 
-use std::fmt::Write as _;
+mod fields;
+
 use std::sync::Arc;
 
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::HeaderName;
 use smallvec::SmallVec;
 
+pub(super) use self::fields::write;
+pub use self::fields::{CONCURRENT_REQUESTS, CONTENT_BYTES, Fields, Shown, Standing, TOKENS, Terms};
 use super::exchange::Context;
 use crate::expression::{EvaluationError, Expression};
+use crate::limit::quota::{Book, Ledger, Millis, Ticket};
 use crate::limit::{Ask, Count, Decision, Limit, Rate};
-
-/// Two fields by the IETF draft "RateLimit header fields for HTTP" (draft-ietf-httpapi-ratelimit-headers-10), structured fields
-/// (RFC 9651): what holds, and what is left of it.
-const RATELIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
-const RATELIMIT: HeaderName = HeaderName::from_static("ratelimit");
-const X_RATELIMIT_LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
-const X_RATELIMIT_REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
-const X_RATELIMIT_RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
 
 /// A limit as a step uses it.
 #[derive(Debug)]
@@ -74,60 +70,6 @@ impl Cost {
     }
 }
 
-/// Which fields tell of a limit.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Shown {
-    /// `RateLimit-Policy` and `RateLimit`.
-    pub ratelimit: bool,
-    /// `x-ratelimit-limit`, `x-ratelimit-remaining` and `x-ratelimit-reset`.
-    pub x_ratelimit: bool,
-}
-
-/// What is said of a limit.
-#[derive(Debug)]
-pub struct Fields {
-    shown: Shown,
-    /// Its name, as the text of a structured field's string.
-    name: Box<str>,
-    /// Its item of `RateLimit-Policy` but for the name; worked out for each answer where rates vary.
-    parameters: Option<Box<str>>,
-    /// All of `RateLimit-Policy`, when there is no other limit.
-    alone: Option<HeaderValue>,
-    burst: bool,
-}
-
-impl Fields {
-    /// For a limit of that name, which is printable ASCII. `rate` is the rate, unless it varies; `burst` is whether a bucket's
-    /// burst is told.
-    pub fn new(shown: Shown, name: &str, rate: Option<&Rate>, burst: bool) -> Self {
-        Self::with(shown, name, rate.map(|rate| rate_parameters(rate, burst)), burst)
-    }
-
-    /// For a limit on requests at once.
-    pub fn concurrency(shown: Shown, name: &str, max: u32) -> Self {
-        Self::with(shown, name, Some(format!(";q={max};qu=\"concurrent-requests\"")), false)
-    }
-
-    fn with(shown: Shown, name: &str, parameters: Option<String>, burst: bool) -> Self {
-        let name: String =
-            name.chars().flat_map(|c| matches!(c, '"' | '\\').then_some('\\').into_iter().chain([c])).collect();
-        let alone = parameters.as_ref().and_then(|rest| HeaderValue::try_from(format!("\"{name}\"{rest}")).ok());
-        Self { shown, name: name.into(), parameters: parameters.map(Into::into), alone, burst }
-    }
-}
-
-/// The parameters of an item of `RateLimit-Policy`. The window is told where it is whole seconds, which is all that it can be.
-fn rate_parameters(rate: &Rate, burst: bool) -> String {
-    let mut text = format!(";q={}", rate.calls);
-    if rate.period.subsec_nanos() == 0 && rate.period.as_secs() > 0 {
-        let _ = write!(text, ";w={}", rate.period.as_secs());
-    }
-    if burst && rate.burst != rate.calls {
-        let _ = write!(text, ";sluicegate-burst={}", rate.burst);
-    }
-    text
-}
-
 /// The text of a key, kept for as long as the exchange. Short ones are kept in place.
 #[derive(Clone)]
 pub struct KeyText(SmallVec<[u8; 48]>);
@@ -154,51 +96,154 @@ impl std::fmt::Debug for KeyText {
 /// One limit of an exchange.
 #[derive(Debug)]
 pub struct Limited {
-    /// The limit; none for one on requests at once.
-    pub rule: Option<Arc<Rule>>,
     /// What is said of it.
     pub fields: Option<Arc<Fields>>,
     /// Whose request it is.
     pub key: KeyText,
-    /// The rate that was applied, where rates vary.
-    pub rate: Option<Rate>,
-    /// What was decided.
-    pub decision: Decision,
-    /// How much has been counted.
-    pub units: u32,
+    /// How the key stands, as it is told.
+    pub standing: Standing,
     /// Whether it refused the request.
     pub refused: bool,
-    /// Whether something is left to be counted when the answer is known.
-    pub pending: bool,
+    /// What has been counted.
+    pub counted: Counted,
+}
+
+/// What a limit has counted of an exchange, and can correct.
+#[derive(Debug)]
+pub enum Counted {
+    /// Nothing, or nothing that is corrected here.
+    Nothing,
+    /// Requests or units, by a rate limit.
+    Rate {
+        /// The limit.
+        rule: Arc<Rule>,
+        /// The rate that was applied, where rates vary.
+        rate: Option<Rate>,
+        /// What was decided.
+        decision: Decision,
+        /// How much has been counted.
+        units: u32,
+        /// Whether something is left to be counted when the answer is known.
+        pending: bool,
+    },
+    /// Calls and units, by a quota.
+    Quota {
+        /// Where it counts.
+        book: Book,
+        /// Where the key's own periods begin.
+        first: Option<Millis>,
+        /// Where in time it was counted.
+        ticket: Ticket,
+        /// How many calls have been counted.
+        calls: u64,
+        /// How many units have been counted.
+        units: u64,
+        /// Whether somebody counts the units when the exchange has ended.
+        metered: bool,
+    },
 }
 
 impl Limited {
-    fn ask(&self, rule: &Rule, cost: u32) -> Ask<'_> {
-        Ask { key: self.key.as_str(), cost, count: rule.count, rate: self.rate }
+    /// A decision of a rate limit. `units` is what it counted, `pending` whether something is left to be counted.
+    pub fn rate(rule: &Arc<Rule>, key: KeyText, rate: Option<Rate>, decision: Decision) -> Self {
+        Self {
+            fields: rule.fields.clone(),
+            key,
+            standing: Standing::from(&decision),
+            refused: false,
+            counted: Counted::Rate { rule: rule.clone(), rate, decision, units: 0, pending: false },
+        }
     }
 
-    /// Whether it is this limit and this key.
-    pub fn is(&self, limit: &Limit, key: &str) -> bool {
-        self.rule.as_ref().is_some_and(|rule| rule.limit.is(limit)) && self.key.as_str() == key
+    /// The decision of a rate limit, when it is this one and this key.
+    pub fn decision_of(&self, limit: &Limit, key: &str) -> Option<&Decision> {
+        match &self.counted {
+            Counted::Rate { rule, decision, .. } if rule.limit.is(limit) && self.key.as_str() == key => Some(decision),
+            _ => None,
+        }
+    }
+
+    /// Whether it is a quota that counted this key in this ledger.
+    pub fn is_of(&self, ledger: &Arc<Ledger>, key: &str) -> bool {
+        match &self.counted {
+            Counted::Quota { book, .. } => Arc::ptr_eq(book.ledger(), ledger) && self.key.as_str() == key,
+            _ => false,
+        }
     }
 
     /// Takes back what was counted, because another limit refuses the request: it uses nothing up.
-    pub fn refused_elsewhere(&mut self) {
-        self.pending = false;
-        let Some(rule) = &self.rule else { return };
-        if self.units > 0 && rule.count == Count::Admitted {
-            rule.limit.give_back(&self.ask(rule, self.units), &self.decision);
-            self.decision.remaining = self.decision.remaining.saturating_add(self.units).min(self.decision.limit);
-            self.units = 0;
+    fn refused_elsewhere(&mut self) {
+        match &mut self.counted {
+            Counted::Rate { rule, pending, units, .. } => {
+                *pending = false;
+                if *units > 0 && rule.count == Count::Admitted {
+                    self.correct(0, 0);
+                }
+            }
+            Counted::Quota { .. } => {
+                self.correct(0, 0);
+                // What the exchange transfers from now on is that refusal.
+                self.counted = Counted::Nothing;
+            }
+            Counted::Nothing => {}
+        }
+    }
+
+    /// Counts what the request turned out to be: `calls` by a quota, `units` by both. What is left is told accordingly.
+    pub fn correct(&mut self, calls: u64, units: u64) {
+        let key = self.key.as_str();
+        let (was, is) = match &mut self.counted {
+            Counted::Nothing => return,
+            Counted::Rate { rule, rate, decision, units: counted, .. } => {
+                let (was, is) = (*counted, u32::try_from(units).unwrap_or(u32::MAX));
+                let ask = |cost| Ask { key, cost, count: rule.count, rate: *rate };
+                if is > was {
+                    rule.limit.charge(&ask(is - was));
+                } else if is < was {
+                    rule.limit.give_back(&ask(was - is), decision);
+                }
+                *counted = is;
+                (u64::from(was), u64::from(is))
+            }
+            Counted::Quota { book, first, ticket, calls: counted_calls, units: counted_units, .. } => {
+                book.settle(key, *first, *ticket, (*counted_calls, calls), (*counted_units, units));
+                let told = if self.fields.as_ref().is_some_and(|fields| fields.of_units) {
+                    (*counted_units, units)
+                } else {
+                    (*counted_calls, calls)
+                };
+                (*counted_calls, *counted_units) = (calls, units);
+                told
+            }
+        };
+        self.standing.remaining = (self.standing.remaining + was).saturating_sub(is).min(self.standing.limit);
+    }
+
+    /// How much has been counted: calls and units.
+    pub fn counts(&self) -> (u64, u64) {
+        match &self.counted {
+            Counted::Nothing => (0, 0),
+            Counted::Rate { units, .. } => (0, (*units).into()),
+            Counted::Quota { calls, units, .. } => (*calls, *units),
+        }
+    }
+
+    /// Whether something is left to be counted when the answer is known.
+    pub(super) fn is_pending(&self) -> bool {
+        matches!(self.counted, Counted::Rate { pending: true, .. })
+    }
+
+    /// What is to be counted now that no more is left to be seen; none when nothing is pending.
+    fn due(&mut self) -> Option<Arc<Rule>> {
+        match &mut self.counted {
+            Counted::Rate { rule, pending, .. } => std::mem::take(pending).then(|| rule.clone()),
+            _ => None,
         }
     }
 
     /// Counts what the answer says.
     fn settle(&mut self, cx: &Context<'_>) {
-        if !std::mem::take(&mut self.pending) {
-            return;
-        }
-        let Some(rule) = &self.rule else { return };
+        let Some(rule) = self.due() else { return };
         let Some(later) = &rule.later else { return };
         let counts = later.condition.as_ref().map_or(Ok(true), |condition| condition.boolean(cx));
         let cost = counts.and_then(|counts| if counts { later.cost.of(cx) } else { Ok(0) });
@@ -207,23 +252,27 @@ impl Limited {
             tracing::warn!(request_id = id, "what a request costs cannot be evaluated, so it counts as one: {error}");
             later.least()
         });
-        if cost > self.units {
-            rule.limit.charge(&self.ask(rule, cost - self.units));
-        } else if cost < self.units {
-            rule.limit.give_back(&self.ask(rule, self.units - cost), &self.decision);
-        }
-        self.units = cost;
+        let told = self.standing;
+        self.correct(0, cost.into());
+        // It tells how the key stood when the request was admitted; others have come since.
+        self.standing = told;
     }
 
     /// Counts a request whose caller left before there was an answer: leaving early is not a way around the limit.
     pub fn abandon(&mut self) {
-        if !std::mem::take(&mut self.pending) {
-            return;
+        let Some(rule) = self.due() else { return };
+        let least = rule.later.as_ref().map_or(0, Later::least).into();
+        if least > self.counts().1 {
+            self.correct(0, least);
         }
-        let Some(rule) = &self.rule else { return };
-        let least = rule.later.as_ref().map_or(0, Later::least);
-        if least > self.units {
-            rule.limit.charge(&self.ask(rule, least - self.units));
+    }
+}
+
+impl Limited {
+    fn remaining_header(&self) -> Option<&HeaderName> {
+        match &self.counted {
+            Counted::Rate { rule, .. } => rule.remaining.as_ref(),
+            _ => None,
         }
     }
 }
@@ -235,91 +284,14 @@ impl Later {
     }
 }
 
+/// Takes back what the limits of an exchange counted, because one of them refuses it.
+pub(super) fn refused(limits: &mut [Limited]) {
+    limits.iter_mut().for_each(Limited::refused_elsewhere);
+}
+
 /// Settles all limits of an exchange whose answer is known.
 pub(super) fn settle(limits: &mut [Limited], cx: &Context<'_>) {
     for limited in limits {
         limited.settle(cx);
-    }
-}
-
-/// Writes what is said of the limits.
-pub(super) fn write(limits: &[Limited], headers: &mut HeaderMap) {
-    let shown = |pick: fn(&Shown) -> bool| {
-        let fields = limits.iter().filter_map(|limited| Some((limited, limited.fields.as_deref()?)));
-        fields.filter(move |(_, fields)| pick(&fields.shown))
-    };
-    write_remaining(limits, headers);
-    let limits: SmallVec<[(&Limited, &Fields); 4]> = shown(|shown| shown.ratelimit).collect();
-    write_ratelimit(&limits, headers);
-    let tightest = shown(|shown| shown.x_ratelimit).map(|(limited, _)| limited.decision);
-    if let Some(tightest) = tightest.min_by_key(|decision| (decision.remaining, std::cmp::Reverse(decision.reset))) {
-        headers.insert(X_RATELIMIT_LIMIT, tightest.limit.into());
-        headers.insert(X_RATELIMIT_REMAINING, tightest.remaining.into());
-        headers.insert(X_RATELIMIT_RESET, tightest.reset_seconds().into());
-    }
-}
-
-/// Azure API Management's header, which only admitted requests get. Limits with one header tell the least.
-fn write_remaining(limits: &[Limited], headers: &mut HeaderMap) {
-    if limits.iter().any(|limited| limited.refused) {
-        return;
-    }
-    let name = |limited: &Limited| limited.rule.as_ref().and_then(|rule| rule.remaining.clone());
-    for limited in limits {
-        let Some(name) = name(limited) else { continue };
-        let same = limits
-            .iter()
-            .filter(|other| other.rule.as_ref().is_some_and(|rule| rule.remaining.as_ref() == Some(&name)));
-        let least = same.map(|other| other.decision.remaining).min().unwrap_or(limited.decision.remaining);
-        headers.insert(name, least.into());
-    }
-}
-
-fn write_ratelimit(limits: &[(&Limited, &Fields)], headers: &mut HeaderMap) {
-    if limits.is_empty() {
-        return;
-    }
-    let mut policy = String::new();
-    let mut left = String::with_capacity(48);
-    for (at, (limited, fields)) in limits.iter().enumerate() {
-        let same = limits[..at].iter().filter(|(_, other)| other.name == fields.name).count();
-        let name = |text: &mut String| {
-            if at > 0 {
-                text.push_str(", ");
-            }
-            text.push('"');
-            text.push_str(&fields.name);
-            if same > 0 {
-                // No two items of a field may have the same name.
-                let _ = write!(text, "-{}", same + 1);
-            }
-            text.push('"');
-        };
-        name(&mut left);
-        let decision = &limited.decision;
-        left.push_str(";r=");
-        left.push_str(itoa::Buffer::new().format(decision.remaining));
-        let seconds = decision.more_seconds();
-        if seconds > 0 {
-            left.push_str(";t=");
-            left.push_str(itoa::Buffer::new().format(seconds));
-        }
-        if limits.len() > 1 || fields.alone.is_none() {
-            name(&mut policy);
-            match (&fields.parameters, &limited.rate) {
-                (Some(parameters), _) => policy.push_str(parameters),
-                (None, Some(rate)) => policy.push_str(&rate_parameters(rate, fields.burst)),
-                (None, None) => {
-                    let _ = write!(policy, ";q={}", decision.limit);
-                }
-            }
-        }
-    }
-    let alone = limits.first().filter(|_| limits.len() == 1).and_then(|(_, fields)| fields.alone.clone());
-    if let Some(policy) = alone.or_else(|| HeaderValue::try_from(policy).ok()) {
-        headers.insert(RATELIMIT_POLICY, policy);
-    }
-    if let Ok(left) = HeaderValue::try_from(left) {
-        headers.insert(RATELIMIT, left);
     }
 }

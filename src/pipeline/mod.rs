@@ -9,6 +9,7 @@ pub mod follow;
 pub mod forward;
 pub mod limits;
 pub mod next;
+pub mod public;
 mod redirect;
 pub mod rescue;
 pub mod segment;
@@ -28,8 +29,10 @@ pub use next::Next;
 pub use segment::Segment;
 pub use step::{Apply, ApplyAsync, BoxFuture, CacheRole, Call, Flow, Grants, Placed, Step, TokenCheck, TokenDemand};
 
+use self::limits::Limited;
 use crate::body::Body;
 use crate::expression::Needs;
+use crate::routing::Sent;
 
 /// Where in the configuration a step was written.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -60,6 +63,8 @@ pub struct Pipeline {
     preflight: Box<[Placed]>,
     /// Where each step was written, section by section in the order of [`Section`](crate::policy::Section).
     pub outline: [Box<[Arc<Origin>]>; 4],
+    /// Where requests are sent, as far as steps tell that stand directly in a section.
+    pub sent: Sent,
     /// What inbound asks of the caller's token.
     pub token_checks: Box<[TokenCheck]>,
 }
@@ -70,6 +75,10 @@ impl Pipeline {
         let outline = [&inbound, &backend, &outbound, &on_error]
             .map(|steps| steps.iter().map(|placed| placed.origin.clone()).collect());
         let token_checks = inbound.iter().flat_map(|placed| placed.token_checks.iter().cloned()).collect();
+        let sent = inbound.iter().chain(&backend).rev().find_map(|placed| match &placed.step {
+            Step::Sync(step) => step.sent(),
+            Step::Async(_) | Step::Layer(_) => None,
+        });
         let preflight = inbound.iter().filter(|placed| placed.origin.policy == "cors").cloned().collect();
         let keep_head = outbound.iter().chain(&on_error).any(|placed| placed.needs.contains(Needs::REQUEST_HEAD))
             || inbound.iter().any(|placed| placed.needs.contains(Needs::HEAD_LATER));
@@ -87,6 +96,7 @@ impl Pipeline {
             keep_head,
             preflight,
             outline,
+            sent: sent.unwrap_or_default(),
             token_checks,
         }
     }
@@ -94,6 +104,8 @@ impl Pipeline {
     /// Runs a request through; every failure has become a response.
     pub async fn serve(&self, exchange: &Arc<Exchange>, request: Box<Request<Body>>) -> Response<Body> {
         let mut response = match self.inbound.run(exchange, request).await {
+            // Boxed: rare, and would make the future of every request larger.
+            Ok(response) if rescue::is_wanted(exchange, &response) => Box::pin(rescue::wrap(exchange, response)).await,
             Ok(response) => response,
             Err(fault) => rescue::rescue(fault, exchange, &self.on_error).await,
         };
@@ -130,7 +142,7 @@ impl Pipeline {
 /// Counts what limits left to be counted when the answer is known.
 fn settle(exchange: &Exchange, response: &mut Response<Body>) {
     let mut state = exchange.state.lock();
-    if !state.limits.iter().any(|limited| limited.pending) {
+    if !state.limits.iter().any(Limited::is_pending) {
         return;
     }
     let mut limits = std::mem::take(&mut state.limits);

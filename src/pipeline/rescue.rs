@@ -1,17 +1,20 @@
 //! The one place where an error becomes HTTP, and where on-error runs.
 
+mod body;
+mod wrap;
+
 use std::borrow::Cow;
-use std::fmt::Write as _;
 use std::sync::Arc;
 
-use bytes::Bytes;
+use http::Response;
 use http::header::{CONTENT_TYPE, HeaderValue};
-use http::{Response, StatusCode};
 use serde_json::{Value as Json, json};
 
+pub use self::body::ErrorBody;
+pub(super) use self::wrap::{is_wanted, mode, wrap};
 use super::exchange::{Context, Exchange, Message};
 use super::segment::Segment;
-use super::{Blame, Fault};
+use super::{Blame, Fault, limits};
 use crate::body::Body;
 use crate::pipeline::step::Flow;
 
@@ -27,6 +30,18 @@ pub enum ErrorFormat {
     Problem,
 }
 
+/// What becomes of the backend's error answers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum BackendErrors {
+    /// They are passed on.
+    #[default]
+    Pass,
+    /// Those without a shape that callers can rely on are wrapped.
+    WrapUnstructured,
+    /// All are wrapped.
+    Wrap,
+}
+
 /// Answers a fault: makes the error response, then lets on-error change or replace it.
 pub async fn rescue(mut fault: Fault, exchange: &Arc<Exchange>, on_error: &Segment) -> Response<Body> {
     log(&fault, exchange);
@@ -34,6 +49,9 @@ pub async fn rescue(mut fault: Fault, exchange: &Arc<Exchange>, on_error: &Segme
     let mut response = answer(&mut fault, exchange);
     {
         let mut state = exchange.state.lock();
+        if fault.by_limit {
+            limits::refused(&mut state.limits);
+        }
         state.fault = Some(fault);
         state.forget_json();
         state.last_error = std::cell::OnceCell::new();
@@ -73,10 +91,20 @@ pub fn answer(fault: &mut Fault, exchange: &Exchange) -> Response<Body> {
         Some(public) => Cow::Borrowed(&**public),
         None => sentence(&fault.message),
     };
-    let id = exchange.request_id.to_str().unwrap_or_default();
-    let host = exchange.authority();
-    let (body, kind) =
-        error_body(exchange.gateway.settings.error_format, fault.status, fault.reason, &message, id, host);
+    let format = fault.format.unwrap_or_else(|| format_of(exchange));
+    let (request_id, client_request_id) = ids_of(exchange);
+    let body = ErrorBody {
+        format,
+        status: fault.status,
+        reason: fault.reason,
+        message: &message,
+        blame: fault.blame,
+        request_id: &request_id,
+        client_request_id: &client_request_id,
+        host: &exchange.public_authority(),
+        inner: None,
+    };
+    let (body, kind) = body.write();
     let mut response = Response::new(Body::from(body));
     *response.status_mut() = fault.status;
     *response.headers_mut() = spare;
@@ -100,52 +128,18 @@ fn sentence(message: &str) -> Cow<'_, str> {
     Cow::Owned(format!("{}{}{stop}", first.to_uppercase(), &message[first.len_utf8()..]))
 }
 
-/// The bytes of an error in one of the forms, and their content type.
-///
-/// Azure API Management writes `{ "statusCode": 429, "message": "…" }` with spaces inside the braces, and adds an
-/// `activityId` to a 500.
-pub fn error_body(
-    format: ErrorFormat,
-    status: StatusCode,
-    reason: &str,
-    message: &str,
-    request_id: &str,
-    host: &str,
-) -> (Bytes, &'static str) {
-    match format {
-        ErrorFormat::Apim => {
-            let mut out = String::with_capacity(64 + message.len());
-            out.push_str("{ \"statusCode\": ");
-            out.push_str(status.as_str());
-            out.push_str(", \"message\": ");
-            if message.bytes().all(|byte| byte >= b' ' && byte != b'"' && byte != b'\\') {
-                out.push('"');
-                out.push_str(message);
-                out.push('"');
-            } else {
-                let _ = write!(out, "{}", Json::from(message));
-            }
-            if status == StatusCode::INTERNAL_SERVER_ERROR {
-                let _ = write!(out, ", \"activityId\": {}", Json::from(request_id));
-            }
-            out.push_str(" }");
-            (out.into(), "application/json")
-        }
-        ErrorFormat::Connector => {
-            let body = json!({ "error": {
-                "code": status.as_u16(), "source": host, "clientRequestId": request_id, "message": message,
-                "innerError": { "status": status.as_u16(), "message": message, "source": host },
-            }});
-            (body.to_string().into(), "application/json")
-        }
-        ErrorFormat::Problem => {
-            let body = json!({
-                "type": "about:blank", "title": status.canonical_reason().unwrap_or("Error"), "status": status.as_u16(),
-                "detail": message, "code": reason, "instance": format!("urn:request:{request_id}"),
-            });
-            (body.to_string().into(), "application/problem+json")
-        }
-    }
+/// The form of error bodies for an exchange.
+fn format_of(exchange: &Exchange) -> ErrorFormat {
+    let operation = exchange.operation.as_ref();
+    operation.map_or(exchange.gateway.settings.error_format, |operation| operation.api.error_format)
+}
+
+/// The id of the request, and the caller's own for what it does.
+fn ids_of(exchange: &Exchange) -> (Cow<'_, str>, Cow<'_, str>) {
+    let own = Cow::Borrowed(exchange.request_id.to_str().unwrap_or_default());
+    let correlation = exchange.state.lock().correlation.clone();
+    let theirs = correlation.and_then(|id| id.to_str().ok().map(|id| Cow::Owned(id.to_owned())));
+    (own.clone(), theirs.unwrap_or(own))
 }
 
 /// `lastError()` as expressions read it, with Azure API Management's names.
@@ -157,6 +151,11 @@ pub(super) fn last_error<'a>(cx: &'a Context<'_>) -> Option<&'a Json> {
             let origin = fault.origin.as_deref();
             Some(Box::new(json!({
                 "source": fault.source,
+                "blame": match fault.blame {
+                    Blame::Client => "client",
+                    Blame::Gateway => "gateway",
+                    Blame::Upstream => "backend",
+                },
                 "reason": fault.reason,
                 "message": fault.message,
                 "scope": origin.map(|origin| origin.scope),
@@ -166,26 +165,4 @@ pub(super) fn last_error<'a>(cx: &'a Context<'_>) -> Option<&'a Json> {
             })))
         })
         .as_deref()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn bytes_are_those_of_api_management() {
-        let body = |status: u16, message: &str| {
-            let status = StatusCode::from_u16(status).expect("a status");
-            error_body(ErrorFormat::Apim, status, "", message, "0191", "h").0
-        };
-        // The lengths that public captures show in Content-Length: 152 for the missing key, 84 for a two-digit wait.
-        let missing = "Access denied due to missing subscription key. Make sure to include subscription key when making requests to an API.";
-        assert_eq!(body(401, missing).len(), 152);
-        assert_eq!(body(429, "Rate limit is exceeded. Try again in 12 seconds.").len(), 84);
-        assert_eq!(body(404, "Resource not found"), r#"{ "statusCode": 404, "message": "Resource not found" }"#);
-        assert_eq!(
-            body(500, "Internal server error"),
-            r#"{ "statusCode": 500, "message": "Internal server error", "activityId": "0191" }"#
-        );
-    }
 }

@@ -13,6 +13,7 @@ use super::{Fault, Origin};
 use crate::body::Body;
 use crate::expression::Needs;
 use crate::identity::TokenVerifier;
+use crate::routing::Sent;
 
 /// A boxed future that stays on its worker but may be sent, as tower's services want it.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -33,6 +34,11 @@ pub trait Apply: Send + Sync {
 
     /// Answers a CORS preflight. Only `cors` does; nothing else runs for one.
     fn preflight(&self, _: &mut Context<'_>) -> Option<Response<Body>> {
+        None
+    }
+
+    /// Where the step sends requests, when it sends them to another path.
+    fn sent(&self) -> Option<Sent> {
         None
     }
 }

@@ -358,6 +358,9 @@ impl Lookup {
         }
         key.part(b's', exchange.scheme().as_bytes());
         key.part(b'H', exchange.authority().as_bytes());
+        // What trusted proxies tell of the outside goes on to the backend, which may write links with it.
+        key.part(b'f', exchange.outside.scheme.map_or("", crate::forwarded::Scheme::as_str).as_bytes());
+        key.part(b'F', exchange.outside.host.as_ref().map_or(&[], HeaderValue::as_bytes));
         key.part(b'u', exchange.target.path().as_bytes());
         if let Some(uri) = cx.uri() {
             key.part(b'U', uri.path().as_bytes());

@@ -231,6 +231,6 @@ impl Compiled {
 
 /// Whether the page comes from the gateway itself, which is no other origin.
 fn own(exchange: &Exchange, origin: &HeaderValue) -> bool {
-    let own = format!("{}://{}", exchange.scheme(), exchange.authority());
+    let own = format!("{}://{}", exchange.public_scheme(), exchange.public_authority());
     Pattern::parse(&own).is_some_and(|own| Parts::of(origin).is_some_and(|origin| own.matches(&origin)))
 }

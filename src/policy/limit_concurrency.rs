@@ -131,6 +131,7 @@ impl Entry {
         let message = "Concurrency limit is exceeded";
         Err(Fault::client(StatusCode::TOO_MANY_REQUESTS, "ConcurrencyLimitExceeded", message)
             .public("Too many requests are in progress. Try again later.")
+            .by_limit()
             .at(origin))
     }
 }

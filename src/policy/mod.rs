@@ -37,10 +37,12 @@ mod limit_concurrency;
 mod mock_response;
 mod move_properties;
 mod polling_trigger;
+mod public_link;
 mod quota;
 mod quota_by_key;
 mod rate_limit;
 mod rate_limit_by_key;
+mod redirect_content_urls;
 mod require_role;
 mod require_scope;
 mod retry;
@@ -240,6 +242,7 @@ pub const KINDS: &[Kind] = &[
     Kind::of::<quota_by_key::QuotaByKey>(),
     Kind::of::<rate_limit::RateLimit>(),
     Kind::of::<rate_limit_by_key::RateLimitByKey>(),
+    Kind::of::<redirect_content_urls::RedirectContentUrls>(),
     Kind::of::<require_role::RequireRole>(),
     Kind::of::<require_scope::RequireScope>(),
     Kind::of::<retry::Retry>(),

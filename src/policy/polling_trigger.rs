@@ -250,7 +250,7 @@ impl State {
         }
         let mut own = exchange.target.query().unwrap_or_default().to_owned();
         query::set(&mut own, STATE, [text]);
-        let url = format!("{}://{}{}?{own}", exchange.scheme(), exchange.authority(), exchange.target.path());
+        let url = format!("{}{}?{own}", exchange.public_origin(), exchange.target.path());
         HeaderValue::from_str(&url).map_err(|_| unfit("cannot stand in a URL"))
     }
 }

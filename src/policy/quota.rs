@@ -11,9 +11,10 @@ use serde::Deserialize;
 use super::rate_limit::{OnMissingKey, OnOverflow};
 use super::{Policy, Sections};
 use crate::compile::{CompileCx, CompileError};
+use crate::config::spec::LimitHeaders;
 use crate::config::{At, Kilobytes, Recurrence};
 use crate::pipeline::Step;
-use allowance::{Terms, Window};
+use allowance::{Terms, Told, Window};
 use step::{Counter, Counting, KeySource, Outputs};
 
 /// Limits how much a subscription may use in a period: calls, data, or both. Beyond it the answer is 403 with `Retry-After`, and
@@ -25,6 +26,10 @@ use step::{Counter, Counting, KeySource, Outputs};
 /// counted. `bandwidth` counts the bytes of the bodies of request and answer as they pass between client and gateway, without
 /// heads; they are known when the exchange has ended and counted then. A request is admitted while a byte is left, so that a
 /// subscription uses at most its bandwidth and what its requests in progress at that moment transfer.
+///
+/// A request that another limit refuses (`rate-limit`, `limit-concurrency`, a further quota), before or after this one, uses up
+/// nothing of it; nor does a request that this one refuses use up anything of theirs, unless they say `count = "all"`. Azure API
+/// Management counts refused requests.
 ///
 /// A period of a fixed length (`30d`) begins at `first-period-start`, else when the subscription began (`start` in its table),
 /// else with the year 1; a period of the calendar (`month`) begins with the calendar's, in `time-zone`. Counts are kept over a
@@ -69,6 +74,12 @@ pub struct Quota {
     /// What happens to a new one when `max-keys` are held and none can be let go. Default `reject`.
     #[serde(default)]
     on_overflow: OnOverflow,
+    /// The quota's name in the `RateLimit` fields: printable ASCII. `bandwidth` is told under it with `-bandwidth` behind. Default:
+    /// the policy's `id`, else its scope with `-quota` (`api-quota`).
+    name: Option<At<String>>,
+    /// Which headers tell of the quota, on both outcomes; `[]` for none. Default: what `[limits] headers` of gateway.toml says, which is
+    /// `["ratelimit"]` unless it says otherwise.
+    headers: Option<Vec<LimitHeaders>>,
     /// The header that tells an admitted caller how many calls are left. Default: none.
     remaining_calls_header: Option<At<String>>,
     /// The variable that holds how many calls are left, on both outcomes.
@@ -118,23 +129,28 @@ impl Policy for Quota {
         let id = cx.state_id();
         let max_keys = self.max_keys;
         let on_overflow = self.on_overflow;
-        let terms =
-            |calls: &Option<At<std::num::NonZeroU64>>, bandwidth: Option<Kilobytes>, period: &At<Recurrence>| Terms {
-                calls: calls.as_ref().map(|calls| calls.value),
-                bandwidth,
-                period: period.clone(),
-                window: self.window.clone(),
-                first: self.first_period_start.clone(),
-                zone: self.time_zone.clone(),
-                max_keys,
-                on_overflow,
-            };
-        let whole = terms(&self.calls, self.bandwidth, &self.period).counter(cx, |_| id.clone());
+        let told = Told::compile(cx, self.name.as_ref(), "-quota", self.headers.as_deref());
+        let told = cx.note(told)?;
+        let terms = |calls: &Option<At<std::num::NonZeroU64>>,
+                     bandwidth: Option<Kilobytes>,
+                     period: &At<Recurrence>,
+                     place: &str| Terms {
+            calls: calls.as_ref().map(|calls| calls.value),
+            bandwidth,
+            period: period.clone(),
+            window: self.window.clone(),
+            first: self.first_period_start.clone(),
+            zone: self.time_zone.clone(),
+            max_keys,
+            on_overflow,
+            told: told.of(place),
+        };
+        let whole = terms(&self.calls, self.bandwidth, &self.period, "").counter(cx, |_| id.clone());
         let mut counters = vec![cx.note(whole)];
         let own = cx.scope.id.strip_prefix("api:").map(str::to_owned);
         for api in &self.apis {
             let known = known_api(cx, &api.name);
-            let mine = terms(&api.calls, api.bandwidth, &api.period)
+            let mine = terms(&api.calls, api.bandwidth, &api.period, &format!("/{}", api.name.value))
                 .counter(cx, |_| format!("{id}/api:{}", api.name.value))
                 .map(|counter| counter.only(&api.name, None));
             counters.push(cx.note(known.and(mine)));
@@ -178,10 +194,10 @@ impl OperationQuota {
         cx: &mut CompileCx<'_, '_>,
         id: &str,
         api: &str,
-        terms: &impl Fn(&Option<At<std::num::NonZeroU64>>, Option<Kilobytes>, &At<Recurrence>) -> Terms,
+        terms: &impl Fn(&Option<At<std::num::NonZeroU64>>, Option<Kilobytes>, &At<Recurrence>, &str) -> Terms,
     ) -> Result<Counter, CompileError> {
         let known = known_operation(cx, api, &self.name);
-        let mine = terms(&self.calls, self.bandwidth, &self.period)
+        let mine = terms(&self.calls, self.bandwidth, &self.period, &format!("/{api}/{}", self.name.value))
             .counter(cx, |_| format!("{id}/operation:{api}/{}", self.name.value))
             .map(|counter| counter.only(api, Some(&self.name)));
         cx.note(known.and(mine))

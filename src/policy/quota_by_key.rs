@@ -5,11 +5,12 @@ use std::num::{NonZeroU64, NonZeroUsize};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::quota::allowance::{Terms, Window};
+use super::quota::allowance::{Terms, Told, Window};
 use super::quota::step::{Compiled, Counting, KeySource, Outputs};
 use super::rate_limit::{OnMissingKey, OnOverflow};
 use super::{Policy, Sections};
 use crate::compile::{CompileCx, CompileError};
+use crate::config::spec::LimitHeaders;
 use crate::config::{At, Kilobytes, Recurrence, Text};
 use crate::pipeline::Step;
 
@@ -65,6 +66,12 @@ pub struct QuotaByKey {
     /// What happens to a request with a new key when `max-keys` are held and none can be let go. Default `reject`.
     #[serde(default)]
     on_overflow: OnOverflow,
+    /// The quota's name in the `RateLimit` fields: printable ASCII. `bandwidth` is told under it with `-bandwidth` behind. Default:
+    /// the policy's `id`, else its scope with `-quota` (`api-quota`).
+    name: Option<At<String>>,
+    /// Which headers tell of the quota, on both outcomes; `[]` for none. Default: what `[limits] headers` of gateway.toml says, which is
+    /// `["ratelimit"]` unless it says otherwise.
+    headers: Option<Vec<LimitHeaders>>,
     /// The header that tells an admitted caller how many calls are left. Default: none.
     remaining_calls_header: Option<At<String>>,
     /// The variable that holds how many calls are left, on both outcomes.
@@ -84,6 +91,8 @@ impl Policy for QuotaByKey {
         let key = cx.expression(&self.key);
         let key = cx.note(key);
         let counting = Counting::compile(cx, self.increment_condition.as_ref(), self.increment_count.as_ref());
+        let told = Told::compile(cx, self.name.as_ref(), "-quota", self.headers.as_deref());
+        let told = cx.note(told)?;
         let terms = Terms {
             calls: self.calls.as_ref().map(|calls| calls.value),
             bandwidth: self.bandwidth,
@@ -93,6 +102,7 @@ impl Policy for QuotaByKey {
             zone: self.time_zone,
             max_keys: self.max_keys,
             on_overflow: self.on_overflow,
+            told,
         };
         let counter = terms.counter(cx, |schedule| format!("quota-by-key {}", schedule.name()));
         let counter = cx.note(counter);

@@ -12,7 +12,7 @@ use crate::compile::{CompileCx, CompileError};
 use crate::config::Text;
 use crate::expression::EvaluationError;
 use crate::pipeline::{Apply, Context, Fault, Flow, Message, Step};
-use crate::routing::{self, Rewrite, query};
+use crate::routing::{self, Rewrite, Sent, query};
 
 /// Changes the path and query that are sent to the backend, after the API's base path was taken off.
 ///
@@ -65,6 +65,13 @@ enum Target {
 }
 
 impl Apply for Compiled {
+    fn sent(&self) -> Option<Sent> {
+        Some(match &self.target {
+            Target::Template(rewrite) => rewrite.sent(),
+            Target::Expression(_) => Sent::Unknown,
+        })
+    }
+
     fn apply(&self, cx: &mut Context<'_>) -> Result<Flow, Fault> {
         let (mut path, mut new_query) = (String::with_capacity(64), String::new());
         match &self.target {

@@ -9,6 +9,7 @@ use super::{Policy, Sections};
 use crate::compile::{CompileCx, CompileError};
 use crate::config::{At, Text};
 use crate::pipeline::{Apply, Context, Fault, Flow, Message, Step};
+use crate::routing::Sent;
 
 /// Sends the request to another path of the backend, and by another method: the connector template
 /// [routerequesttoendpoint](https://learn.microsoft.com/connectors/custom-connectors/policy-templates/routerequesttoendpoint/routerequesttoendpoint).
@@ -72,6 +73,10 @@ enum NewMethod {
 }
 
 impl Apply for Compiled {
+    fn sent(&self) -> Option<Sent> {
+        Some(self.path.sent())
+    }
+
     fn apply(&self, cx: &mut Context<'_>) -> Result<Flow, Fault> {
         let target = self.path.target(cx, true)?;
         let method = match &self.method {

@@ -13,7 +13,7 @@ use crate::compile::{CompileCx, CompileError};
 use crate::config::Text;
 use crate::expression::{EvaluationError, Expression};
 use crate::pipeline::{Context, Fault};
-use crate::routing::{self, query};
+use crate::routing::{self, Sent, query};
 
 /// All but the unreserved characters (RFC 3986 §2.3).
 const VALUE: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
@@ -80,6 +80,20 @@ impl RouteTemplate {
         }
         cx.check_variables(text, variables.iter().map(|(name, range)| (name.as_str(), range.clone())));
         Ok(Self(parts))
+    }
+
+    /// Where requests are sent by it.
+    pub(super) fn sent(&self) -> Sent {
+        let mut path = String::new();
+        for part in &self.0 {
+            match part {
+                Part::Text(text) => path.push_str(text),
+                Part::Variable(name) => path.extend(["{", name, "}"]),
+                Part::Expression(_) if path.contains('?') => {}
+                Part::Expression(_) => return Sent::Unknown,
+            }
+        }
+        Sent::to(&path)
     }
 
     /// Path and query for an exchange. With `keep` the request's query is kept, but for parameters that the template names.

@@ -204,7 +204,7 @@ fn invalid(cause: &str) -> Fault {
 }
 
 /// A host that a base URL may name.
-struct AllowedHost {
+pub(super) struct AllowedHost {
     host: HostPattern,
     port: AllowedPort,
 }
@@ -216,7 +216,7 @@ enum AllowedPort {
 }
 
 impl AllowedHost {
-    fn parse(text: &At<String>, cx: &CompileCx<'_, '_>) -> Result<Self, CompileError> {
+    pub(super) fn parse(text: &At<String>, cx: &CompileCx<'_, '_>) -> Result<Self, CompileError> {
         let (host, port) = match text.rsplit_once(':') {
             Some((host, port)) if !port.contains(']') => (host, Some(port)),
             _ => (text.as_str(), None),
@@ -237,7 +237,7 @@ impl AllowedHost {
     }
 
     /// Whether a host, in lower case, and a port may be called.
-    fn matches(&self, host: &str, port: u16, default_port: u16) -> bool {
+    pub(super) fn matches(&self, host: &str, port: u16, default_port: u16) -> bool {
         let host_matches = match &self.host {
             HostPattern::Any => false,
             HostPattern::Exact(name) => host == &**name,

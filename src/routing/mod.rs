@@ -12,6 +12,7 @@ mod rewrite;
 mod router;
 mod template;
 mod trie;
+mod way_back;
 
 pub use builder::{ApiHandle, BasePath, Build, Builder, Conflict, Overlap, Version, VersionScheme};
 pub use host::HostPattern;
@@ -19,3 +20,4 @@ pub use path::{PathError, normalise};
 pub use rewrite::{ExpandError, Rewrite, Value};
 pub use router::{Capture, Match, Miss, Router};
 pub use template::{Template, TemplateError};
+pub use way_back::{Sent, WayBack};

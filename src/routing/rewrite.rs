@@ -5,6 +5,7 @@ use std::ops::Range;
 use super::path::{self, Dots, is_unreserved, push_escape};
 use super::query;
 use super::template::{Piece, TemplateError, check_name, literal, pieces};
+use super::way_back::Sent;
 
 /// A parsed rewrite template: `/v2/orders/{id}?expand={expand}`. Unlike an operation template it may name a variable
 /// several times, anywhere in the path or the query.
@@ -95,6 +96,18 @@ impl Rewrite {
             Part::Variable { name, span } => Some((&**name, span.clone())),
             Part::Literal(_) => None,
         })
+    }
+
+    /// Where requests are sent by it.
+    pub fn sent(&self) -> Sent {
+        let mut path = String::new();
+        for part in &self.path {
+            match part {
+                Part::Literal(text) => path.push_str(text),
+                Part::Variable { name, .. } => path.extend(["{", name, "}"]),
+            }
+        }
+        Sent::to(&path)
     }
 
     /// Whether the template has a query of its own.

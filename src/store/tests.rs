@@ -108,7 +108,7 @@ impl Running {
     }
 
     fn left(&self) -> u64 {
-        self.ledger.take("key", None, &TEN, 0, 0).calls_left.unwrap()
+        self.ledger.take("key", None, &TEN, 0, 0).calls_left().unwrap()
     }
 
     fn failing(&self) -> bool {

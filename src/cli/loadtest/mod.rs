@@ -1,10 +1,14 @@
 //! `loadtest`: puts limits to the test, and says whether they kept their promise.
 
 mod drive;
+mod hooks;
 mod order;
 mod output;
 mod progress;
+mod serve;
+mod setting;
 mod subject;
+mod target;
 
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -55,6 +59,7 @@ const HELP: &str = "Examples:
   sluicegate loadtest policies --operation orders/GetOrder --shape ladder --html report.html
   sluicegate loadtest policies --virtual-time --keys 10000 --duration 1h
   sluicegate loadtest --url http://127.0.0.1:8000/anything --expect '100/1m sliding' --key header=apikey
+  sluicegate loadtest policies --url http://127.0.0.1:8081 --url http://127.0.0.1:8082    (gateways that count together)
   sluicegate loadtest --expect '100/1m fixed aligned' --virtual-time --assert 'window<=1'
 
 Limits for --expect:
@@ -62,7 +67,7 @@ Limits for --expect:
   '100/1m token-bucket burst=20'      at most 20 at once, and 100 a minute
   '100/1m fixed aligned'              at most 100 in each minute of the clock; `first-call`: from the first request on
   'concurrency 52 hold=200ms'         at most 52 at once, of requests that take at least 200 ms
-  each also takes `per=all` (keys count together) and `status=503` (how it refuses)
+  each also takes `per=all` (keys count together), `count=all` (refused requests count too) and `status=503` (how it refuses)
 
 Exit codes: 0 all assertions hold, 1 the test could not run, 2 the arguments are wrong, 3 the configuration is wrong, 4 an assertion
 does not hold.";
@@ -77,9 +82,10 @@ struct TargetArguments {
     /// The product under which calls are made; the first that holds the API, where it needs a key.
     #[arg(long, value_name = "NAME")]
     product: Option<String>,
-    /// Drive what answers at this URL instead of serving the folder.
-    #[arg(long, value_name = "URL", value_parser = url)]
-    url: Option<Uri>,
+    /// Drive what answers at this URL instead of serving the folder; several times for gateways that count together. Requests are
+    /// spread over them.
+    #[arg(long = "url", value_name = "URL", value_parser = url)]
+    urls: Vec<Uri>,
     /// What a limit promises, in place of what the folder says; may be given several times.
     #[arg(long, value_name = "LIMIT", value_parser = Expected::from_str)]
     expect: Vec<Expected>,
@@ -114,6 +120,10 @@ struct TargetArguments {
     /// How long each answer of the backend takes, where it is the test's own. Default: 0, or 100ms with a limit on requests at once.
     #[arg(long, value_name = "TIME", value_parser = period)]
     latency: Option<Duration>,
+    /// How many of a hundred requests to the test's own backend are answered with 503, by the seed: to see what retries of the
+    /// gateway cost.
+    #[arg(long, value_name = "PERCENT", default_value_t = 0.0, value_parser = percentage, conflicts_with = "real_backends")]
+    backend_failures: f64,
     /// Send what is admitted to the backends of the folder. They must be on this machine, unless --allow-remote says otherwise.
     #[arg(long)]
     real_backends: bool,
@@ -160,6 +170,10 @@ struct ProbeArguments {
     /// The strategies that are compared. Default: all but `once`.
     #[arg(long, value_name = "LIST", value_delimiter = ',')]
     strategies: Vec<Strategy>,
+    /// How many clients the probes retry-after and rate-limit-fields have, each with a key of its own. Default: as many as the limit
+    /// has room for, up to 50.
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    cohort: Option<u32>,
     /// A command that makes the target load its configuration anew.
     #[arg(long, value_name = "COMMAND")]
     on_reload: Option<String>,
@@ -286,6 +300,11 @@ fn positive(text: &str) -> Result<f64, String> {
     number.ok_or_else(|| format!("`{text}` is not a number above 0"))
 }
 
+fn percentage(text: &str) -> Result<f64, String> {
+    let number = text.trim_end_matches('%').parse().ok().filter(|number| (0.0..=100.0).contains(number));
+    number.ok_or_else(|| format!("`{text}` is not a number from 0 to 100"))
+}
+
 fn url(text: &str) -> Result<Uri, String> {
     let hint = "a URL of a server, as in `http://127.0.0.1:8080/orders`";
     let url: Uri = text.parse().map_err(|_| format!("expected {hint}"))?;
@@ -322,7 +341,11 @@ impl Loadtest {
         let plan = order::plan(self, &subject)?;
         let report = drive::drive(self, &subject, &plan)?;
         output::write(self, &report)?;
-        Ok(if report.holds() { exit::OK } else { exit::ASSERTION })
+        Ok(match report.setting.broken.is_empty() {
+            false => exit::FAILED,
+            true if report.holds() => exit::OK,
+            true => exit::ASSERTION,
+        })
     }
 }
 

@@ -24,7 +24,7 @@ pub(super) fn plan(arguments: &Loadtest, subject: &Subject) -> Result<Planned, u
     let Loadtest { target, traffic, probes: probing, bounds, .. } = arguments;
     let found = &subject.found;
     let is_virtual = target.virtual_time;
-    let served = !is_virtual && target.url.is_none();
+    let served = !is_virtual && target.urls.is_empty();
     let at_once = found.limits.iter().any(|limit| !limit.terms.is_rate());
     let latency = target.latency.unwrap_or(if at_once { HOLD } else { std::time::Duration::ZERO });
     let mut limits = found.limits.clone();
@@ -83,6 +83,7 @@ pub(super) fn plan(arguments: &Loadtest, subject: &Subject) -> Result<Planned, u
         strategy: traffic.strategy,
         probes: chosen.into_iter().filter(can).collect(),
         strategies: probing.strategies.clone(),
+        cohort: probing.cohort,
         keyed: is_virtual || found.place != KeyPlace::None,
         // A call without the key of a subscription, or without an address, does not get as far.
         omits_key: matches!(found.place, KeyPlace::Header(_) | KeyPlace::Query(_)),

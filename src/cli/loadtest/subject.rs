@@ -48,7 +48,9 @@ pub(super) fn find(arguments: &Loadtest) -> Result<Subject, u8> {
     let target = &arguments.target;
     let operation = match &arguments.folder {
         Some(folder) => Some(known(arguments, folder)?),
-        None if target.url.is_none() && target.expect.is_empty() => Some(known(arguments, Path::new(DEFAULT_FOLDER))?),
+        None if target.urls.is_empty() && target.expect.is_empty() => {
+            Some(known(arguments, Path::new(DEFAULT_FOLDER))?)
+        }
         None => None,
     };
     let mut found = match &operation {
@@ -69,7 +71,7 @@ pub(super) fn find(arguments: &Loadtest) -> Result<Subject, u8> {
     if !target.expect.is_empty() {
         found.setups = stated::setups(&target.expect).map_err(|error| usage(&error))?;
         found.limits.clone_from(&target.expect);
-        (found.others, found.notes) = (false, Vec::new());
+        (found.others, found.notes) = (target.expect.iter().any(|limit| limit.counts_refusals), Vec::new());
     }
     if operation.is_none() && found.place == KeyPlace::Subscription {
         return Err(usage("--key subscription needs a folder that says where the key goes; --key header=NAME says it"));
@@ -77,7 +79,7 @@ pub(super) fn find(arguments: &Loadtest) -> Result<Subject, u8> {
     if target.virtual_time && found.setups.is_empty() {
         return Err(usage("there is no limit to run in virtual time"));
     }
-    if !target.virtual_time && target.url.is_none() && operation.is_none() {
+    if !target.virtual_time && target.urls.is_empty() && operation.is_none() {
         return Err(usage("there is nothing to send to; give a folder, --url or --virtual-time"));
     }
     Ok(Subject { found, operation })

@@ -38,7 +38,7 @@ pub(super) fn definition(
     out.insert("produces".into(), kept("produces").unwrap_or_else(|| json!(["application/json"])));
     out.insert("paths".into(), paths(source, notes));
     let mut definitions = part(source, "definitions", "schemas", convert::schema);
-    definitions.insert(ERROR.to_owned(), error_schema(source.document.errors.format));
+    definitions.insert(ERROR.to_owned(), error_schema(error_format(source)));
     out.insert("definitions".into(), definitions.into());
     let two = |convert: fn(&Value) -> Value| {
         move |value: Value, generation| if generation == Generation::Three { convert(&value) } else { value }
@@ -346,7 +346,13 @@ fn three(value: &Value) -> Value {
     }
 }
 
-/// The gateway's own errors, in the form that the folder has.
+/// The form of the API's own error answers.
+fn error_format(source: &Source<'_>) -> ErrorFormat {
+    let own = source.api.spec.errors.as_ref().and_then(|errors| errors.format);
+    own.or(source.document.errors.format).unwrap_or_default()
+}
+
+/// The gateway's own errors, in the form that the API has.
 fn error_schema(format: ErrorFormat) -> Value {
     let text = |description: &str| json!({ "type": "string", "description": description });
     let status = json!({ "type": "integer", "format": "int32", "description": "The status of the response." });

@@ -106,7 +106,7 @@ pub(super) const FUNCTIONS: &[Function] = &[
     .structured(),
     Function::new(
         "lastError([name])",
-        "What on-error handles: `source`, `reason`, `message`, `scope`, `section`, `path`, `policyId`.",
+        "What on-error handles: `source`, `reason`, `message`, `scope`, `section`, `path`, `policyId`, and `blame`, whose fault it is: `client`, `gateway` or `backend`.",
         "lastError('reason')",
         "'RateLimitExceeded'",
         |call| member(call, call.facts.last_error()),

@@ -16,6 +16,42 @@ fn headers(lines: &[(&'static str, &'static str)]) -> HeaderMap {
 }
 
 #[test]
+fn how_the_client_came() {
+    let proto = |value| ("x-forwarded-proto", value);
+    let host = |value| ("x-forwarded-host", value);
+    let by = |value| ("x-forwarded-for", value);
+    let https = Some(Scheme::Https);
+    for (peer_address, lines, want) in [
+        ("192.0.2.1", &[proto("https"), host("a")][..], (None, None)),
+        ("10.0.0.1", &[proto("HTTPS"), host("a:8443")], (https, Some("a:8443"))),
+        ("10.0.0.1", &[proto("gopher")], (None, None)),
+        ("10.0.0.1", &[by("198.51.100.7"), host("forged, a")], (None, Some("a"))),
+        ("10.0.0.1", &[by("198.51.100.7, 10.0.0.2"), host("forged, a, b"), proto("https, http")], (https, Some("a"))),
+        ("10.0.0.1", &[by("198.51.100.7, 10.0.0.2"), host("a")], (None, Some("a"))),
+        ("10.0.0.1", &[("forwarded", "proto=https;host=a")], (None, None)),
+    ] {
+        let forwarding = forwarding(Fields::XForwarded);
+        let got = forwarding.outside(&peer(&forwarding, peer_address), &headers(lines));
+        let host = got.host.as_ref().map(|host| host.to_str().expect("text"));
+        assert_eq!((got.scheme, host), want, "{peer_address} {lines:?}");
+    }
+    for (lines, want) in [
+        ([("forwarded", "for=198.51.100.7;proto=https;host=\"a:1\"")], (https, Some("a:1"))),
+        (
+            [("forwarded", "host=forged, for=198.51.100.7;host=a;proto=https, for=10.0.0.2;host=b;proto=http")],
+            (https, Some("a")),
+        ),
+        ([("forwarded", "host=forged, for=198.51.100.7;proto=https")], (https, None)),
+        ([("x-forwarded-proto", "https")], (None, None)),
+    ] {
+        let forwarding = forwarding(Fields::Forwarded);
+        let got = forwarding.outside(&peer(&forwarding, "10.0.0.1"), &headers(&lines));
+        let host = got.host.as_ref().map(|host| host.to_str().expect("text"));
+        assert_eq!((got.scheme, host), want, "{lines:?}");
+    }
+}
+
+#[test]
 fn client_address() {
     let x = |value| ("x-forwarded-for", value);
     let f = |value| ("forwarded", value);

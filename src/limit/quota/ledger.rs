@@ -96,14 +96,37 @@ pub enum Exceeded {
 pub struct Verdict {
     /// Where it was counted, or why it was not.
     pub outcome: Result<Ticket, Exceeded>,
-    /// Calls left after this decision.
-    pub calls_left: Option<u64>,
-    /// Units left after this decision.
-    pub units_left: Option<u64>,
+    /// How its calls stand after this decision, where they are limited.
+    pub calls: Option<Left>,
+    /// How its units stand after this decision, where they are limited.
+    pub units: Option<Left>,
     /// How long until the same request is admitted; none when it never is. Zero when it was.
     pub wait: Option<Duration>,
     /// Whether the key could not be counted because the table is full.
     pub overflowed: bool,
+}
+
+/// What is left of a limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Left {
+    /// The limit that decided: a part of the quota while a shared store does not answer.
+    pub limit: u64,
+    /// How much of it is left.
+    pub left: u64,
+    /// How long until more is left, if nothing more is used; zero when nothing is used, none when nothing comes back.
+    pub more: Option<Duration>,
+}
+
+impl Verdict {
+    /// Calls left after this decision.
+    pub fn calls_left(&self) -> Option<u64> {
+        self.calls.map(|calls| calls.left)
+    }
+
+    /// Units left after this decision.
+    pub fn units_left(&self) -> Option<u64> {
+        self.units.map(|units| units.left)
+    }
 }
 
 /// The keys of one quota, shared by all workers.
@@ -211,11 +234,6 @@ impl Ledger {
                 entry.usage.cap(until);
             }
         }
-    }
-
-    /// A number for the key, to tell whether an exchange has been counted under it.
-    pub fn hash(&self, key: &str) -> u64 {
-        self.hasher.hash_one(key.as_bytes())
     }
 
     /// Decides on a request of `key`, and counts `calls` and `units` when it is admitted: one atomic step. Without calls and units
@@ -545,10 +563,18 @@ fn decide(usage: &mut Usage, now: Millis, until: Millis, allowance: &Allowance, 
         Ok(Ticket::here(until))
     };
     let (used_calls, used_units) = usage.used();
+    let left = |limit: u64, used: u64, free_at: &dyn Fn(u64) -> Millis| {
+        let more = match used.min(limit).checked_sub(1).map(free_at) {
+            None => Some(Duration::ZERO),
+            Some(NEVER) => None,
+            Some(at) => Some(Duration::from_millis(u64::try_from(at.saturating_sub(now)).unwrap_or(0))),
+        };
+        Left { limit, left: limit.saturating_sub(used), more }
+    };
     Verdict {
         outcome,
-        calls_left: allowance.calls.map(|limit| limit.saturating_sub(used_calls)),
-        units_left: allowance.units.map(|limit| limit.saturating_sub(used_units)),
+        calls: allowance.calls.map(|limit| left(limit, used_calls, &|fewer| usage.free_at(fewer, u64::MAX))),
+        units: allowance.units.map(|limit| left(limit, used_units, &|fewer| usage.free_at(u64::MAX, fewer))),
         wait,
         overflowed: false,
     }
@@ -558,11 +584,12 @@ fn decide(usage: &mut Usage, now: Millis, until: Millis, allowance: &Allowance, 
 fn overflow(settings: &Settings, allowance: &Allowance, now: Millis, at: Millis) -> Verdict {
     let admitted = settings.on_overflow == Overflow::Admit;
     let wait = Duration::from_millis(u64::try_from(at.saturating_sub(now)).unwrap_or(0));
+    let wait = (at != NEVER).then_some(wait);
     Verdict {
         outcome: if admitted { Ok(Ticket::uncounted()) } else { Err(Exceeded::Keys) },
-        calls_left: allowance.calls.map(|_| 0),
-        units_left: allowance.units.map(|_| 0),
-        wait: (at != NEVER).then_some(wait),
+        calls: allowance.calls.map(|limit| Left { limit, left: 0, more: wait }),
+        units: allowance.units.map(|limit| Left { limit, left: 0, more: wait }),
+        wait,
         overflowed: true,
     }
 }

@@ -23,7 +23,7 @@ mod tests;
 mod usage;
 
 pub use book::Book;
-pub use ledger::{Allowance, Exceeded, Ledger, Settings, Ticket, Verdict};
+pub use ledger::{Allowance, Exceeded, Ledger, Left, Settings, Ticket, Verdict};
 pub use registry::{Batch, Keeper, Plan, Registry, Row};
 pub use remote::RemoteLedger;
 pub use schedule::{Millis, Schedule, Unit};

@@ -12,7 +12,7 @@ use redis::Cmd;
 
 use super::ledger::digest_of;
 use super::schedule::{NEVER, millis};
-use super::{Allowance, Exceeded, Ledger, Millis, Schedule, Ticket, Verdict};
+use super::{Allowance, Exceeded, Ledger, Left, Millis, Schedule, Ticket, Verdict};
 use crate::clock::Clock;
 use crate::limit::{OnStoreError, SharedCounters};
 use crate::shared_store::redis::Script;
@@ -43,8 +43,8 @@ pub struct RemoteLedger {
     clock: Clock,
 }
 
-/// What the script answers: outcome, calls and units used, end of the period, wait.
-type Reply = (i64, i64, i64, i64, i64);
+/// What the script answers: outcome, calls and units used, end of the period, wait, until there are more calls and more units.
+type Reply = (i64, i64, i64, i64, i64, i64, i64);
 
 /// What to count, and with it what a correction is about.
 struct Entry<'a> {
@@ -82,17 +82,22 @@ impl RemoteLedger {
         let entry =
             Entry { operation: "take", calls: number(calls), units: number(units), extra: [&most_calls, &most_units] };
         match self.run(key, first, &entry).await {
-            Ok((outcome, used_calls, used_units, until, wait)) => {
-                let left = |limit: u64, used: i64| limit.saturating_sub(u64::try_from(used).unwrap_or(0));
+            Ok((outcome, used_calls, used_units, until, wait, more_calls, more_units)) => {
+                let time = |wait: i64| u64::try_from(wait).ok().map(Duration::from_millis);
+                let left = |limit: u64, used: i64, more: i64| Left {
+                    limit,
+                    left: limit.saturating_sub(u64::try_from(used).unwrap_or(0)),
+                    more: time(more),
+                };
                 Verdict {
                     outcome: match outcome {
                         0 => Ok(Ticket::shared(if until >= SCRIPT_NEVER { NEVER } else { until })),
                         1 => Err(Exceeded::Calls),
                         _ => Err(Exceeded::Units),
                     },
-                    calls_left: allowance.calls.map(|limit| left(limit, used_calls)),
-                    units_left: allowance.units.map(|limit| left(limit, used_units)),
-                    wait: u64::try_from(wait).ok().map(Duration::from_millis),
+                    calls: allowance.calls.map(|limit| left(limit, used_calls, more_calls)),
+                    units: allowance.units.map(|limit| left(limit, used_units, more_units)),
+                    wait: time(wait),
                     overflowed: false,
                 }
             }
@@ -118,12 +123,13 @@ impl RemoteLedger {
             OnStoreError::Allow => true,
             OnStoreError::Deny => false,
         };
+        // Then somebody finds out whether the store is back.
+        let pause = Some(self.store.settings().pause);
         Verdict {
             outcome: if admitted { Ok(Ticket::uncounted()) } else { Err(Exceeded::Calls) },
-            calls_left: allowance.calls.map(|_| 0),
-            units_left: allowance.units.map(|_| 0),
-            // Then somebody finds out whether the store is back.
-            wait: Some(if admitted { Duration::ZERO } else { self.store.settings().pause }),
+            calls: allowance.calls.map(|limit| Left { limit, left: 0, more: pause }),
+            units: allowance.units.map(|limit| Left { limit, left: 0, more: pause }),
+            wait: if admitted { Some(Duration::ZERO) } else { pause },
             overflowed: false,
         }
     }

@@ -216,7 +216,7 @@ proptest! {
             };
             prop_assert_eq!(verdict.outcome.is_ok(), used + units <= CALLS, "{} used, {} more at {}", used, units, now);
             if verdict.outcome.is_ok() {
-                prop_assert_eq!(verdict.calls_left, Some(CALLS - used - units));
+                prop_assert_eq!(verdict.calls_left(), Some(CALLS - used - units));
                 if units > 0 {
                     if now >= began.saturating_add(PERIOD) {
                         began = now;
@@ -276,7 +276,7 @@ proptest! {
         for key in keys {
             let left = |ledger: &Ledger| {
                 let verdict = ledger.take(key, None, &allowance, 0, 0);
-                (verdict.calls_left, verdict.units_left)
+                (verdict.calls_left(), verdict.units_left())
             };
             prop_assert_eq!(left(&after), left(&before), "{}", key);
         }
@@ -310,10 +310,10 @@ fn units_count_when_they_are_known() {
     let second = ledger.take("key", None, &allowance, 1, 0).outcome.unwrap();
     ledger.settle("key", None, first, (0, 0), (0, 999));
     // One is left, so the next is admitted, whatever it will use.
-    assert_eq!(ledger.take("key", None, &allowance, 1, 0).units_left, Some(1));
+    assert_eq!(ledger.take("key", None, &allowance, 1, 0).units_left(), Some(1));
     ledger.settle("key", None, second, (0, 0), (0, 5_000));
     let refused = ledger.take("key", None, &allowance, 1, 0);
-    assert_eq!((refused.outcome, refused.units_left), (Err(Exceeded::Units), Some(0)));
+    assert_eq!((refused.outcome, refused.units_left()), (Err(Exceeded::Units), Some(0)));
     clock.advance(refused.wait.unwrap());
     assert!(ledger.take("key", None, &allowance, 1, 0).outcome.is_ok());
 }
@@ -323,9 +323,9 @@ fn what_is_given_back_is_given_back_to_its_period() {
     let (ledger, clock) = ledger(Schedule::Every { period: PERIOD, first: 0 });
     let ticket = ledger.take("key", None, &calls(2), 2, 0).outcome.unwrap();
     clock.advance(Duration::from_millis(6_000));
-    assert_eq!(ledger.take("key", None, &calls(2), 1, 0).calls_left, Some(1));
+    assert_eq!(ledger.take("key", None, &calls(2), 1, 0).calls_left(), Some(1));
     ledger.settle("key", None, ticket, (2, 0), (0, 0));
-    assert_eq!(ledger.take("key", None, &calls(2), 0, 0).calls_left, Some(1), "nothing of a new period");
+    assert_eq!(ledger.take("key", None, &calls(2), 0, 0).calls_left(), Some(1), "nothing of a new period");
 }
 
 #[test]
@@ -342,7 +342,7 @@ fn keys_are_bounded() {
         assert_eq!((fourth.outcome.map(drop), fourth.overflowed), (want, true));
         assert_eq!(ledger.len(), 3);
         clock.advance(Duration::from_millis(6_000));
-        assert_eq!(ledger.take("four", None, &calls(1), 1, 0).calls_left, Some(0), "the others are free by now");
+        assert_eq!(ledger.take("four", None, &calls(1), 1, 0).calls_left(), Some(0), "the others are free by now");
         assert_eq!(ledger.len(), 1);
     }
 }

@@ -37,6 +37,9 @@ pub struct Honesty {
     pub reset_waited: u64,
     /// Of these, the ones that were admitted then.
     pub reset_admitted: u64,
+    /// By how much the farthest reset was later than one more request would have been admitted, proven, in seconds; up to 1 is
+    /// rounding. Some tell when everything is back, so that this is no mistake by itself.
+    pub reset_late_by: Option<f64>,
 }
 
 impl Honesty {
@@ -97,7 +100,8 @@ pub(super) fn judge(evidence: &Evidence<'_>) -> Honesty {
 /// A client of a cohort is alone with its key and asks one after the other, so that the reference knows what is left.
 fn one_client(evidence: &Evidence<'_>, key: u32, honesty: &mut Honesty) {
     let Some(places) = evidence.by_key.get(key as usize) else { return };
-    let alone = crate::loadtest::plan::keys_are_apart(&evidence.plan.limits);
+    // Nor does anything else count, or refuse, that the reference does not see.
+    let alone = crate::loadtest::plan::keys_are_apart(&evidence.plan.limits) && !evidence.plan.others;
     let limits: Vec<&Expected> = evidence.plan.limits.iter().filter(|limit| !limit.shadow).collect();
     let mut admitted: Vec<Span> = Vec::new();
     for place in places {
@@ -118,11 +122,15 @@ fn one_client(evidence: &Evidence<'_>, key: u32, honesty: &mut Honesty) {
             Fate::Refused => {
                 let at = limits.iter().map(|limit| replay::admits_at(&limit.terms, &admitted));
                 let at: Option<u64> = at.collect::<Option<Vec<u64>>>().and_then(|all| all.into_iter().max());
-                if let (Some(at), Some(said), true) = (at, record.retry_after(), alone) {
+                let Some(at) = at.filter(|_| alone) else { continue };
+                let late = |said: Option<u32>, known: &mut Option<f64>| {
+                    let Some(said) = said else { return };
                     let told = record.sent.saturating_add(u64::from(said) * 1_000_000_000);
                     let late = told.saturating_sub(at) as f64 / 1e9;
-                    honesty.late_by = Some(honesty.late_by.map_or(late, |known| known.max(late)));
-                }
+                    *known = Some(known.map_or(late, |known| known.max(late)));
+                };
+                late(record.retry_after(), &mut honesty.late_by);
+                late(record.reset(), &mut honesty.reset_late_by);
             }
         }
     }

@@ -22,7 +22,7 @@ pub use strategies::StrategyResult;
 pub use timeline::{KeyRow, Point, Timeline};
 
 use super::metric::{self, Assertion, Metric, Verdict};
-use super::plan::Plan;
+use super::plan::{Plan, Role};
 use super::record::{Fate, Kind, Record};
 use super::session::Session;
 
@@ -59,6 +59,8 @@ pub struct Setting {
     pub virtual_time: bool,
     /// Whether it was ended early by a signal.
     pub interrupted: bool,
+    /// What was to happen around the target and did not, so that the test was not the one that was asked for.
+    pub broken: Vec<String>,
     /// How long it took, in seconds of the test's own time.
     pub seconds: f64,
     /// What was left out, and why.
@@ -78,6 +80,9 @@ pub struct Totals {
     pub unknown: u64,
     /// That got no answer; part of `unknown`.
     pub errors: u64,
+    /// How many of a hundred answers say what a limit decided; those without a key, and while the store is away, need not. None
+    /// where no limit is expected.
+    pub judged: Option<f64>,
     /// How often each status came; 0 stands for none.
     pub statuses: BTreeMap<u16, u64>,
     /// Calls that were still waiting to try again at the end.
@@ -105,7 +110,7 @@ pub struct Report {
     pub strategies: Vec<StrategyResult>,
     /// Requests to the backend.
     pub upstream: Option<Upstream>,
-    /// Requests to the backend for each one that was admitted.
+    /// Requests to the backend for each one that passed the limits.
     pub amplification: Option<f64>,
     /// Latency of what was admitted, in milliseconds.
     pub admitted_latency: Option<Quantiles>,
@@ -127,6 +132,12 @@ impl Report {
     /// Whether everything held.
     pub fn holds(&self) -> bool {
         self.verdicts.iter().all(|verdict| verdict.holds)
+    }
+
+    /// Whether what is asserted about a figure holds; none when nothing is.
+    pub fn verdict_on(&self, figure: &str) -> Option<bool> {
+        let about = self.verdicts.iter().filter(|verdict| verdict.figure == figure);
+        about.map(|verdict| verdict.holds).reduce(|all, holds| all && holds)
     }
 }
 
@@ -154,7 +165,7 @@ impl<'a> Evidence<'a> {
     }
 
     /// The records of a phase's role with their fates.
-    fn of(&self, role: super::plan::Role) -> impl Iterator<Item = (&'a Record, Fate)> + '_ {
+    fn of(&self, role: Role) -> impl Iterator<Item = (&'a Record, Fate)> + '_ {
         let is = move |record: &Record| self.plan.phases[usize::from(record.attempt.phase)].role == role;
         self.records.iter().zip(&self.fates).filter(move |(record, _)| is(record)).map(|(record, fate)| (record, *fate))
     }
@@ -191,8 +202,12 @@ pub fn analyse(
             Fate::Unknown => &mut totals.unknown,
         } += 1;
     }
-    // Preflights are answered by the gateway itself.
-    let passed = |(record, fate): &(&Record, &Fate)| **fate == Fate::Admitted && record.attempt.kind != Kind::Preflight;
+    totals.judged = judged(&evidence).filter(|_| !plan.limits.is_empty());
+    // Preflights are answered by the gateway itself. What failed behind the limits passed them too.
+    let passed = |(record, fate): &(&Record, &Fate)| {
+        (**fate == Fate::Admitted || (**fate == Fate::Unknown && record.status >= 500))
+            && record.attempt.kind != Kind::Preflight
+    };
     let passed = evidence.records.iter().zip(&evidence.fates).filter(passed).count();
     let latency_of_all = !latency::traffic_suffices(&evidence);
     let (admitted_latency, refused_latency) = latency::by_fate(&evidence, latency_of_all);
@@ -216,10 +231,44 @@ pub fn analyse(
         metrics: BTreeMap::new(),
         verdicts: Vec::new(),
     };
+    if let Some(hint) = hint(&report.totals) {
+        report.setting.notes.push(hint);
+    }
     if session.bounded {
         report.setting.notes.push(format!("the bound of {} requests was reached", plan.bounds.requests));
     }
     report.metrics = metric::collect(&report);
     report.verdicts = assertions.iter().filter_map(|assertion| assertion.judge(&report.metrics)).collect();
     report
+}
+
+/// How many of a hundred answers say what a limit decided.
+fn judged(evidence: &Evidence<'_>) -> Option<f64> {
+    let phases = &evidence.plan.phases;
+    let counts =
+        |record: &Record| !matches!(phases[usize::from(record.attempt.phase)].role, Role::MissingKey | Role::Outage);
+    let fates = evidence.records.iter().zip(&evidence.fates).filter(|(record, _)| counts(record));
+    let (mut known, mut all) = (0, 0);
+    for (_, fate) in fates {
+        all += 1;
+        known += u64::from(*fate != Fate::Unknown);
+    }
+    share(known, all)
+}
+
+/// What may help where most answers say nothing about the limits.
+fn hint(totals: &Totals) -> Option<String> {
+    totals.judged.filter(|judged| *judged < 50.0)?;
+    let telling = |status: u16| status == 429 || (200..400).contains(&status);
+    let statuses = totals.statuses.iter().filter(|(status, _)| **status != 0 && !telling(**status));
+    let (status, count) = statuses.max_by_key(|(_, count)| **count)?;
+    let help = match status {
+        401 | 403 => "; keys that the gateway knows come from --keys-from, other credentials from --header",
+        404 | 405 => "; what is asked for comes from --path and --method",
+        _ => "; a limit that refuses with another status is expected with `status=`",
+    };
+    Some(format!(
+        "{count} of {} answers have the status {status}, which says nothing about the limits{help}",
+        totals.requests
+    ))
 }

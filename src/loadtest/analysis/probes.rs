@@ -195,7 +195,8 @@ fn ladder(evidence: &Evidence<'_>) -> Option<Finding> {
     let text = format!("admitted of what the limit gives at {}", steps.join(", "));
     // A limit that lets no burst through admits every second of requests that come half as soon again, and is right to.
     const LEAST_BURST: u64 = 5;
-    let judged = capacity(evidence) >= LEAST_BURST;
+    let strict = evidence.plan.limits.iter().any(|limit| limit.counts_refusals);
+    let judged = capacity(evidence) >= LEAST_BURST && !strict;
     let outcome = match (judged, least < 0.8) {
         (false, _) => Outcome::Seen,
         (true, true) => Outcome::Wrong,

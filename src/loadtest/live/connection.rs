@@ -16,6 +16,7 @@ use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use tokio::net::{TcpSocket, TcpStream};
 
+use super::request::Endpoint;
 use super::{Done, Hub, Target, answer};
 use crate::loadtest::record::{Answer, Attempt};
 use crate::server::stream::Stream;
@@ -30,7 +31,7 @@ const LONGEST_ANSWER: u64 = 64 * 1024 * 1024;
 pub(super) async fn exchange(
     hub: Rc<Hub>,
     error: Rc<RefCell<Option<String>>>,
-    line: u32,
+    line: u64,
     sender: Option<Sender>,
     attempt: Attempt,
     handled: u64,
@@ -124,7 +125,7 @@ async fn drain(mut body: Incoming) -> Result<(), Failure> {
 }
 
 async fn connect(target: &Target, attempt: &Attempt) -> io::Result<Sender> {
-    let stream = open(target, target.source(attempt)).await?;
+    let stream = open(target.endpoint(attempt), target.source(attempt)).await?;
     let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(io::Error::other)?;
     tokio::task::spawn_local(async move {
         // Whoever waits for an answer learns of the failure too.
@@ -133,17 +134,17 @@ async fn connect(target: &Target, attempt: &Attempt) -> io::Result<Sender> {
     Ok(sender)
 }
 
-async fn open(target: &Target, source: Option<IpAddr>) -> io::Result<Stream> {
+async fn open(endpoint: &Endpoint, source: Option<IpAddr>) -> io::Result<Stream> {
     let tcp = match source {
-        None => TcpStream::connect(target.address).await?,
+        None => TcpStream::connect(endpoint.address).await?,
         Some(source) => {
             let socket = if source.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
             socket.bind(SocketAddr::new(source, 0))?;
-            socket.connect(target.address).await?
+            socket.connect(endpoint.address).await?
         }
     };
     tcp.set_nodelay(true)?;
-    let Some((config, name)) = &target.tls else { return Ok(Stream::Plain(tcp)) };
+    let Some((config, name)) = &endpoint.tls else { return Ok(Stream::Plain(tcp)) };
     let connector = tokio_rustls::TlsConnector::from(Arc::clone(config));
     let stream = connector.connect(name.clone(), tcp).await?;
     Ok(Stream::Tls(Box::new(stream.into())))

@@ -44,7 +44,7 @@ struct Done {
     times: [u64; 4],
     answer: Answer,
     /// Whose connection it was, and the connection itself, if it can be used again.
-    line: u32,
+    line: u64,
     sender: Option<connection::Sender>,
 }
 

@@ -11,7 +11,7 @@ use crate::loadtest::record::Attempt;
 /// Connections, each used by one request at a time, at most so many.
 pub(super) struct Pool {
     hub: Rc<Hub>,
-    idle: HashMap<u32, Vec<Sender>>,
+    idle: HashMap<u64, Vec<Sender>>,
     idle_count: usize,
     open: usize,
     most: usize,
@@ -61,13 +61,13 @@ impl Pool {
         dropped
     }
 
-    fn start(&self, line: u32, sender: Option<Sender>, attempt: Attempt, handled: u64) {
+    fn start(&self, line: u64, sender: Option<Sender>, attempt: Attempt, handled: u64) {
         let (hub, error) = (self.hub.clone(), self.error.clone());
         tokio::task::spawn_local(connection::exchange(hub, error, line, sender, attempt, handled));
     }
 
     /// Takes a connection back, or learns that it is closed, and goes on with what waits.
-    pub(super) fn give_back(&mut self, line: u32, sender: Option<Sender>) {
+    pub(super) fn give_back(&mut self, line: u64, sender: Option<Sender>) {
         match sender {
             Some(sender) => {
                 self.idle_count += 1;

@@ -91,11 +91,16 @@ pub enum TargetError {
     Tls(String),
 }
 
-/// What is driven.
-pub struct Target {
-    /// Where it is.
-    pub address: SocketAddr,
+/// Where a gateway is.
+pub(super) struct Endpoint {
+    pub(super) address: SocketAddr,
     pub(super) tls: Option<(Arc<ClientConfig>, ServerName<'static>)>,
+    host: HeaderValue,
+}
+
+/// What is driven: a gateway, or several that count together.
+pub struct Target {
+    endpoints: Vec<Endpoint>,
     method: Method,
     path: PathAndQuery,
     headers: HeaderMap,
@@ -108,12 +113,8 @@ pub struct Target {
     clock: Clock,
 }
 
-impl Target {
-    /// A target at a URL, with `GET` and no key.
-    ///
-    /// # Errors
-    /// When it is no URL, its name is unknown, or TLS cannot be set up.
-    pub fn new(url: &Uri, authorities: Option<&Path>, clock: Clock) -> Result<Self, TargetError> {
+impl Endpoint {
+    fn new(url: &Uri, authorities: Option<&Path>) -> Result<Self, TargetError> {
         let no_url = || TargetError::Url(url.to_string());
         let https = match url.scheme_str() {
             Some("http") => false,
@@ -133,23 +134,38 @@ impl Target {
         } else {
             None
         };
-        let mut headers = HeaderMap::new();
         let authority = url.authority().map_or(host, http::uri::Authority::as_str);
-        headers.insert(HOST, HeaderValue::from_str(authority).map_err(|_| no_url())?);
-        headers
-            .insert(USER_AGENT, HeaderValue::from_static(concat!("sluicegate-loadtest/", env!("CARGO_PKG_VERSION"))));
+        Ok(Self { address, tls, host: HeaderValue::from_str(authority).map_err(|_| no_url())? })
+    }
+}
+
+impl Target {
+    /// A target at a URL, with `GET` and no key.
+    ///
+    /// # Errors
+    /// When it is no URL, its name is unknown, or TLS cannot be set up.
+    pub fn new(url: &Uri, authorities: Option<&Path>, clock: Clock) -> Result<Self, TargetError> {
+        let agent = HeaderValue::from_static(concat!("sluicegate-loadtest/", env!("CARGO_PKG_VERSION")));
         Ok(Self {
-            address,
-            tls,
+            endpoints: vec![Endpoint::new(url, authorities)?],
             method: Method::GET,
             path: url.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/")),
-            headers,
+            headers: HeaderMap::from_iter([(USER_AGENT, agent)]),
             body: Bytes::new(),
             place: KeyPlace::None,
             keys: Arc::new([]),
             names: Names::default(),
             clock,
         })
+    }
+
+    /// The same, spread over one more gateway, which is asked for the same path.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn and_at(mut self, url: &Uri, authorities: Option<&Path>) -> Result<Self, TargetError> {
+        self.endpoints.push(Endpoint::new(url, authorities)?);
+        Ok(self)
     }
 
     /// The same with another method.
@@ -187,9 +203,14 @@ impl Target {
         self
     }
 
-    /// Whether it is on this machine.
-    pub fn is_local(&self) -> bool {
-        self.address.ip().to_canonical().is_loopback()
+    /// The addresses of its gateways.
+    pub fn addresses(&self) -> impl Iterator<Item = SocketAddr> + '_ {
+        self.endpoints.iter().map(|endpoint| endpoint.address)
+    }
+
+    /// An address that is not on this machine, if there is one.
+    pub fn remote(&self) -> Option<SocketAddr> {
+        self.addresses().find(|address| !address.ip().to_canonical().is_loopback())
     }
 
     /// The time of day, by which dates in answers are read.
@@ -197,9 +218,21 @@ impl Target {
         self.clock.wall()
     }
 
-    /// Which connections an attempt may use: each address has its own.
-    pub(super) fn line(&self, attempt: &Attempt) -> u32 {
-        if self.place == KeyPlace::Address { attempt.key.0 } else { 0 }
+    /// The gateway that an attempt goes to: any, whoever's it is, and the same one in each test with the same plan.
+    fn gateway(&self, attempt: &Attempt) -> usize {
+        let mixed = ((u64::from(attempt.job) << 16) | u64::from(attempt.number)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        (mixed >> 33) as usize % self.endpoints.len()
+    }
+
+    /// Where an attempt is sent.
+    pub(super) fn endpoint(&self, attempt: &Attempt) -> &Endpoint {
+        &self.endpoints[self.gateway(attempt)]
+    }
+
+    /// Which connections an attempt may use: each gateway has its own, and each address that requests come from.
+    pub(super) fn line(&self, attempt: &Attempt) -> u64 {
+        let source = if self.place == KeyPlace::Address { u64::from(attempt.key.0) } else { 0 };
+        source * self.endpoints.len() as u64 + self.gateway(attempt) as u64
     }
 
     /// The address that an attempt is sent from.
@@ -220,6 +253,7 @@ impl Target {
         *request.headers_mut() = self.headers.clone();
         let mut path = self.path.clone();
         let headers = request.headers_mut();
+        headers.entry(HOST).or_insert_with(|| self.endpoint(attempt).host.clone());
         match attempt.kind {
             Kind::Plain => {}
             Kind::Forged => {

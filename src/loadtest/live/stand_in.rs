@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
-use http::{HeaderValue, Method, Request, Response};
+use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use parking_lot::Mutex;
@@ -17,6 +17,17 @@ use parking_lot::Mutex;
 use super::request::ATTEMPT_HEADER;
 use crate::loadtest::analysis::Upstream;
 use crate::server::simple::{self, Handle};
+
+/// How the backend answers.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Manner {
+    /// How long each answer takes.
+    pub latency: Duration,
+    /// How many of a hundred requests are answered with 503.
+    pub failures: f64,
+    /// What decides which of them: the n-th request fares alike in each test.
+    pub seed: u64,
+}
 
 /// What the backend counts.
 #[derive(Debug, Default)]
@@ -37,11 +48,11 @@ pub struct StandIn {
 }
 
 impl StandIn {
-    /// Starts it on a free loopback port, on a thread of its own. Each answer takes `latency`.
+    /// Starts it on a free loopback port, on a thread of its own.
     ///
     /// # Errors
     /// When no port or thread can be had.
-    pub fn start(latency: Duration) -> io::Result<Self> {
+    pub fn start(manner: Manner) -> io::Result<Self> {
         let counts = Arc::<Counts>::default();
         let shared = counts.clone();
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
@@ -49,11 +60,14 @@ impl StandIn {
             let handler = move |request: Request<Incoming>| {
                 let shared = shared.clone();
                 async move {
-                    shared.count(&request);
-                    if !latency.is_zero() {
-                        tokio::time::sleep(latency).await;
+                    let number = shared.count(&request);
+                    if !manner.latency.is_zero() {
+                        tokio::time::sleep(manner.latency).await;
                     }
                     let mut response = Response::new(Full::new(Bytes::from_static(b"{\"stand-in\":true}")));
+                    if manner.fails(number) {
+                        *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+                    }
                     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
                     Ok(response)
                 }
@@ -72,15 +86,21 @@ impl StandIn {
     }
 }
 
+impl Manner {
+    fn fails(&self, number: u64) -> bool {
+        self.failures > 0.0 && fastrand::Rng::with_seed(self.seed ^ number).f64() * 100.0 < self.failures
+    }
+}
+
 impl Counts {
-    fn count(&self, request: &Request<Incoming>) {
-        self.requests.fetch_add(1, Ordering::Relaxed);
-        if matches!(*request.method(), Method::GET | Method::HEAD) {
-            return;
-        }
-        let Some(attempt) = request.headers().get(ATTEMPT_HEADER) else { return };
-        if !self.seen.lock().insert(attempt.as_bytes().into()) {
+    /// Counts a request, and says how many came before it.
+    fn count(&self, request: &Request<Incoming>) -> u64 {
+        let changes = !matches!(*request.method(), Method::GET | Method::HEAD);
+        if let Some(attempt) = request.headers().get(ATTEMPT_HEADER).filter(|_| changes)
+            && !self.seen.lock().insert(attempt.as_bytes().into())
+        {
             self.duplicates.fetch_add(1, Ordering::Relaxed);
         }
+        self.requests.fetch_add(1, Ordering::Relaxed)
     }
 }

@@ -12,7 +12,7 @@ use hyper::body::Incoming;
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
 
-use super::stand_in::StandIn;
+use super::stand_in::{Manner, StandIn};
 use super::{KeyPlace, Target, run};
 use crate::clock::Clock;
 use crate::loadtest::analysis::{Measured, Report, Setting, analyse};
@@ -120,7 +120,7 @@ fn flaws_are_caught_over_connections_and_the_control_is_not_accused() {
 
 #[test]
 fn a_target_that_is_too_slow_for_the_rate_is_told_from_a_slow_generator() {
-    let backend = StandIn::start(Duration::from_millis(50)).unwrap();
+    let backend = StandIn::start(Manner { latency: Duration::from_millis(50), ..Manner::default() }).unwrap();
     let bounds = Bounds { requests: 1_000, rate: 1_000.0, connections: 2, duration: 5_000_000_000 };
     let plan =
         plan(&Order { rate: Some(100.0), duration: Some(1_000_000_000), keyed: false, bounds, ..Order::default() });
@@ -143,7 +143,7 @@ fn requests_without_an_answer_are_errors_and_not_refusals() {
 
 #[test]
 fn a_changing_request_that_comes_twice_is_a_duplicate() {
-    let backend = StandIn::start(Duration::ZERO).unwrap();
+    let backend = StandIn::start(Manner::default()).unwrap();
     for (method, attempt) in [("POST", "1-1"), ("POST", "1-2"), ("GET", "1-1"), ("GET", "1-1"), ("POST", "1-1")] {
         let mut stream = TcpStream::connect(backend.address).unwrap();
         let request = format!(

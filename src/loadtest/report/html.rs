@@ -5,7 +5,7 @@ mod sections;
 
 use std::fmt::Write as _;
 
-use super::{markup::escape, thousands};
+use super::{markup::escape, thousands, words};
 use crate::loadtest::analysis::Report;
 
 /// How the page looks; light and dark, as the reader's system is.
@@ -57,6 +57,9 @@ fn head(out: &mut String, report: &Report, title: &str) {
     if setting.interrupted {
         out.push_str("<p class=\"warning\">It was interrupted: this is about what was sent until then.</p>\n");
     }
+    for broken in &setting.broken {
+        let _ = writeln!(out, "<p class=\"warning\">Broken: {}.</p>", escape(broken));
+    }
     if let Some(bottleneck) = &report.generator.bottleneck {
         let _ = writeln!(out, "<p class=\"warning\">Bottleneck: {}.</p>", escape(bottleneck));
     }
@@ -94,12 +97,6 @@ fn head(out: &mut String, report: &Report, title: &str) {
     }
     row("Seed", &setting.seed.to_string(), false);
     row("Again", &setting.repeat, true);
-    let statuses: Vec<String> = totals
-        .statuses
-        .iter()
-        .filter(|(status, _)| **status != 0)
-        .map(|(status, count)| format!("{status} {}×", thousands(*count)))
-        .collect();
-    row("Statuses", &statuses.join(", "), false);
+    row("Statuses", &words::statuses(totals), false);
     out.push_str("</dl>\n</header>\n");
 }

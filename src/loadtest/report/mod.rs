@@ -6,6 +6,7 @@ pub mod json;
 pub mod junit;
 mod markup;
 pub mod text;
+mod words;
 
 use std::fmt::Write as _;
 
@@ -20,4 +21,9 @@ pub fn thousands(number: u64) -> String {
         let _ = write!(out, "{digit}");
     }
     out
+}
+
+/// A share in percent; a dash of nothing.
+fn share(part: u64, whole: u64) -> String {
+    crate::loadtest::analysis::share(part, whole).map_or_else(|| "-".to_owned(), |share| format!("{share:.2} %"))
 }

@@ -2,8 +2,9 @@
 
 use std::fmt::Write as _;
 
-use super::thousands;
-use crate::loadtest::analysis::{Conformance, Outcome, Quantiles, Report};
+use super::words::{self, Mark};
+use super::{share, thousands};
+use crate::loadtest::analysis::{Quantiles, Report};
 
 /// Marks and colours, or marks alone.
 #[derive(Clone, Copy, Debug)]
@@ -21,7 +22,20 @@ impl Marks {
     }
 
     fn verdict(self, holds: bool) -> String {
-        if holds { self.paint("32", "ok  ") } else { self.paint("1;31", "FAIL") }
+        self.mark(if holds { Mark::Holds } else { Mark::Fails })
+    }
+
+    fn mark(self, mark: Mark) -> String {
+        match mark {
+            Mark::Holds => self.paint("32", "ok  "),
+            Mark::Fails => self.paint("1;31", "FAIL"),
+            Mark::Told => "    ".to_owned(),
+        }
+    }
+
+    /// What is said of what is asserted about these figures.
+    fn of(self, report: &Report, figures: &[&str]) -> String {
+        self.mark(Mark::of(report, figures))
     }
 }
 
@@ -56,22 +70,19 @@ pub fn render(report: &Report, coloured: bool) -> String {
         thousands(totals.unknown),
         if totals.errors > 0 { format!(" ({} without an answer)", thousands(totals.errors)) } else { String::new() }
     );
-    let statuses: Vec<String> = totals
-        .statuses
-        .iter()
-        .filter(|(status, _)| **status != 0)
-        .map(|(status, count)| format!("{status} {}×", thousands(*count)))
-        .collect();
-    let _ = writeln!(out, "  statuses {}", if statuses.is_empty() { "none".to_owned() } else { statuses.join(", ") });
+    let _ = writeln!(out, "  statuses {}", words::statuses(totals));
+    for broken in &setting.broken {
+        let _ = writeln!(out, "  {} {broken}", marks.paint("1;31", "broken:"));
+    }
+    bottleneck(&mut out, report, marks);
     conformance(&mut out, report, marks);
     honesty(&mut out, report, marks);
     if !report.findings.is_empty() {
         let _ = writeln!(out, "\n{}", marks.title("Probes"));
         for finding in &report.findings {
-            let mark = match finding.outcome {
-                Outcome::Right => marks.verdict(true),
-                Outcome::Wrong => marks.verdict(false),
-                Outcome::Seen => "seen".to_owned(),
+            let mark = match Mark::of_finding(report, finding) {
+                Mark::Told => "seen".to_owned(),
+                mark => marks.mark(mark),
             };
             let _ = writeln!(out, "  {mark} {:16} {}", finding.probe, finding.text);
         }
@@ -89,126 +100,81 @@ pub fn render(report: &Report, coloured: bool) -> String {
     out
 }
 
+/// What makes the figures less than they seem.
+fn bottleneck(out: &mut String, report: &Report, marks: Marks) {
+    if let Some(bottleneck) = &report.generator.bottleneck {
+        let _ = writeln!(out, "  {} {bottleneck}", marks.paint("1;33", "bottleneck:"));
+    }
+}
+
 fn conformance(out: &mut String, report: &Report, marks: Marks) {
     let _ = writeln!(out, "\n{}", marks.title("Conformance"));
     if report.conformance.is_empty() {
         let _ = writeln!(out, "  nothing is expected of a limit, so nothing was judged");
     }
     for limit in &report.conformance {
-        let Conformance { keys, worst, .. } = limit;
+        let keys = format!("{} key{}", thousands(limit.keys), if limit.keys == 1 { "" } else { "s" });
         let name = if limit.limit == limit.terms { String::new() } else { format!("{}: ", limit.limit) };
-        let _ =
-            writeln!(out, "  {name}{} ({} key{})", limit.terms, thousands(*keys), if *keys == 1 { "" } else { "s" });
-        match worst {
-            None => {
-                let _ = writeln!(out, "    {} no excess can be proven", marks.verdict(true));
-            }
-            Some(worst) => {
-                let key = match worst.key {
-                    Some(u32::MAX) => " without a key".to_owned(),
-                    Some(key) => format!(" of key {key}"),
-                    None => String::new(),
-                };
-                let _ = writeln!(
-                    out,
-                    "    {} at least {} too many ({:.1} %): {} admitted{key} from {:.3} s to {:.3} s, {} allowed; {} of {} keys",
-                    marks.verdict(false),
-                    thousands(worst.requests),
-                    worst.percent,
-                    thousands(worst.admitted),
-                    worst.from,
-                    worst.to,
-                    thousands(worst.allowed),
-                    thousands(limit.keys_in_excess),
-                    thousands(*keys),
-                );
-            }
-        }
-        match limit.false_refusals {
-            Some(0) => {
-                let _ = writeln!(
-                    out,
-                    "    {} no refusal is proven wrong, of {} decisions",
-                    marks.verdict(true),
-                    thousands(limit.judged)
-                );
-            }
-            Some(wrong) => {
-                let share = 100.0 * wrong as f64 / limit.judged.max(1) as f64;
-                let _ = writeln!(
-                    out,
-                    "    {} {} wrong refusals ({share:.3} %) of {} decisions",
-                    marks.verdict(share <= 0.1),
-                    thousands(wrong),
-                    thousands(limit.judged)
-                );
-            }
-            None => {
-                let _ = writeln!(out, "    there are other limits on the way, so refusals are not judged");
-            }
-        }
+        let _ = writeln!(out, "  {name}{} ({keys})", limit.terms);
+        let _ = match &limit.worst {
+            None => writeln!(out, "    {} no excess can be proven", marks.of(report, &["excess", "excess.requests"])),
+            // One limit's excess may be within what is asserted, and another's not.
+            Some(worst) => writeln!(out, "    {} {}", marks.verdict(false), words::excess(worst, limit)),
+        };
+        let mark = marks.of(report, &["false-rejections", "false-rejections.requests"]);
+        let judged = thousands(limit.judged);
+        let _ = match limit.false_refusals {
+            Some(0) => writeln!(out, "    {mark} no refusal is proven wrong, of {judged} decisions"),
+            Some(wrong) => writeln!(
+                out,
+                "    {mark} {} wrong refusals ({}) of {judged} decisions",
+                thousands(wrong),
+                share(wrong, limit.judged)
+            ),
+            None => writeln!(out, "         there are other limits on the way, so refusals are not judged"),
+        };
         if let Some(ratio) = limit.window_ratio {
-            let _ = writeln!(out, "         busiest period {ratio:.2} × the limit");
+            let _ = writeln!(out, "    {} busiest period {ratio:.2} × the limit", marks.of(report, &["window"]));
         }
     }
-}
-
-fn share(part: u64, whole: u64) -> String {
-    if whole == 0 { "-".to_owned() } else { format!("{:.2} %", 100.0 * part as f64 / whole as f64) }
 }
 
 fn honesty(out: &mut String, report: &Report, marks: Marks) {
     let honesty = &report.honesty;
-    if honesty.refusals == 0 {
+    if honesty.refusals + honesty.told == 0 {
         return;
     }
     let _ = writeln!(out, "\n{}", marks.title("Honesty"));
+    let mut line = |figures: &[&str], text: String| {
+        let _ = writeln!(out, "  {} {text}", marks.of(report, figures));
+    };
     if honesty.waited > 0 {
-        let _ = write!(
-            out,
-            "  {} Retry-After: {} of {} clients that waited exactly that long were admitted ({})",
-            marks.verdict(honesty.admitted == honesty.waited),
-            honesty.admitted,
-            honesty.waited,
-            share(honesty.admitted, honesty.waited)
-        );
-        if let Some(early) = honesty.early_by {
-            let _ = write!(out, "; the others were told to wait up to {early} s more");
-        }
-        out.push('\n');
+        let share = share(honesty.admitted, honesty.waited);
+        line(&["retry-after.honest"], format!("Retry-After: {} ({share})", words::waited(honesty)));
     }
     if let Some(late) = honesty.late_by {
-        let _ = writeln!(
-            out,
-            "  {} the longest wait was {late:.2} s too long (up to 1 s is rounding)",
-            marks.verdict(late <= 1.5)
-        );
+        let text = format!("Retry-After: the longest wait was {late:.2} s too long (up to 1 s is rounding)");
+        line(&["retry-after.late"], text);
     }
-    let _ = writeln!(
-        out,
-        "  {} of {} refusals, {} had no Retry-After and {} said 0",
-        marks.verdict(honesty.missing + honesty.zeros == 0),
-        thousands(honesty.refusals),
-        thousands(honesty.missing),
-        thousands(honesty.zeros)
-    );
-    if honesty.remaining_judged > 0 {
-        let _ = writeln!(
-            out,
-            "  {} {} of {} answers said truly how much is left",
-            marks.verdict(honesty.remaining_true == honesty.remaining_judged),
-            thousands(honesty.remaining_true),
-            thousands(honesty.remaining_judged)
+    if honesty.refusals > 0 {
+        let text = format!(
+            "Retry-After: {} of {} refusals had none, and {} said 0",
+            thousands(honesty.missing),
+            thousands(honesty.refusals),
+            thousands(honesty.zeros)
         );
+        line(&["retry-after.missing", "retry-after.zero"], text);
+    }
+    if honesty.told > 0 {
+        let (untold, told) = (thousands(honesty.untold), thousands(honesty.told));
+        line(&["ratelimit.missing"], format!("RateLimit: {untold} of {told} answers had none"));
+    }
+    if honesty.remaining_judged > 0 {
+        let (right, all) = (thousands(honesty.remaining_true), thousands(honesty.remaining_judged));
+        line(&["ratelimit.remaining"], format!("remaining: {right} of {all} answers said truly how much is left"));
     }
     if honesty.reset_waited > 0 {
-        let _ = writeln!(
-            out,
-            "  {} reset: {} of {} clients that waited exactly that long were admitted",
-            marks.verdict(honesty.reset_admitted == honesty.reset_waited),
-            honesty.reset_admitted,
-            honesty.reset_waited
-        );
+        line(&["ratelimit.reset", "ratelimit.reset-late"], format!("reset: {}", words::reset(honesty)));
     }
 }
 
@@ -219,18 +185,11 @@ fn fairness(out: &mut String, report: &Report, marks: Marks) {
     }
     let _ = writeln!(out, "\n{}", marks.title("Fairness"));
     if let Some(jain) = fairness.jain {
-        let _ = writeln!(out, "       Jain's index {jain:.4} over {} keys (1 is even)", thousands(fairness.keys));
+        let (mark, keys) = (marks.of(report, &["fairness.jain"]), thousands(fairness.keys));
+        let _ = writeln!(out, "  {mark} Jain's index {jain:.4} over {keys} keys (1 is even)");
     }
     if fairness.victims > 0 {
-        let neighbour =
-            fairness.neighbour_admitted.map_or(String::new(), |it| format!("; the noisy one had {it:.0} % admitted"));
-        let _ = writeln!(
-            out,
-            "  {} beside a noisy neighbour, {} of {} requests of others were refused{neighbour}",
-            marks.verdict(fairness.victims_refused == 0),
-            thousands(fairness.victims_refused),
-            thousands(fairness.victims),
-        );
+        let _ = writeln!(out, "  {} {}", marks.of(report, &["victims.refused"]), words::victims(fairness));
     }
 }
 
@@ -245,7 +204,7 @@ fn strategies(out: &mut String, report: &Report, marks: Marks) {
         "", "succeeded", "median", "99 %", "all done", "goodput", "requests/success"
     );
     for one in &report.strategies {
-        let seconds = |ms: Option<f64>| ms.map_or("-".to_owned(), |ms| format!("{:.1} s", ms / 1e3));
+        let seconds = words::seconds;
         let _ = writeln!(
             out,
             "  {:20} {:>9} {:>10} {:>11} {:>11} {:>10} {:>16}",
@@ -285,13 +244,14 @@ fn cost(out: &mut String, report: &Report, marks: Marks) {
         let times = report.amplification.unwrap_or(0.0);
         let _ = writeln!(
             out,
-            "       {} requests to the backend, {times:.3} for each one admitted",
+            "  {} {} requests to the backend, {times:.3} for each one that passed the limits",
+            marks.of(report, &["amplification"]),
             thousands(upstream.requests)
         );
         let _ = writeln!(
             out,
             "  {} {} changing requests came more than once",
-            marks.verdict(upstream.duplicates == 0),
+            marks.of(report, &["duplicated-posts"]),
             thousands(upstream.duplicates)
         );
     }
@@ -306,14 +266,8 @@ fn cost(out: &mut String, report: &Report, marks: Marks) {
     quantiles(out, "refused", report.refused_latency);
     quantiles(out, "generator's lag", report.generator.lag);
     quantiles(out, "for a connection", report.generator.waiting);
-    let busy = report
-        .generator
-        .busy
-        .map_or(String::new(), |busy| format!(", the generator's thread {:.0} % at work", busy * 100.0));
-    let _ = writeln!(out, "  {} requests in the busiest second{busy}", thousands(report.generator.peak));
-    if let Some(bottleneck) = &report.generator.bottleneck {
-        let _ = writeln!(out, "  {} {bottleneck}", marks.paint("1;33", "bottleneck:"));
-    }
+    let _ = writeln!(out, "  {}", words::pace(report));
+    bottleneck(out, report, marks);
 }
 
 fn verdicts(out: &mut String, report: &Report, marks: Marks) {

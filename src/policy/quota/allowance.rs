@@ -1,6 +1,7 @@
 //! What a quota allows, as written, checked and turned into a counter.
 
 use std::num::{NonZeroU64, NonZeroUsize};
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -10,12 +11,14 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::step::Counter;
-use crate::compile::{CompileCx, CompileError};
+use crate::compile::{self, CompileCx, CompileError};
+use crate::config::spec::LimitHeaders;
 use crate::config::{At, Kilobytes, Recurrence};
 use crate::limit::Overflow;
 use crate::limit::quota::schedule::{self, YEAR_ONE};
 use crate::limit::quota::{Allowance, Millis, Schedule, Settings, Unit};
-use crate::policy::rate_limit::OnOverflow;
+use crate::pipeline::limits::{self, Fields, Shown};
+use crate::policy::rate_limit::{OnOverflow, limit_name};
 
 /// How periods of a duration follow each other.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
@@ -44,6 +47,38 @@ pub(in crate::policy) struct Terms {
     pub(in crate::policy) zone: Option<At<String>>,
     pub(in crate::policy) max_keys: Option<NonZeroUsize>,
     pub(in crate::policy) on_overflow: OnOverflow,
+    pub(in crate::policy) told: Told,
+}
+
+/// What is said of a quota, and under which name.
+#[derive(Clone)]
+pub(in crate::policy) struct Told {
+    shown: Shown,
+    name: String,
+}
+
+impl Told {
+    /// As the policy says, else as `[limits]` does.
+    pub(in crate::policy) fn compile(
+        cx: &CompileCx<'_, '_>,
+        name: Option<&At<String>>,
+        suffix: &str,
+        headers: Option<&[LimitHeaders]>,
+    ) -> Result<Self, CompileError> {
+        let name = limit_name(cx, name, suffix)?;
+        Ok(Self { shown: headers.map_or(cx.world.limits_shown, compile::shown), name })
+    }
+
+    /// The same for a part of it.
+    pub(in crate::policy) fn of(&self, part: &str) -> Self {
+        Self { shown: self.shown, name: format!("{}{part}", self.name) }
+    }
+
+    /// The fields, when anybody is told.
+    pub(in crate::policy) fn fields(&self, terms: limits::Terms) -> Option<Arc<Fields>> {
+        let fields = Fields::of(self.shown, &self.name, terms);
+        fields.are_told().then(|| Arc::new(fields))
+    }
 }
 
 impl Terms {
@@ -61,10 +96,19 @@ impl Terms {
         let schedule = self.schedule(cx)?;
         warn_unkept(cx, &self.period);
         let id = id(&schedule);
+        let window = window(&schedule);
         let book = cx.world.limits.book(&id, settings(schedule, self.max_keys, self.on_overflow));
         let allowance =
             Allowance { calls: self.calls.map(NonZeroU64::get), units: self.bandwidth.map(Kilobytes::bytes) };
-        Ok(Counter::new(book, allowance))
+        let calls = allowance.calls.map(|calls| limits::Terms { window, ..limits::Terms::requests(calls) });
+        let bytes = allowance.units.map(|bytes| limits::Terms {
+            window,
+            unit: Some(limits::CONTENT_BYTES),
+            ..limits::Terms::requests(bytes)
+        });
+        let data = self.told.of("-bandwidth");
+        let told = [calls.and_then(|calls| self.told.fields(calls)), bytes.and_then(|bytes| data.fields(bytes))];
+        Ok(Counter::new(book, allowance, told))
     }
 
     fn schedule(&self, cx: &mut CompileCx<'_, '_>) -> Result<Schedule, CompileError> {
@@ -107,6 +151,19 @@ impl Terms {
             (None, _) => Schedule::Never,
         })
     }
+}
+
+/// The window in seconds, where all of them are equally long: months are not, nor days where clocks are changed.
+pub(in crate::policy) fn window(schedule: &Schedule) -> Option<u64> {
+    let millis = match schedule {
+        Schedule::Every { period, .. } | Schedule::FirstCall { period } | Schedule::Sliding { period } => *period,
+        Schedule::Calendar { unit: Unit::Hour, .. } => 3_600_000,
+        Schedule::Calendar { unit: Unit::Day, zone, .. } if *zone == TimeZone::UTC => 86_400_000,
+        Schedule::Calendar { unit: Unit::Week, zone, .. } if *zone == TimeZone::UTC => 7 * 86_400_000,
+        Schedule::Calendar { .. } | Schedule::Never => return None,
+    };
+    let seconds = u64::try_from(millis).ok().filter(|millis| millis % 1000 == 0)? / 1000;
+    (seconds > 0).then_some(seconds)
 }
 
 /// Says that a quota is forgotten when the process ends, where that matters.

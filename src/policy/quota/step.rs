@@ -13,9 +13,8 @@ use crate::compile::{CompileCx, CompileError};
 use crate::config::{At, Text};
 use crate::expression::{Expression, Needs, Value};
 use crate::limit::quota::schedule::millis;
-use crate::limit::quota::{Allowance, Book, Exceeded, Millis, Ticket, Verdict};
-use crate::pipeline::exchange::CountedBy;
-use crate::pipeline::limits::KeyText;
+use crate::limit::quota::{Allowance, Book, Exceeded, Left, Millis, Verdict};
+use crate::pipeline::limits::{Counted, Fields, KeyText, Limited, Standing};
 use crate::pipeline::{
     Apply, ApplyAsync, BoxFuture, Call, Context, Exchange, Fault, Flow, Follow, Message, State, Step,
 };
@@ -51,12 +50,14 @@ pub(in crate::policy) struct Counter {
     allowance: Allowance,
     api: Option<Box<str>>,
     operation: Option<Box<str>>,
+    /// What is said of its calls and of its data.
+    told: [Option<Arc<Fields>>; 2],
 }
 
 impl Counter {
     /// A limit for every call.
-    pub(super) fn new(book: Book, allowance: Allowance) -> Self {
-        Self { book, allowance, api: None, operation: None }
+    pub(super) fn new(book: Book, allowance: Allowance, told: [Option<Arc<Fields>>; 2]) -> Self {
+        Self { book, allowance, api: None, operation: None, told }
     }
 
     /// The same for the calls of an API, or of one operation of it.
@@ -193,15 +194,8 @@ impl Outputs {
     }
 }
 
-/// Where a request was counted.
-struct Counted {
-    book: Book,
-    ticket: Ticket,
-    calls: u64,
-    bytes: bool,
-}
-
-type AllCounted = SmallVec<[Counted; 1]>;
+/// Entries of the exchange's limits, by their places.
+type Places = SmallVec<[usize; 1]>;
 
 /// A request on its way through the counters.
 struct Pass {
@@ -209,7 +203,10 @@ struct Pass {
     first: Option<Millis>,
     /// What each counter takes.
     calls: u64,
-    counted: AllCounted,
+    /// What this policy has counted.
+    counted: Places,
+    /// What transfers data that nobody counts yet.
+    metered: Places,
     remaining: Option<u64>,
     overflowed: bool,
 }
@@ -253,17 +250,17 @@ impl ApplyAsync for Compiled {
 
 impl Pass {
     /// What a counter takes: nothing where another policy has counted the request.
-    fn calls_for(&self, counter: &Counter, cx: &mut Context<'_>) -> u64 {
+    fn calls_for(&self, counter: &Counter, cx: &Context<'_>) -> u64 {
         if self.earlier(counter, cx).is_some() { 0 } else { self.calls }
     }
 
     /// Where another policy has counted the request under this key.
-    fn earlier(&self, counter: &Counter, cx: &mut Context<'_>) -> Option<usize> {
+    fn earlier(&self, counter: &Counter, cx: &Context<'_>) -> Option<usize> {
         let ledger = counter.book.ledger();
         if !ledger.is_shared() {
             return None;
         }
-        cx.state.followers.counted().iter().position(|mark| mark.is(ledger, self.key.as_str()))
+        cx.state.limits.iter().position(|limited| limited.is_of(ledger, self.key.as_str()))
     }
 }
 
@@ -297,7 +294,7 @@ impl Compiled {
             OnMissingKey::Reject | OnMissingKey::ClientIp => {
                 self.metrics.refused.inc();
                 let message = "The key of the quota is missing.";
-                Err(Fault::client(StatusCode::FORBIDDEN, "QuotaKeyMissing", message))
+                Err(Fault::client(StatusCode::FORBIDDEN, "QuotaKeyMissing", message).by_limit())
             }
         }
     }
@@ -308,13 +305,14 @@ impl Compiled {
             key,
             first,
             calls: self.counting.reserved(),
-            counted: AllCounted::new(),
+            counted: Places::new(),
+            metered: Places::new(),
             remaining: None,
             overflowed: false,
         }))
     }
 
-    /// Notes a verdict; a refusal ends the request, and gives back what the counters before it took.
+    /// Notes a verdict; a refusal ends the request, and then what was counted of it is taken back.
     fn conclude(
         &self,
         cx: &mut Context<'_>,
@@ -322,36 +320,44 @@ impl Compiled {
         pass: &mut Pass,
         verdict: &Verdict,
     ) -> Result<(), Fault> {
-        let before = pass.earlier(counter, cx);
-        let (ledger, key, first) = (counter.book.ledger(), pass.key.as_str(), pass.first);
+        let earlier = pass.earlier(counter, cx);
         pass.overflowed |= verdict.overflowed;
-        let Ok(ticket) = verdict.outcome else {
-            for done in &pass.counted {
-                done.book.settle(key, first, done.ticket, (done.calls, 0), (0, 0));
-            }
-            // A refused request is not counted, also by a policy before this one.
-            if let Some((ticket, calls)) = before.and_then(|at| cx.state.followers.counted().remove(at).undo()) {
-                counter.book.settle(key, first, ticket, (calls, 0), (0, 0));
-            }
-            if pass.counted.iter().any(|done| done.book.ledger().is_shared()) {
-                let of_this = |mark: &CountedBy| pass.counted.iter().any(|done| mark.is_of(done.book.ledger()));
-                cx.state.followers.counted().retain(|mark| !of_this(mark));
-            }
-            return Err(self.exceeded(cx, verdict));
+        let refused = verdict.outcome.is_err();
+        let mut counted = Counted::Nothing;
+        if let (Ok(ticket), None) = (verdict.outcome, earlier) {
+            pass.counted.push(cx.state.limits.len());
+            let (book, first, calls) = (counter.book.clone(), pass.first, pass.calls);
+            counted = Counted::Quota { book, first, ticket, calls, units: 0, metered: false };
+        }
+        let at = earlier.unwrap_or(cx.state.limits.len());
+        let [calls, data] = &counter.told;
+        let wait = verdict.wait.filter(|_| refused);
+        let limited = |left: Option<Left>, fields: &Option<Arc<Fields>>, counted| Limited {
+            fields: fields.clone(),
+            key: pass.key.clone(),
+            standing: left.map_or_else(Standing::default, |left| standing(left, wait)),
+            refused,
+            counted,
         };
-        pass.remaining = match (pass.remaining, verdict.calls_left) {
+        if calls.is_some() || !matches!(counted, Counted::Nothing) {
+            cx.state.limits.push(limited(verdict.calls, calls, counted));
+        }
+        if data.is_some() {
+            cx.state.limits.push(limited(verdict.units, data, Counted::Nothing));
+        }
+        if refused {
+            return Err(self.exceeded(cx, verdict));
+        }
+        if let Counted::Quota { metered, .. } = &mut cx.state.limits[at].counted
+            && verdict.units.is_some()
+            && !std::mem::replace(metered, true)
+        {
+            pass.metered.push(at);
+        }
+        pass.remaining = match (pass.remaining, verdict.calls_left()) {
             (Some(least), Some(left)) => Some(least.min(left)),
             (least, left) => least.or(left),
         };
-        if before.is_none() {
-            let calls = pass.calls;
-            if ledger.is_shared() {
-                let undo = (!self.counting.is_deferred()).then_some((ticket, calls));
-                cx.state.followers.counted().push(CountedBy::new(ledger, key, undo));
-            }
-            let bytes = counter.allowance.units.is_some();
-            pass.counted.push(Counted { book: counter.book.clone(), ticket, calls, bytes });
-        }
         Ok(())
     }
 
@@ -370,13 +376,11 @@ impl Compiled {
                 cx.state.set_variable(name, remaining.into());
             }
         }
-        let Pass { key, first, counted, .. } = pass;
-        let bytes = counted.iter().any(|one| one.bytes);
-        if !counted.is_empty() && (bytes || self.counting.is_deferred()) {
-            let counting = self.counting.is_deferred().then(|| self.counting.clone());
-            let received = if bytes { Received::of(&cx.message) } else { Received::Bytes(0) };
-            let key = key.as_str().into();
-            cx.state.followers.push(Following { key, first, counted, counting, received });
+        let Pass { counted, metered, .. } = pass;
+        let counting = (self.counting.is_deferred() && !counted.is_empty()).then(|| self.counting.clone());
+        if counting.is_some() || !metered.is_empty() {
+            let received = if metered.is_empty() { Received::Bytes(0) } else { Received::of(&cx.message) };
+            cx.state.followers.push(Following { counted, metered, counting, received });
         }
     }
 
@@ -388,7 +392,7 @@ impl Compiled {
         } else {
             self.metrics.refused.inc();
         }
-        if let (Some(name), Some(left)) = (&self.outputs.remaining_variable, verdict.calls_left) {
+        if let (Some(name), Some(left)) = (&self.outputs.remaining_variable, verdict.calls_left()) {
             cx.state.set_variable(name, left.into());
         }
         let what = match verdict.outcome {
@@ -399,7 +403,7 @@ impl Compiled {
             Some(wait) => format!("Out of {what} quota. Quota will be replenished in {}.", clock(seconds(wait))),
             None => format!("Out of {what} quota."),
         };
-        let mut fault = Fault::client(StatusCode::FORBIDDEN, "QuotaExceeded", message);
+        let mut fault = Fault::client(StatusCode::FORBIDDEN, "QuotaExceeded", message).by_limit();
         // Its word for both policies.
         fault.source = "quota";
         if let Some(wait) = verdict.wait {
@@ -417,6 +421,13 @@ impl Compiled {
 /// Whole seconds, rounded up and never zero, so that a client that waits so long is admitted.
 pub(in crate::policy) fn seconds(wait: Duration) -> u64 {
     wait.as_secs().saturating_add(u64::from(wait.subsec_nanos() > 0)).max(1)
+}
+
+/// How a key stands, as it is told; `wait` is how long a refused request has to.
+pub(in crate::policy) fn standing(left: Left, wait: Option<Duration>) -> Standing {
+    let whole = |time: Duration| time.as_secs().saturating_add(u64::from(time.subsec_nanos() > 0));
+    let more = left.more.map_or(0, whole).max(wait.map_or(0, whole));
+    Standing { limit: left.limit, remaining: left.left, more, reset: more }
 }
 
 /// `00:06:46`; from a day on `2.23:59:59`, as .NET writes a time span.
@@ -453,9 +464,10 @@ impl Received {
 
 /// A counted request on its way.
 struct Following {
-    key: Box<str>,
-    first: Option<Millis>,
-    counted: AllCounted,
+    /// What this policy has counted.
+    counted: Places,
+    /// What transfers the data of the request.
+    metered: Places,
     /// How much it counts for, when that is yet to be seen.
     counting: Option<Arc<Counting>>,
     received: Received,
@@ -472,16 +484,20 @@ impl Follow for Following {
             );
             counting.reserved()
         });
-        for one in &mut self.counted {
-            one.book.settle(&self.key, self.first, one.ticket, (one.calls, calls), (0, 0));
-            one.calls = calls;
+        for at in &self.counted {
+            let limited = &mut cx.state.limits[*at];
+            let told = limited.standing;
+            limited.correct(calls, limited.counts().1);
+            // It tells how the key stood when the request was admitted; others have come since.
+            limited.standing = told;
         }
     }
 
-    fn ended(&mut self, _: &Exchange, _: &mut State, end: &End<'_>) {
+    fn ended(&mut self, _: &Exchange, state: &mut State, end: &End<'_>) {
         let bytes = self.received.bytes().saturating_add(end.bytes);
-        for one in self.counted.iter().filter(|one| one.bytes) {
-            one.book.settle(&self.key, self.first, one.ticket, (0, 0), (0, bytes));
+        for at in &self.metered {
+            let limited = &mut state.limits[*at];
+            limited.correct(limited.counts().0, bytes);
         }
     }
 }

@@ -65,7 +65,8 @@ impl Spec {
         let counting = self.counting(cx);
         let counting = cx.note(counting);
         let line = cx.note(self.line(cx));
-        let name = cx.note(self.name(cx));
+        let name = limit_name(cx, self.name.as_ref(), "");
+        let name = cx.note(name);
         let mut header = |name: &Option<At<String>>| {
             let name = name.as_ref().map(|name| cx.header_name(name)).transpose();
             cx.note(name)
@@ -101,11 +102,10 @@ impl Spec {
         let rule = |id: &str, name: &str, settings: Settings, later: Option<Later>| {
             let rate = (!settings.varying).then(|| settings.rate());
             let fields = Fields::new(shown_by, name, rate.as_ref(), burst);
-            let told = shown_by.ratelimit || shown_by.x_ratelimit;
             Arc::new(Rule {
                 limit: cx.world.limits.limit(id, settings),
                 count: counting.count,
-                fields: told.then(|| Arc::new(fields)),
+                fields: fields.are_told().then(|| Arc::new(fields)),
                 later,
                 remaining: remaining_header.clone(),
             })
@@ -321,18 +321,6 @@ impl Spec {
         Ok(Some(Line::new(cx.world.shared.clock.clone(), max_length, max_wait)))
     }
 
-    fn name(&self, cx: &CompileCx<'_, '_>) -> Result<String, CompileError> {
-        let Some(name) = &self.name else {
-            let id = cx.origin.id.as_deref().filter(|id| printable(id));
-            return Ok(id.unwrap_or(cx.scope.kind).to_owned());
-        };
-        if !printable(name) {
-            return Err(CompileError::at(name, format!("`{}` cannot be the name of a limit", name.value))
-                .hint("printable ASCII characters (RFC 9651 §3.3.3)"));
-        }
-        Ok(name.value.clone())
-    }
-
     /// The limits of APIs and operations: their names, and what they say.
     #[expect(clippy::type_complexity, reason = "read in one place")]
     fn inner(
@@ -413,6 +401,23 @@ impl Spec {
         }
         cx.rates.push(RateSeen { list, key, calls, period });
     }
+}
+
+/// The name of a limit in the `RateLimit` fields: as written, else the policy's `id`, else its scope with a suffix.
+pub(in crate::policy) fn limit_name(
+    cx: &CompileCx<'_, '_>,
+    name: Option<&At<String>>,
+    suffix: &str,
+) -> Result<String, CompileError> {
+    let Some(name) = name else {
+        let id = cx.origin.id.as_deref().filter(|id| printable(id));
+        return Ok(id.map_or_else(|| format!("{}{suffix}", cx.scope.kind), str::to_owned));
+    };
+    if !printable(name) {
+        return Err(CompileError::at(name, format!("`{}` cannot be the name of a limit", name.value))
+            .hint("printable ASCII characters (RFC 9651 §3.3.3)"));
+    }
+    Ok(name.value.clone())
 }
 
 /// The settings of a limit for one API or operation.

@@ -12,7 +12,7 @@ use super::compile::{period_of, rate};
 use super::key::AddressKey;
 use crate::expression::{EvaluationError, Expression, Value};
 use crate::limit::{Answer, Ask, Count, Decision, Line, Rate};
-use crate::pipeline::limits::{Cost, KeyText, Limited, Rule};
+use crate::pipeline::limits::{Cost, Counted, KeyText, Limited, Rule};
 use crate::pipeline::{Apply, ApplyAsync, BoxFuture, Call, Context, Exchange, Fault, Flow};
 use crate::policy::value::evaluation_failed;
 use crate::telemetry::metrics::LimitMetrics;
@@ -200,7 +200,8 @@ impl Compiled {
                     StatusCode::FORBIDDEN,
                     "RateLimitKeyMissing",
                     "The key of the rate limit is missing.",
-                ))
+                )
+                .by_limit())
             }
         }
     }
@@ -219,9 +220,8 @@ impl Compiled {
 
     /// What this exchange was told before by a limit with the same counter: it counts once.
     fn counted(&self, cx: &Context<'_>, applies: &Applies, asked: &Asked) -> Option<Decision> {
-        let same = |limited: &&Limited| limited.is(&applies.rule.limit, asked.key.as_str());
-        let earlier = cx.state.limits.iter().find(same).filter(|_| self.once);
-        earlier.map(|limited| limited.decision)
+        let mut earlier = cx.state.limits.iter().filter(|_| self.once);
+        earlier.find_map(|limited| limited.decision_of(&applies.rule.limit, asked.key.as_str())).copied()
     }
 
     /// Notes a decision; a refusal ends the request.
@@ -240,20 +240,13 @@ impl Compiled {
             (false, false) => self.metrics.refused.inc(),
         }
         let goes_on = decision.admitted || self.shadow;
-        let counted = decision.admitted && !decision.overflowed && asked.count != Count::Later;
-        if !goes_on {
-            cx.state.limits.iter_mut().for_each(Limited::refused_elsewhere);
+        let mut limited = Limited::rate(rule, asked.key.clone(), asked.of(applies).rate, decision);
+        limited.refused = !goes_on;
+        if let Counted::Rate { units, pending, .. } = &mut limited.counted {
+            let counted = decision.admitted && !decision.overflowed && asked.count != Count::Later;
+            *units = if counted { asked.cost } else { 0 };
+            *pending = goes_on && !decision.overflowed && rule.later.is_some();
         }
-        let limited = Limited {
-            rule: Some(rule.clone()),
-            fields: rule.fields.clone(),
-            key: asked.key.clone(),
-            rate: asked.of(applies).rate,
-            decision,
-            units: if counted { asked.cost } else { 0 },
-            refused: !goes_on,
-            pending: goes_on && !decision.overflowed && rule.later.is_some(),
-        };
         cx.state.limits.push(limited);
         if goes_on { Ok(()) } else { Err(self.exceeded(cx, &decision)) }
     }
@@ -279,7 +272,8 @@ impl Compiled {
         if let Some(name) = &self.remaining_variable {
             cx.state.set_variable(name, decision.remaining.into());
         }
-        let fault = Fault::client(StatusCode::TOO_MANY_REQUESTS, "RateLimitExceeded", "Rate limit is exceeded");
+        let fault =
+            Fault::client(StatusCode::TOO_MANY_REQUESTS, "RateLimitExceeded", "Rate limit is exceeded").by_limit();
         let Some(seconds) = decision.retry_after_seconds() else {
             return fault.public("Rate limit is exceeded. The request asks for more than the limit allows.");
         };
@@ -300,6 +294,7 @@ impl Compiled {
         }
         self.metrics.refused.inc();
         Err(Fault::client(StatusCode::TOO_MANY_REQUESTS, "RateLimitExceeded", "Rate limit is exceeded")
+            .by_limit()
             .public("Rate limit is exceeded. The limit of this caller is zero calls."))
     }
 }

@@ -11,7 +11,7 @@
 --          8 take: the most calls, or "" without a limit; settle: the end of the period that the request was counted in
 --          9 take: the most units, or ""
 -- Answers  0 when it was counted, 1 when calls and 2 when units are used up; calls used, units used, end of the period,
---          ms until the same is admitted (-1 never)
+--          ms until the same is admitted (-1 never), ms until more calls are left and until more units are (-1 never)
 --
 -- Numbers are doubles, exact up to 2^53. Times beyond NEVER do not come. What ended is kept for GRACE, so that a gateway whose clock
 -- is behind by less finds what was counted in its period, and counts at most what it allows.
@@ -89,7 +89,22 @@ if op == 'settle' then
     -- It has been used, so it counts now when its own period is over.
     add(counted > now and counted or ends, math.max(0, calls), math.max(0, units))
   end
-  return { 0, used_calls, used_units, ends, 0 }
+  return { 0, used_calls, used_units, ends, 0, 0, 0 }
+end
+
+-- How long until more is left of calls or units: 0 when nothing of them is used.
+local function more(most, used, what)
+  local fewer = math.min(used, most or 0) - 1
+  for _, part in ipairs(live) do
+    if fewer < 0 or used <= fewer then
+      break
+    end
+    used = used - part[what]
+    if used <= fewer then
+      return part.at >= NEVER and -1 or part.at - now
+    end
+  end
+  return 0
 end
 
 -- Units that are known beforehand must fit; others are known when the exchange has ended, and one must be left.
@@ -99,8 +114,11 @@ local over_units = most_units and used_units + wanted > most_units and (calls > 
 if not over_calls and not over_units then
   if calls > 0 or units > 0 then
     add(ends, calls, units)
+    used_calls, used_units = used_calls + calls, used_units + units
+    live[#live + 1] = { at = ends, calls = calls, units = units }
+    table.sort(live, function(one, other) return one.at < other.at end)
   end
-  return { 0, used_calls + calls, used_units + units, ends, 0 }
+  return { 0, used_calls, used_units, ends, 0, more(most_calls, used_calls, 'calls'), more(most_units, used_units, 'units') }
 end
 local room_calls = most_calls and most_calls - calls or math.huge
 local room_units = most_units and most_units - wanted or math.huge
@@ -115,4 +133,7 @@ if room_calls >= 0 and room_units >= 0 then
     end
   end
 end
-return { over_calls and 1 or 2, used_calls, used_units, ends, wait }
+return {
+  over_calls and 1 or 2, used_calls, used_units, ends, wait,
+  more(most_calls, used_calls, 'calls'), more(most_units, used_units, 'units'),
+}

@@ -4,9 +4,11 @@ use std::fmt::Write as _;
 
 use super::chart::{Groups, OverTime, Series, bar};
 use super::{escape, thousands};
-use crate::loadtest::analysis::{Outcome, Point, Quantiles, Report, share};
+use crate::loadtest::analysis::{Point, Quantiles, Report, StrategyResult};
 use crate::loadtest::arrivals::LADDER;
 use crate::loadtest::metric::{Verdict, meaning};
+use crate::loadtest::report::share;
+use crate::loadtest::report::words::{self, Mark};
 
 /// The width of a chart that has a line for itself.
 const WIDE: (f64, f64) = (1000.0, 300.0);
@@ -15,12 +17,17 @@ const SMALL: (f64, f64) = (330.0, 150.0);
 /// How many keys have a chart of their own.
 const CHARTED_KEYS: usize = 6;
 
-fn mark(holds: bool) -> &'static str {
-    if holds { "<span class=\"mark ok\">ok</span>" } else { "<span class=\"mark bad\">FAIL</span>" }
+fn mark(mark: Mark) -> &'static str {
+    match mark {
+        Mark::Holds => "<span class=\"mark ok\">ok</span>",
+        Mark::Fails => "<span class=\"mark bad\">FAIL</span>",
+        Mark::Told => "<span class=\"mark seen\">seen</span>",
+    }
 }
 
-fn percent(part: u64, whole: u64) -> String {
-    share(part, whole).map_or_else(|| "-".to_owned(), |share| format!("{share:.2} %"))
+/// What is asserted about these figures.
+fn of(report: &Report, figures: &[&str]) -> &'static str {
+    mark(Mark::of(report, figures))
 }
 
 /// What does not hold, before everything else.
@@ -44,14 +51,13 @@ fn verdicts<'r>(out: &mut String, verdicts: impl Iterator<Item = &'r Verdict>, t
          <th>Meaning</th></tr>\n"
     );
     for verdict in verdicts {
-        let name = verdict.assertion.split(['<', '>', '=']).next().unwrap_or_default();
         let _ = writeln!(
             out,
             "<tr><td>{}</td><td><code>{}</code></td><td>{}</td><td class=\"soft\">{}</td></tr>",
-            mark(verdict.holds),
+            mark(if verdict.holds { Mark::Holds } else { Mark::Fails }),
             escape(&verdict.assertion),
             escape(&verdict.found),
-            escape(meaning(name))
+            escape(meaning(&verdict.figure))
         );
     }
     out.push_str("</table></div>\n</section>\n");
@@ -65,35 +71,17 @@ pub(super) fn conformance(out: &mut String, report: &Report) {
     out.push_str("<div class=\"scroll\"><table>\n<tr><th>Limit</th><th>Too many admitted</th><th>Wrongly refused</th><th class=\"number\">Busiest period</th><th class=\"number\">Keys</th></tr>\n");
     for limit in &report.conformance {
         let excess = match &limit.worst {
-            None => format!("{} none proven", mark(true)),
-            Some(worst) => {
-                let key = match worst.key {
-                    Some(u32::MAX) => " without a key".to_owned(),
-                    Some(key) => format!(" of key {key}"),
-                    None => String::new(),
-                };
-                format!(
-                    "{} at least {} ({:.1} %): {} admitted{key} from {:.3} s to {:.3} s where {} were allowed; {} of {} keys",
-                    mark(false),
-                    thousands(worst.requests),
-                    worst.percent,
-                    thousands(worst.admitted),
-                    worst.from,
-                    worst.to,
-                    thousands(worst.allowed),
-                    thousands(limit.keys_in_excess),
-                    thousands(limit.keys)
-                )
-            }
+            None => format!("{} none proven", of(report, &["excess", "excess.requests"])),
+            Some(worst) => format!("{} {}", mark(Mark::Fails), words::excess(worst, limit)),
         };
         let refused = match limit.false_refusals {
             None => "<span class=\"soft\">not judged: there are other limits on the way</span>".to_owned(),
             Some(wrong) => format!(
                 "{} {} of {} decisions ({})",
-                mark(wrong as f64 <= 0.001 * limit.judged as f64),
+                of(report, &["false-rejections", "false-rejections.requests"]),
                 thousands(wrong),
                 thousands(limit.judged),
-                percent(wrong, limit.judged)
+                share(wrong, limit.judged)
             ),
         };
         let _ = writeln!(
@@ -189,16 +177,7 @@ pub(super) fn keys(out: &mut String, report: &Report) {
         let _ = writeln!(out, "<li>Jain's index {jain:.4} over {} keys; 1 is even.</li>", thousands(fairness.keys));
     }
     if fairness.victims > 0 {
-        let neighbour = fairness
-            .neighbour_admitted
-            .map_or_else(String::new, |share| format!(", while {share:.0} % of the noisy one's were admitted"));
-        let _ = writeln!(
-            out,
-            "<li>{} Beside a noisy neighbour, {} of {} requests of well-behaved callers were refused{neighbour}.</li>",
-            mark(fairness.victims_refused == 0),
-            thousands(fairness.victims_refused),
-            thousands(fairness.victims)
-        );
+        let _ = writeln!(out, "<li>{} {}.</li>", of(report, &["victims.refused"]), words::victims(fairness));
     }
     out.push_str("</ul>\n</section>\n");
 }
@@ -209,11 +188,7 @@ pub(super) fn probes(out: &mut String, report: &Report) {
     }
     out.push_str("<section>\n<h2>Probes</h2>\n<div class=\"scroll\"><table>\n");
     for finding in &report.findings {
-        let mark = match finding.outcome {
-            Outcome::Right => mark(true),
-            Outcome::Wrong => mark(false),
-            Outcome::Seen => "<span class=\"mark seen\">seen</span>",
-        };
+        let mark = mark(Mark::of_finding(report, finding));
         let _ = writeln!(
             out,
             "<tr><td>{mark}</td><td><b>{}</b></td><td>{}</td></tr>",
@@ -226,42 +201,35 @@ pub(super) fn probes(out: &mut String, report: &Report) {
 
 pub(super) fn honesty(out: &mut String, report: &Report) {
     let honesty = &report.honesty;
-    if honesty.refusals == 0 {
+    if honesty.refusals + honesty.told == 0 {
         return;
     }
     out.push_str("<section>\n<h2>Honesty</h2>\n<div class=\"scroll\"><table>\n");
-    let mut row = |name: &str, part: u64, whole: u64, text: String| {
+    let mut row = |name: &str, figures: &[&str], (part, whole): (u64, u64), text: String| {
         if whole > 0 {
-            let all = part == whole;
+            let class = if Mark::of(report, figures) == Mark::Fails { "bad" } else { "ok" };
             let _ = writeln!(
                 out,
                 "<tr><td>{}</td><td><b>{name}</b></td><td class=\"number\">{}</td><td>{}</td><td class=\"soft\">{text}</td></tr>",
-                mark(all),
-                percent(part, whole),
-                bar(part as f64 / whole as f64, if all { "ok" } else { "bad" })
+                of(report, figures),
+                share(part, whole),
+                bar(part as f64 / whole as f64, class)
             );
         }
     };
-    let early = honesty
-        .early_by
-        .map_or_else(String::new, |early| format!("; the others were told to wait up to {early} s more"));
     let late = honesty.late_by.map_or_else(String::new, |late| {
         format!("; the longest wait was {late:.2} s too long, of which up to 1 s is rounding")
     });
     row(
         "Retry-After is enough",
-        honesty.admitted,
-        honesty.waited,
-        format!(
-            "{} of {} clients that waited exactly that long were admitted{early}{late}",
-            honesty.admitted, honesty.waited
-        ),
+        &["retry-after.honest", "retry-after.late"],
+        (honesty.admitted, honesty.waited),
+        format!("{}{late}", words::waited(honesty)),
     );
-    let given = honesty.refusals - honesty.missing - honesty.zeros;
     row(
         "Retry-After is given",
-        given,
-        honesty.refusals,
+        &["retry-after.missing", "retry-after.zero"],
+        (honesty.refusals - honesty.missing - honesty.zeros, honesty.refusals),
         format!(
             "{} of {} refusals have none, {} say 0",
             thousands(honesty.missing),
@@ -270,19 +238,22 @@ pub(super) fn honesty(out: &mut String, report: &Report) {
         ),
     );
     row(
+        "RateLimit is given",
+        &["ratelimit.missing"],
+        (honesty.told - honesty.untold, honesty.told),
+        format!("{} of {} answers have none", thousands(honesty.untold), thousands(honesty.told)),
+    );
+    row(
         "What is left is true",
-        honesty.remaining_true,
-        honesty.remaining_judged,
+        &["ratelimit.remaining"],
+        (honesty.remaining_true, honesty.remaining_judged),
         format!("{} of {} answers", thousands(honesty.remaining_true), thousands(honesty.remaining_judged)),
     );
     row(
         "The reset is true",
-        honesty.reset_admitted,
-        honesty.reset_waited,
-        format!(
-            "{} of {} clients that waited exactly that long were admitted",
-            honesty.reset_admitted, honesty.reset_waited
-        ),
+        &["ratelimit.reset", "ratelimit.reset-late"],
+        (honesty.reset_admitted, honesty.reset_waited),
+        words::reset(honesty),
     );
     out.push_str("</table></div>\n</section>\n");
 }
@@ -291,14 +262,14 @@ pub(super) fn strategies(out: &mut String, report: &Report) {
     if report.strategies.is_empty() {
         return;
     }
-    let most = |value: &dyn Fn(&crate::loadtest::analysis::StrategyResult) -> Option<f64>| {
+    let most = |value: &dyn Fn(&StrategyResult) -> Option<f64>| {
         report.strategies.iter().filter_map(value).fold(f64::MIN_POSITIVE, f64::max)
     };
     let longest = most(&|one| one.completed);
     let dearest = most(&|one| one.attempts_per_success);
     out.push_str("<section>\n<h2>Client strategies</h2>\n<p class=\"soft\">Twice the limit at once, by clients that do different things when they are refused.</p>\n<div class=\"scroll\"><table>\n<tr><th>Strategy</th><th class=\"number\">Succeeded</th><th class=\"number\">Median</th><th class=\"number\">99 %</th><th>All done</th><th class=\"number\">Goodput</th><th>Requests for each success</th></tr>\n");
     for one in &report.strategies {
-        let seconds = |ms: Option<f64>| ms.map_or_else(|| "-".to_owned(), |ms| format!("{:.1} s", ms / 1e3));
+        let seconds = words::seconds;
         let done = match (one.unfinished, one.completed) {
             (0, Some(completed)) => format!("{completed:.1} s {}", bar(completed / longest, "admitted")),
             (waiting, _) => format!("{waiting} still waiting"),
@@ -325,10 +296,10 @@ pub(super) fn latency(out: &mut String, report: &Report) {
     if let Some(upstream) = report.upstream {
         let _ = writeln!(
             out,
-            "<section>\n<h2>Amplification</h2>\n<ul>\n<li>{} requests reached the backend, {:.3} for each one admitted.</li>\n<li>{} {} changing requests came more than once.</li>\n</ul>\n</section>",
+            "<section>\n<h2>Amplification</h2>\n<ul>\n<li>{} requests reached the backend, {:.3} for each one that passed the limits.</li>\n<li>{} {} changing requests came more than once.</li>\n</ul>\n</section>",
             thousands(upstream.requests),
             report.amplification.unwrap_or(0.0),
-            mark(upstream.duplicates == 0),
+            of(report, &["duplicated-posts"]),
             thousands(upstream.duplicates)
         );
     }
@@ -368,14 +339,7 @@ pub(super) fn latency(out: &mut String, report: &Report) {
             thousands(quantiles.count)
         );
     }
-    let busy = report.generator.busy.map_or_else(String::new, |busy| {
-        format!("; the generator's thread was at work for {:.0} % of the time", busy * 100.0)
-    });
-    let _ = writeln!(
-        out,
-        "</table></div>\n<p class=\"soft\">{} requests in the busiest second{busy}.</p>\n</section>",
-        thousands(report.generator.peak)
-    );
+    let _ = writeln!(out, "</table></div>\n<p class=\"soft\">{}.</p>\n</section>", words::pace(report));
 }
 
 pub(super) fn notes(out: &mut String, report: &Report) {
