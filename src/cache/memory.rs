@@ -71,6 +71,7 @@ struct Entry<V> {
 }
 
 /// Why an entry went that nobody removed.
+#[derive(Clone, Copy)]
 enum Gone {
     Over,
     MadeRoom,

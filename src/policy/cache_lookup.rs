@@ -291,7 +291,7 @@ impl Looking {
                         request.headers_mut().remove(name);
                     }
                     let headers = request.headers().clone();
-                    let candidate = Candidate::new(lookup.cache.clone(), lookup.place, key, at, headers, lead);
+                    let candidate = Candidate::new(lookup.cache.clone(), lookup.place, key, *at, headers, lead);
                     cached.candidate = Some(Arc::new(candidate));
                 }
             }

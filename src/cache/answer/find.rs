@@ -29,7 +29,7 @@ pub enum Found {
         /// With the lead: for all who ask at the same time.
         lead: Option<Lead<Fetched>>,
         /// The key that was looked at last: that of the variant, where it is known by what answers vary.
-        at: Key,
+        at: Box<Key>,
     },
     /// It has to be fetched, and cannot be kept.
     Passing,
@@ -96,7 +96,7 @@ impl Cache {
                             }
                             Some(Outcome::Private) => return Found::Passing,
                             Some(Outcome::Again) => {}
-                            None => return Found::Missing { lead: None, at: key },
+                            None => return Found::Missing { lead: None, at: Box::new(key) },
                         }
                         continue;
                     }
@@ -114,10 +114,10 @@ impl Cache {
                 }
                 Look::Variants(names) if key == *primary => key = primary.variant(&names, request),
                 Look::Pass => return Found::Passing,
-                Look::Variants(_) | Look::Nothing => return Found::Missing { lead, at: key },
+                Look::Variants(_) | Look::Nothing => return Found::Missing { lead, at: Box::new(key) },
             }
         }
-        Found::Missing { lead: None, at: key }
+        Found::Missing { lead: None, at: Box::new(key) }
     }
 
     fn at_hand(&self, place: Place, key: &Key) -> Look {
