@@ -112,3 +112,58 @@ impl std::fmt::Debug for Collected {
         f.debug_struct("Collected").field("body", &self.body).field("copied", &self.copy.len()).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use parking_lot::Mutex;
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Log {
+        refuses: AtomicBool,
+        ends: Mutex<Vec<String>>,
+    }
+
+    impl Collect for Log {
+        fn wants(&self) -> bool {
+            !self.refuses.load(Ordering::Relaxed)
+        }
+        fn complete(&self, body: Bytes) {
+            self.ends.lock().push(format!("{body:?}"));
+        }
+        fn too_long(&self) {
+            self.ends.lock().push("too long".to_owned());
+        }
+        fn broken(&self) {
+            self.ends.lock().push("broken".to_owned());
+        }
+    }
+
+    #[tokio::test]
+    async fn a_body_is_copied_as_a_whole_or_not_at_all() {
+        let text = Bytes::from_static(b"abc");
+        for (name, body, most, refuses, read, want) in [
+            ("it fits", Body::Full(text.clone()), 3, false, true, &["b\"abc\""][..]),
+            ("it does not", Body::Full(text.clone()), 2, false, true, &["too long"]),
+            ("its reader leaves", Body::Full(text.clone()), 3, false, false, &["broken"]),
+            ("nobody wants it any more", Body::Full(text.clone()), 3, true, true, &[]),
+            ("it is empty", Body::Empty, 3, false, false, &["b\"\""]),
+        ] {
+            let log = Arc::new(Log::default());
+            log.refuses.store(refuses, Ordering::Relaxed);
+            let body = body.collected(log.clone(), most);
+            if read {
+                // What is passed on is the same in any case.
+                let mut body = body;
+                let frame = std::future::poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await.unwrap().unwrap();
+                assert_eq!(frame.into_data().unwrap(), text, "{name}");
+            } else {
+                drop(body);
+            }
+            assert_eq!(*log.ends.lock(), want, "{name}");
+        }
+    }
+}

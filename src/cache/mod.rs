@@ -190,7 +190,9 @@ impl Cache {
             Err(_) => {
                 self.looked(kind, CacheResult::Error);
                 let outage = Some(external.store.outage());
-                falls_back.then(|| self.value_at(&memory_key(kind, key, outage))).flatten()
+                let value = falls_back.then(|| self.value_at(&memory_key(kind, key, outage))).flatten();
+                self.looked(kind, if value.is_some() { CacheResult::Hit } else { CacheResult::Miss });
+                value
             }
         }
     }

@@ -207,6 +207,44 @@ fn memory_is_bounded() {
     assert!(gateway.has_metric(r#"sluicegate_cache_evictions_total{reason="made_room"} 42"#));
 }
 
+/// A backend that gives each connection the next of these answers, byte by byte as they stand, and closes it.
+fn scripted(answers: &'static [&'static str]) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for (stream, answer) in listener.incoming().flatten().zip(answers) {
+            let mut connection = Connection::on(stream);
+            if connection.request().is_some() {
+                connection.send(answer.as_bytes());
+            }
+        }
+    });
+    address
+}
+
+#[test]
+fn only_whole_answers_of_a_bounded_length_are_kept() {
+    const ANSWERS: [&str; 5] = [
+        // Broken off.
+        "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 10\r\n\r\nhalf",
+        "HTTP/1.1 200 OK\r\nconnection: close\r\ntransfer-encoding: chunked\r\n\r\n4\r\nhalf\r\n",
+        // Of a length that nobody knows beforehand: within the bound, and beyond.
+        "HTTP/1.1 200 OK\r\nconnection: close\r\ntransfer-encoding: chunked\r\n\r\n5\r\nwhole\r\n0\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nconnection: close\r\ntransfer-encoding: chunked\r\n\r\n9\r\nnine more\r\n0\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 4\r\n\r\nlast",
+    ];
+    let gateway = start(scripted(&ANSWERS), "[cache]\nentry-size = 8\n", &format!("{LOOKS}{STORES}"));
+    for _ in 0..2 {
+        assert!(ask(&gateway, "/a").response("GET").is_none(), "it is cut off visibly");
+    }
+    assert_eq!(get(&gateway, "/a"), "whole");
+    assert_eq!(get(&gateway, "/a"), "whole", "kept");
+    assert_eq!(get(&gateway, "/b"), "nine more");
+    assert_eq!(get(&gateway, "/b"), "last", "what is too long is not");
+    assert!(gateway.has_metric(r#"sluicegate_cache_stores_total{kind="response",result="too_large"} 1"#));
+    assert!(gateway.has_metric(r#"sluicegate_cache_lookups_total{kind="response",result="pass"} 1"#));
+}
+
 /// So patient that only a store that is down counts as failing, however busy the machine is.
 fn store(server: &Server) -> String {
     format!("[store]\nkind = \"redis\"\nurl = \"{}\"\ntimeout = \"10s\"\nconnect-timeout = \"10s\"\n", server.url())

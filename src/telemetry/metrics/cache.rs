@@ -65,7 +65,7 @@ impl CacheMetrics {
     pub(super) fn new(families: &mut Families) -> Self {
         let lookups = families.counters(
             "cache_lookups_total",
-            "Looks into the cache for a response, value or side_call, by result: hit, miss, shared (another request was fetching it), pass (known not to be cacheable), or error (the shared store did not answer).",
+            "Looks into the cache for a response, value or side_call, by result: hit, miss, shared (another request was fetching it), pass (known not to be cacheable), and besides these error, when the shared store did not answer.",
             &["kind", "result"],
         );
         let stores = families.counters(
