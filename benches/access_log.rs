@@ -34,6 +34,7 @@ fn line(clock: &Clock) -> Line<'static> {
             duration: Duration::from_micros(1_001),
             attempts: 1,
         }),
+        cache: None,
         subscription: Some("sub-flow-team"),
         consumer: Some("flow-team"),
         error: None,

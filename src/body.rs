@@ -1,5 +1,7 @@
 //! The body of a message: nothing, bytes in memory, or a stream.
 
+mod collected;
+
 use std::fmt;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -11,6 +13,7 @@ use bytes::{Bytes, BytesMut};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
 
+pub use self::collected::{Collect, Collected};
 use crate::backend::Answer;
 use crate::json::{Document, JsonError};
 use crate::layer::PermitBody;
@@ -56,6 +59,8 @@ pub enum Body {
     Observed(Box<Observed>),
     /// Another one that holds a place in a concurrency limit until its end.
     Held(Box<PermitBody<Body>>),
+    /// Another one that is copied while it is passed on.
+    Collected(Box<Collected>),
 }
 
 impl Body {
@@ -68,6 +73,7 @@ impl Body {
             Self::Document(edited) => Some(edited.bytes()),
             Self::Observed(observed) => observed.body.bytes(),
             Self::Held(held) => held.get_ref().bytes(),
+            Self::Collected(collected) => collected.get_ref().bytes(),
             Self::Incoming(_) | Self::Client(_) | Self::Upstream(_) => None,
         }
     }
@@ -144,12 +150,19 @@ impl Body {
         Ok(if rest.is_empty() { first } else { rest.freeze() })
     }
 
+    /// The same body, which is copied while it is passed on, up to so many bytes.
+    #[must_use]
+    pub fn collected(self, into: Arc<dyn Collect>, most: usize) -> Self {
+        Self::Collected(Box::new(Collected::new(self, into, most)))
+    }
+
     /// How far a client's body has been read, also after it was moved away.
     pub(crate) fn progress(&self) -> Option<Arc<Progress>> {
         match self {
             Self::Client(client) => Some(client.progress.clone()),
             Self::Observed(observed) => observed.body.progress(),
             Self::Held(held) => held.get_ref().progress(),
+            Self::Collected(collected) => collected.get_ref().progress(),
             Self::Empty | Self::Full(_) | Self::Document(_) | Self::Incoming(_) | Self::Upstream(_) => None,
         }
     }
@@ -204,6 +217,7 @@ impl HttpBody for Body {
             Self::Upstream(answer) => Pin::new(&mut **answer).poll_frame(cx),
             Self::Observed(observed) => Pin::new(&mut **observed).poll_frame(cx),
             Self::Held(held) => Pin::new(&mut **held).poll_frame(cx),
+            Self::Collected(collected) => Pin::new(&mut **collected).poll_frame(cx),
         }
     }
 
@@ -218,6 +232,7 @@ impl HttpBody for Body {
             Self::Upstream(answer) => answer.is_end_stream(),
             Self::Observed(observed) => observed.body.is_end_stream(),
             Self::Held(held) => held.is_end_stream(),
+            Self::Collected(collected) => collected.is_end_stream(),
         }
     }
 
@@ -231,6 +246,7 @@ impl HttpBody for Body {
             Self::Upstream(answer) => answer.size_hint(),
             Self::Observed(observed) => observed.body.size_hint(),
             Self::Held(held) => held.size_hint(),
+            Self::Collected(collected) => collected.size_hint(),
         }
     }
 }

@@ -28,6 +28,7 @@
 pub mod admin;
 pub mod backend;
 pub mod body;
+pub mod cache;
 pub mod cli;
 pub mod clock;
 pub mod compile;

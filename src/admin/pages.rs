@@ -114,6 +114,12 @@ fn shared_stores(state: &State) -> Json {
         .collect()
 }
 
+/// What is cached in memory: the figures of the configuration in force, and of one that requests still run with.
+fn caches(state: &State) -> Json {
+    let memories = state.0.shared.memories.all();
+    memories.iter().map(|memory| json!({ "entries": memory.len(), "bytes": memory.bytes() })).collect()
+}
+
 /// Where secrets come from. The names and URLs are the configuration's, and the errors hold no secret.
 fn vault_secrets(state: &State) -> Json {
     let mut secrets: Vec<_> = state.0.shared.vault.all().iter().map(|secret| secret.status()).collect();
@@ -148,6 +154,7 @@ fn ready(state: &State) -> Response<Bytes> {
         .collect();
     detail["token_sources"] = token_sources(state);
     detail["stores"] = shared_stores(state);
+    detail["caches"] = caches(state);
     detail["vault_secrets"] = vault_secrets(state);
     let status = if detail["ready"] == true { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     page(status, JSON, format!("{detail:#}\n"))

@@ -9,6 +9,7 @@ use std::time::Duration;
 use http::{HeaderName, StatusCode};
 use serde::de::DeserializeOwned;
 
+use super::cache::CacheEnd;
 use super::world::World;
 use crate::config::diagnostic::{one_of, suggest};
 use crate::config::folder::Entry;
@@ -16,7 +17,7 @@ use crate::config::source::{FileId, Location, Sources};
 use crate::config::{At, Diagnostic, Diagnostics, Nested, RawPolicy, Text, read};
 use crate::expression::{Dialect, Expression, Needs};
 use crate::gateway::Backend;
-use crate::pipeline::{Origin, Placed, Step, TokenCheck, TokenDemand, forward};
+use crate::pipeline::{CacheRole, Origin, Placed, Step, TokenCheck, TokenDemand, forward};
 use crate::policy::{KINDS, Kind, Section};
 use crate::routing::TemplateError;
 
@@ -140,6 +141,8 @@ pub struct CompileCx<'a, 'i> {
     token_place: Option<Location>,
     /// What the policy being compiled, and those inside it, ask of the caller's token.
     token_checks: Vec<TokenCheck>,
+    /// The ends of caches of answers that the policy being compiled, and those inside it, are.
+    caches: Vec<(CacheRole, Arc<Origin>)>,
     /// Whether the innermost list is a fragment: its counters are those of the fragment, whoever includes it.
     pub fragment: Option<String>,
     /// The rate limits of the section so far, to find those that contradict each other.
@@ -173,6 +176,7 @@ impl<'a, 'i> CompileCx<'a, 'i> {
             needs_token: false,
             token_place: None,
             token_checks: Vec::new(),
+            caches: Vec::new(),
             fragment: None,
             rates: Vec::new(),
             file,
@@ -219,6 +223,17 @@ impl<'a, 'i> CompileCx<'a, 'i> {
             }
             let count = seen.entry(kind.name).or_default();
             *count += 1;
+            if kind.once && *count > 1 {
+                let text = format!("`{}` stands in this list already", kind.name);
+                let first = policies[..at].iter().find(|other| other.name.get_ref() == kind.name);
+                let place = first.map(|first| Location { file: first.file, span: first.name.span() });
+                let mistake = Diagnostic::error("duplicate-policy", raw.file, raw.name.span(), text)
+                    .hint("once in a list, as in Azure API Management; `choose` tells cases apart");
+                self.diagnostics.push(match place {
+                    Some(place) => mistake.related(place, "the first one"),
+                    None => mistake,
+                });
+            }
             let path = format!("{}{}[{count}]", self.prefix, kind.name);
             let step = self.policy(kind, raw, path);
             items.extend(step.map(|step| match &raw.operations {
@@ -291,7 +306,7 @@ impl<'a, 'i> CompileCx<'a, 'i> {
             std::mem::take(&mut self.needs),
             std::mem::replace(&mut self.nested, raw.nested.clone()),
             (std::mem::take(&mut self.gives_token), std::mem::take(&mut self.needs_token), self.token_place.take()),
-            std::mem::take(&mut self.token_checks),
+            (std::mem::take(&mut self.token_checks), std::mem::take(&mut self.caches)),
         );
         let step = (kind.compile)(raw, self);
         if step.is_none() {
@@ -302,7 +317,8 @@ impl<'a, 'i> CompileCx<'a, 'i> {
             }
         }
         let needs = std::mem::replace(&mut self.needs, outer.1);
-        let token_checks = std::mem::replace(&mut self.token_checks, outer.4).into_boxed_slice();
+        let token_checks = std::mem::replace(&mut self.token_checks, outer.4.0).into_boxed_slice();
+        let caches = std::mem::replace(&mut self.caches, outer.4.1).into_boxed_slice();
         let gives_token = std::mem::replace(&mut self.gives_token, outer.3.0);
         let own = std::mem::replace(&mut self.needs_token, outer.3.1);
         let own = own.then(|| Location { file: raw.file, span: raw.name.span() });
@@ -310,7 +326,11 @@ impl<'a, 'i> CompileCx<'a, 'i> {
         self.origin = outer.0;
         self.nested = outer.2;
         let needs_token = token_place.is_some();
-        let placed = Placed { step: step?, origin, needs, gives_token, needs_token, token_checks };
+        let placed = Placed { step: step?, origin, needs, gives_token, needs_token, token_checks, caches };
+        for (role, cache) in placed.caches.iter().filter(|(_, cache)| Arc::ptr_eq(cache, &placed.origin)) {
+            let location = Location { file: raw.file, span: raw.name.span() };
+            self.world.caches.lock().push(CacheEnd::new(*role, cache.clone(), location));
+        }
         if let Some(place) = token_place {
             self.world.token_needs.lock().push((placed.origin.clone(), place));
         }
@@ -422,6 +442,7 @@ impl<'a, 'i> CompileCx<'a, 'i> {
         }
         self.gives_token |= steps.iter().any(|placed| placed.gives_token);
         self.token_checks.extend(steps.iter().flat_map(|placed| placed.token_checks.iter().cloned()));
+        self.caches.extend(steps.iter().flat_map(|placed| placed.caches.iter().cloned()));
         for later in [Needs::HEAD_LATER, Needs::ANSWER] {
             if steps.iter().any(|placed| placed.needs.contains(later)) {
                 self.needs |= later;
@@ -433,6 +454,11 @@ impl<'a, 'i> CompileCx<'a, 'i> {
     /// Notes what the policy being compiled asks of the caller's token.
     pub fn asks_of_token(&mut self, demand: TokenDemand) {
         self.token_checks.push(TokenCheck { origin: self.origin.clone(), demand });
+    }
+
+    /// Notes that the policy being compiled is one end of a cache of answers.
+    pub fn is_end_of_cache(&mut self, role: CacheRole) {
+        self.caches.push((role, self.origin.clone()));
     }
 
     /// Compiles an expression and notes what it reads.

@@ -1,5 +1,6 @@
 //! Configuration → pipeline: the only module that knows both sides.
 
+mod cache;
 pub mod certificates;
 mod connections;
 pub mod credentials;
@@ -277,6 +278,7 @@ fn build(
         ScopeItems::compile(scope, true, &ScopeId::new(kind, kind), *file, &assembly.setting, diagnostics);
     }
     let Assembly { global, products, apis, operations, routes, .. } = assembly;
+    cache::check(&world.caches.lock(), diagnostics);
     let router = routes::build(&routes, document, sources, diagnostics);
     static GENERATION: AtomicU64 = AtomicU64::new(1);
     let gateway = Gateway {
@@ -442,7 +444,8 @@ impl<'i> Assembly<'_, 'i> {
         let mut under = |product: Option<&ScopeItems>| {
             let scopes: Vec<&ScopeItems> =
                 [Some(&self.global), product, Some(api), operation].into_iter().flatten().collect();
-            let (pipeline, steps) = scope::pipeline(&scopes, name);
+            let (pipeline, steps, caches) = scope::pipeline(&scopes, name);
+            caches.note(&mut self.setting.world.caches.lock());
             without_token.extend(steps);
             Arc::new(pipeline)
         };

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use super::cache::CacheUse;
 use super::cx::{CompileCx, Item, ScopeId, without_token};
 use super::world::World;
 use crate::config::Diagnostics;
@@ -72,11 +73,12 @@ impl ScopeItems {
 }
 
 /// The pipeline of the scopes, from the broadest to the narrowest, for an operation; and the steps of inbound that ask for a verified token
-/// before any step gives one.
-pub fn pipeline(scopes: &[&ScopeItems], operation: Option<&str>) -> (Pipeline, Vec<Arc<Origin>>) {
+/// before any step gives one; and what it has of a cache of answers.
+pub fn pipeline(scopes: &[&ScopeItems], operation: Option<&str>) -> (Pipeline, Vec<Arc<Origin>>, CacheUse) {
     let [inbound, backend, outbound, on_error] = Section::ALL.map(|section| effective(scopes, section, operation));
     let without_token = without_token(&inbound).cloned().collect();
-    (Pipeline::new(inbound, backend, outbound, on_error), without_token)
+    let caches = CacheUse::of(&inbound, &outbound);
+    (Pipeline::new(inbound, backend, outbound, on_error), without_token, caches)
 }
 
 /// A narrower section runs the broader one first, or where it placed `base`; with `inherit = false` only where it did.

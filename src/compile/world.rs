@@ -9,11 +9,13 @@ use parking_lot::Mutex;
 use serde_json::{Map, Value as Json};
 use tokio::runtime::Handle;
 
+use super::cache::CacheEnd;
 use super::certificates::{self, Certificates};
 use super::credentials::{self, ManagedIdentity, NamedSources};
 use super::subscriptions::{self, KeyFile};
 use super::{CompileError, Kept};
 use crate::backend::ClientIdentity;
+use crate::cache::{Cache, Held, Memory};
 use crate::clock::Clock;
 use crate::config::diagnostic::suggest;
 use crate::config::folder::{ApiDocument, Document, Entry};
@@ -70,6 +72,8 @@ pub struct Shared {
     pub endpoints: crate::gateway::backend::Registry,
     /// The definitions of APIs, compiled, by what their files hold.
     pub contracts: Kept<Contract>,
+    /// What caches keep in memory.
+    pub memories: Kept<Memory<Held>>,
     /// The stores that gateways share.
     pub stores: crate::shared_store::Registry,
     /// What stands in for the world outside while a load test runs.
@@ -112,6 +116,7 @@ impl Shared {
             vault,
             endpoints: crate::gateway::backend::Registry::default(),
             contracts: Kept::default(),
+            memories: Kept::default(),
             stores: crate::shared_store::Registry::default(),
             rehearsal: None,
         }
@@ -180,6 +185,10 @@ pub struct World {
     pub token_needs: Mutex<Vec<(Arc<Origin>, Location)>>,
     /// Whether counts of quotas are kept over restarts.
     pub keeps_counts: bool,
+    /// What is cached.
+    pub cache: Arc<Cache>,
+    /// The policies that are one end of a cache of answers, and where they stand.
+    pub caches: Mutex<Vec<CacheEnd>>,
     /// What policies say about their limits.
     pub stated: Mutex<Vec<(Arc<Origin>, limit::Stated)>>,
 }
@@ -193,6 +202,8 @@ impl World {
         shared: &Arc<Shared>,
         diagnostics: &mut Diagnostics,
     ) -> Self {
+        let counters = super::store::build(document, folder, shared, diagnostics);
+        let cache = super::cache::build(document, counters.as_ref(), shared, diagnostics);
         let mut world = Self {
             shared: shared.clone(),
             folder: folder.map(Path::to_owned),
@@ -207,11 +218,13 @@ impl World {
             apis: document.apis.iter().map(operation_names).collect(),
             apis_unread: document.unread,
             defined: document.apis.iter().filter(|api| api.spec.definition.is_some()).map(named).collect(),
-            limits: shared.limits.plan().counted_in(super::store::build(document, folder, shared, diagnostics)),
+            limits: shared.limits.plan().counted_in(counters),
             limits_shown: shown(document.limits.headers.as_deref().unwrap_or(&[LimitHeaders::Ratelimit])),
             secret_parameters: Mutex::default(),
             token_needs: Mutex::default(),
             keeps_counts: document.store.path.is_some(),
+            cache: Arc::new(cache),
+            caches: Mutex::default(),
             stated: Mutex::default(),
         };
         let Some(file) = document.gateway else { return world };

@@ -178,9 +178,10 @@ fn list_settings(out: &mut Vec<(String, String, Location)>, prefix: &str, table:
 }
 
 fn read_gateway<'i>(document: &mut Document<'i>, file: FileId, mut table: Table<'i>, diagnostics: &mut Diagnostics) {
-    const KEYS: [&str; 21] = [
+    const KEYS: [&str; 22] = [
         "server",
         "store",
+        "cache",
         "limits",
         "errors",
         "telemetry",
@@ -205,6 +206,7 @@ fn read_gateway<'i>(document: &mut Document<'i>, file: FileId, mut table: Table<
     document.scope = read_scope(&mut table, "", file, diagnostics);
     document.server = one(&mut table, "server", file, diagnostics).unwrap_or_default();
     document.store = one(&mut table, "store", file, diagnostics).unwrap_or_default();
+    document.cache = one(&mut table, "cache", file, diagnostics).unwrap_or_default();
     document.limits = one(&mut table, "limits", file, diagnostics).unwrap_or_default();
     document.errors = one(&mut table, "errors", file, diagnostics).unwrap_or_default();
     document.telemetry = one(&mut table, "telemetry", file, diagnostics).unwrap_or_default();

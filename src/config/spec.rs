@@ -9,7 +9,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 pub use self::callers::{ConsumerSpec, KeySpec, KeysSpec, ProductSpec, SubscriptionSpec, SubscriptionState};
-pub use self::store::{StoreKind, StoreLeaseSpec, StoreOnError, StoreSpec, StoreTopology};
+pub use self::store::{CacheSpec, StoreKind, StoreLeaseSpec, StoreOnError, StoreSpec, StoreTopology};
 use super::connections::ConnectionParametersSpec;
 use super::credentials::BackendCredentialsSpec;
 use super::statuses::StatusRange;

@@ -383,6 +383,7 @@ impl Finish for Exchange {
             bytes_out: end.bytes,
             duration,
             upstream,
+            cache: state.cached.as_ref().map(|cached| cached.status.as_str()),
             subscription: state.subscription.as_ref().map(|subscription| &*subscription.id),
             consumer: state.consumer(),
             error,

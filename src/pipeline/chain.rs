@@ -22,6 +22,11 @@ pub trait Tail: Send + Sync + 'static {
         exchange: &Arc<Exchange>,
         request: Box<Request<Body>>,
     ) -> impl Future<Output = Result<Response<Body>, Fault>> + Send;
+
+    /// What happens to the backend's answer on its way back from here, when anything does.
+    fn back(&self) -> Option<Arc<Back>> {
+        None
+    }
 }
 
 /// One section's steps in front of a tail.
@@ -31,6 +36,8 @@ pub struct Chain<T> {
     rest: Rest<T>,
     /// Whether on-error reads the request.
     keep_head: bool,
+    /// The way back from its end.
+    back: Option<Arc<Back>>,
 }
 
 enum Rest<T> {
@@ -56,13 +63,15 @@ impl<T: Tail> Chain<T> {
     /// `keep_head` keeps the request's head for on-error when a step fails.
     pub fn new(steps: Vec<Placed>, tail: T, keep_head: bool) -> Self {
         let mut steps = steps;
+        let back = tail.back();
         let mut rest = Rest::Tail(tail);
         while let Some(at) = steps.iter().rposition(|placed| matches!(placed.step, Step::Layer(_))) {
             let after = steps.split_off(at + 1);
             let Some(Placed { step: Step::Layer(layer), .. }) = steps.pop() else { break };
-            rest = Rest::Layered(layer(Next::new(Self { segment: Segment::new(after), rest, keep_head })));
+            let inner = Self { segment: Segment::new(after), rest, keep_head, back: back.clone() };
+            rest = Rest::Layered(layer(Next::new(inner)));
         }
-        Self { segment: Segment::new(steps), rest, keep_head }
+        Self { segment: Segment::new(steps), rest, keep_head, back }
     }
 
     /// Runs the steps and what comes after them.
@@ -106,6 +115,10 @@ impl<T: Tail> Serve for Chain<T> {
             self.run(&exchange, Box::new(request)).await
         })
     }
+
+    fn back(&self) -> Option<Arc<Back>> {
+        self.back.clone()
+    }
 }
 
 /// A chain in front of everything that comes after: how a branch of `choose` goes on when it holds layers.
@@ -116,17 +129,65 @@ impl Tail for Next {
         }
         self.clone().call(*request).await
     }
+
+    fn back(&self) -> Option<Arc<Back>> {
+        Next::back(self)
+    }
+}
+
+/// The way back: outbound, and what it needs.
+#[derive(Debug)]
+pub struct Back {
+    outbound: Segment,
+    /// Whether outbound or on-error read the request.
+    keep_head: bool,
+    /// Whether outbound reads the body of the answer.
+    reads_body: bool,
+}
+
+impl Back {
+    /// Runs outbound on an answer that takes the place of the backend's: one from a cache.
+    pub async fn answer(
+        &self,
+        exchange: &Arc<Exchange>,
+        request: &Request<Body>,
+        mut response: Response<Body>,
+    ) -> Result<Response<Body>, Fault> {
+        {
+            let mut state = exchange.state.lock();
+            if self.keep_head {
+                state.save_head(request);
+            }
+            state.forget_json();
+        }
+        if self.outbound.is_empty() {
+            return Ok(response);
+        }
+        let flow = self.outbound.run(exchange, Message::Response(&mut response)).await?;
+        Ok(self.end(exchange, flow, response))
+    }
+
+    /// The answer after outbound.
+    fn end(&self, exchange: &Exchange, flow: Flow, mut response: Response<Body>) -> Response<Body> {
+        match flow {
+            Flow::Next => {
+                if self.reads_body && exchange.method == Method::HEAD {
+                    // There was no body to work on, so nobody knows the length that a GET would get (RFC 9110 §9.3.2).
+                    response.headers_mut().remove(CONTENT_LENGTH);
+                    *response.body_mut() = Body::Empty;
+                }
+                response
+            }
+            Flow::Respond(answer) => *answer,
+        }
+    }
 }
 
 /// What stands after inbound: outbound on the way back, around the backend section.
 #[derive(Debug)]
 pub struct Middle<F> {
     backend: Chain<F>,
-    outbound: Segment,
-    /// Whether outbound or on-error read the request.
-    keep_head: bool,
-    /// Whether outbound reads the body of the answer.
-    reads_body: bool,
+    back: Arc<Back>,
     /// Whether a step of inbound left something behind that looks at the backend's answer.
     followed: bool,
 }
@@ -134,7 +195,7 @@ pub struct Middle<F> {
 impl<F: Tail> Middle<F> {
     /// Puts outbound around the backend section.
     pub fn new(backend: Chain<F>, outbound: Segment, keep_head: bool, reads_body: bool) -> Self {
-        Self { backend, outbound, keep_head, reads_body, followed: false }
+        Self { backend, back: Arc::new(Back { outbound, keep_head, reads_body }), followed: false }
     }
 
     /// Shows the backend's answer to what steps of inbound left behind, before outbound runs.
@@ -147,7 +208,7 @@ impl<F: Tail> Middle<F> {
 
 impl<F: Tail> Tail for Middle<F> {
     async fn run(&self, exchange: &Arc<Exchange>, request: Box<Request<Body>>) -> Result<Response<Body>, Fault> {
-        if self.keep_head {
+        if self.back.keep_head {
             exchange.state.lock().save_head(&request);
         }
         let mut response = if self.followed {
@@ -156,21 +217,22 @@ impl<F: Tail> Tail for Middle<F> {
         } else {
             self.backend.run(exchange, request).await?
         };
-        if self.outbound.is_empty() || response.extensions().get::<AnsweredEarly>().is_some() {
+        if self.back.outbound.is_empty() || response.extensions().get::<AnsweredEarly>().is_some() {
             return Ok(response);
         }
-        exchange.state.lock().forget_json();
-        match self.outbound.run(exchange, Message::Response(&mut response)).await? {
-            Flow::Next => {
-                if self.reads_body && exchange.method == Method::HEAD {
-                    // There was no body to work on, so nobody knows the length that a GET would get (RFC 9110 §9.3.2).
-                    response.headers_mut().remove(CONTENT_LENGTH);
-                    *response.body_mut() = Body::Empty;
-                }
-                Ok(response)
+        {
+            let mut state = exchange.state.lock();
+            state.forget_json();
+            if let Some(cached) = &state.cached {
+                cached.see(&mut response);
             }
-            Flow::Respond(answer) => Ok(*answer),
         }
+        let flow = self.back.outbound.run(exchange, Message::Response(&mut response)).await?;
+        Ok(self.back.end(exchange, flow, response))
+    }
+
+    fn back(&self) -> Option<Arc<Back>> {
+        Some(self.back.clone())
     }
 }
 

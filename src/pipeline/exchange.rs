@@ -12,6 +12,7 @@ use parking_lot::Mutex;
 use serde_json::Value as Json;
 use smallvec::SmallVec;
 
+use super::cached::Cached;
 use super::limits::Limited;
 use super::{Fault, Followers};
 use crate::backend::ClientIdentity;
@@ -102,6 +103,8 @@ pub struct State {
     pub response_headers: Vec<(HeaderName, HeaderValue)>,
     /// What steps of inbound left behind, to be told how the exchange goes on.
     pub followers: Followers,
+    /// What a cache of answers has to do with it.
+    pub cached: Option<Arc<Cached>>,
     /// The caller's own id for the request, where errors have the connector's form.
     pub correlation: Option<Box<HeaderValue>>,
     /// The error that on-error handles.

@@ -1,5 +1,6 @@
 //! How an exchange runs: sections, segments, layers, on-error. Knows no TOML.
 
+pub mod cached;
 pub mod chain;
 pub mod exchange;
 mod facts;
@@ -18,14 +19,15 @@ use std::sync::Arc;
 
 use http::{Request, Response};
 
-pub use chain::{Chain, Middle};
+pub use cached::{CacheStatus, Cached, Downstream};
+pub use chain::{Back, Chain, Middle};
 pub use exchange::{Context, Exchange, ForwardOptions, Message, State};
 pub use fault::{Blame, Fault};
 pub use follow::{Follow, Followers};
 pub use forward::Forward;
 pub use next::Next;
 pub use segment::Segment;
-pub use step::{Apply, ApplyAsync, BoxFuture, Call, Flow, Grants, Placed, Step, TokenCheck, TokenDemand};
+pub use step::{Apply, ApplyAsync, BoxFuture, CacheRole, Call, Flow, Grants, Placed, Step, TokenCheck, TokenDemand};
 
 use self::limits::Limited;
 use crate::body::Body;

@@ -8,6 +8,7 @@ use http_body::Body as _;
 use tower::ServiceExt as _;
 use tower_service::Service;
 
+use super::chain::Back;
 use super::exchange::{Exchange, Message};
 use super::step::BoxFuture;
 use super::{Blame, Fault};
@@ -17,6 +18,11 @@ use crate::body::Body;
 pub trait Serve: Send + Sync {
     /// Answers a request.
     fn serve(self: Arc<Self>, request: Request<Body>) -> BoxFuture<'static, Result<Response<Body>, Fault>>;
+
+    /// The way back, for a layer that has the backend's answer from elsewhere.
+    fn back(&self) -> Option<Arc<Back>> {
+        None
+    }
 }
 
 /// Everything that comes after a layer.
@@ -27,6 +33,11 @@ impl Next {
     /// Wraps something that answers requests.
     pub fn new(serve: impl Serve + 'static) -> Self {
         Self(Arc::new(serve))
+    }
+
+    /// The way back from here: what happens to the backend's answer. A layer is always given one that knows.
+    pub fn back(&self) -> Option<Arc<Back>> {
+        self.0.back()
     }
 
     /// Reads the body of a request into memory before it goes on; with a bound, only one whose length is known and within it.

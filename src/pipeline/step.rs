@@ -112,6 +112,17 @@ pub struct Placed {
     pub needs_token: bool,
     /// What it, and the steps inside it, ask of the caller's token.
     pub token_checks: Box<[TokenCheck]>,
+    /// The ends of caches of answers that it, and the steps inside it, are.
+    pub caches: Box<[(CacheRole, Arc<Origin>)]>,
+}
+
+/// The two ends of a cache of answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CacheRole {
+    /// Looks answers up.
+    Looks,
+    /// Keeps them.
+    Stores,
 }
 
 /// What a step asks of the caller's token, for whoever has a token and no request: `token verify`.

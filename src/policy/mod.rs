@@ -11,6 +11,12 @@ mod basic_auth;
 mod body_property;
 mod body_template;
 mod branch;
+mod cache_lookup;
+mod cache_lookup_value;
+mod cache_remove_value;
+mod cache_store;
+mod cache_store_value;
+mod cached;
 mod check_header;
 mod choose;
 mod convert_array_to_object;
@@ -88,6 +94,8 @@ pub trait Policy: DeserializeOwned + JsonSchema {
     const NAME: &'static str;
     /// Where it may be written.
     const SECTIONS: Sections;
+    /// Whether it stands at most once in a list.
+    const ONCE: bool = false;
     /// Checks the values and builds the step. Errors name the field, never the policy.
     fn compile(self, cx: &mut CompileCx<'_, '_>) -> Result<Step, CompileError>;
 }
@@ -173,6 +181,8 @@ pub struct Kind {
     pub name: &'static str,
     /// Where it may be written.
     pub sections: Sections,
+    /// Whether it stands at most once in a list.
+    pub once: bool,
     /// Its JSON Schema, with the doc comments of its fields.
     pub schema: fn(&mut SchemaGenerator) -> Schema,
     /// Its compiler.
@@ -182,7 +192,7 @@ pub struct Kind {
 impl Kind {
     /// The entry of a policy type.
     pub const fn of<P: Policy>() -> Self {
-        Self { name: P::NAME, sections: P::SECTIONS, schema: P::json_schema, compile: compile::<P> }
+        Self { name: P::NAME, sections: P::SECTIONS, once: P::ONCE, schema: P::json_schema, compile: compile::<P> }
     }
 
     /// The kind with this name.
@@ -212,6 +222,11 @@ pub const KINDS: &[Kind] = &[
     Kind::of::<authentication_oauth2::AuthenticationOauth2>(),
     Kind::of::<authorize::Authorize>(),
     Kind::of::<basic_auth::BasicAuth>(),
+    Kind::of::<cache_lookup::CacheLookup>(),
+    Kind::of::<cache_lookup_value::CacheLookupValue>(),
+    Kind::of::<cache_remove_value::CacheRemoveValue>(),
+    Kind::of::<cache_store::CacheStore>(),
+    Kind::of::<cache_store_value::CacheStoreValue>(),
     Kind::of::<check_header::CheckHeader>(),
     Kind::of::<choose::Choose>(),
     Kind::of::<convert_array_to_object::ConvertArrayToObject>(),

@@ -4,20 +4,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aws_lc_rs::digest::{self, SHA256};
-use hashbrown::HashMap;
+use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::uri::PathAndQuery;
 use http::{Method, Request, Uri};
-use parking_lot::Mutex;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::body_property::path;
+use super::cached::{self, CachingType};
 use super::route_template::RouteTemplate;
 use super::value::evaluation_failed;
 use super::{Policy, Sections};
 use crate::body::Body;
-use crate::clock::Nanos;
+use crate::cache::{Cache, Joined, Kind as CacheKind, Lead, Outcome, Place};
 use crate::compile::{CompileCx, CompileError};
 use crate::config::{At, Period, Text};
 use crate::expression::{EvaluationError, Needs};
@@ -56,8 +56,10 @@ pub struct SetValueFromUrl {
     /// The method of the other request: `GET`, `POST` or `PUT`. Default `GET`.
     method: Option<At<SideMethod>>,
     /// How long a value serves again, for requests with the same URL, method, body and headers but for those that differ in every
-    /// request (tracing, `User-Agent`). At most 1000 values are kept. Default: every request asks.
-    cache: Option<Period>,
+    /// request (tracing, `User-Agent`). Requests that ask for the same at the same time cause one call. Default: every request asks.
+    cache: Option<At<Period>>,
+    /// Where values are kept. They are often secrets, and each gateway can fetch its own: default `internal`. Only with `cache`.
+    caching_type: Option<At<CachingType>>,
     /// Whether the request ends when there is no value. With `false` it goes on as it is. Default `true`.
     required: Option<bool>,
 }
@@ -89,6 +91,8 @@ impl Policy for SetValueFromUrl {
             Root::Body | Root::Here => Ok(path.keys),
         });
         let value = cx.note(value);
+        let keeps = self.keeps(cx);
+        let keeps = cx.note(keeps);
         if self.url.contains("://") {
             return Err(CompileError::at(&self.url, "the other request goes to the same backend")
                 .hint("a path, for example `/oauth2/token`; `dynamic-host-url` before it chooses another host"));
@@ -107,10 +111,32 @@ impl Policy for SetValueFromUrl {
             url,
             value: value?,
             method,
-            cache: self.cache.map(|period| Cache { time: period.0, values: Mutex::default() }),
+            keeps: keeps?,
             required: self.required.unwrap_or(true),
             origin: cx.origin.clone(),
         }))
+    }
+}
+
+impl SetValueFromUrl {
+    /// Where and for how long values are kept, when they are.
+    fn keeps(&self, cx: &CompileCx<'_, '_>) -> Result<Option<Keeps>, CompileError> {
+        let Some(time) = &self.cache else {
+            return match &self.caching_type {
+                None => Ok(None),
+                Some(kind) => {
+                    Err(CompileError::at(kind, "nothing is kept").hint("`cache = \"1m\"` keeps values for a minute"))
+                }
+            };
+        };
+        if time.0.is_zero() {
+            return Err(CompileError::at(time, "a time of zero keeps nothing").hint("for example `1m`"));
+        }
+        let place = match &self.caching_type {
+            None => Place::Memory,
+            kind => cached::place(kind.as_ref(), cx)?,
+        };
+        Ok(Some(Keeps { cache: cx.world.cache.clone(), place, time: time.0, path: self.value.value.clone() }))
     }
 }
 
@@ -172,34 +198,97 @@ struct Compiled {
     url: RouteTemplate,
     value: Box<[Key]>,
     method: Method,
-    cache: Option<Cache>,
+    keeps: Option<Keeps>,
     required: bool,
     origin: Arc<Origin>,
+}
+
+/// Where and for how long values are kept.
+struct Keeps {
+    cache: Arc<Cache>,
+    place: Place,
+    time: Duration,
+    /// Where the value stands in the answer, as written: another one finds another value in the same answer.
+    path: String,
+}
+
+/// Where a value may be at hand.
+enum Look {
+    Found(Bytes),
+    /// With the lead: for all who ask at the same time.
+    Ask(Option<Lead<Bytes>>),
 }
 
 impl ApplyAsync for Compiled {
     fn apply<'a>(&'a self, mut call: Call<'a>) -> BoxFuture<'a, Result<Flow, Fault>> {
         Box::pin(async move {
             let request = call.with(|cx| self.request(cx))?;
-            let place = self.cache.as_ref().map(|_| call.with(|cx| place(cx, &request)));
-            let now = call.exchange.gateway.clock.now();
-            let known = self.cache.as_ref().zip(place).and_then(|(cache, place)| cache.get(&place, now));
-            let value = match known {
-                Some(value) => Ok(value),
+            let value = match &self.keeps {
                 None => self.ask(&call, request).await,
+                Some(keeps) => {
+                    let key = call.with(|cx| key(cx, &request, &keeps.path));
+                    match keeps.look(&key).await {
+                        Look::Found(value) => Ok(value),
+                        Look::Ask(lead) => {
+                            let value = self.ask(&call, request).await;
+                            if let Ok(value) = &value {
+                                keeps.keep(&key, value, lead).await;
+                            }
+                            value
+                        }
+                    }
+                }
             };
             match value {
                 Ok(value) => {
-                    if let (Some(cache), Some(place)) = (&self.cache, place) {
-                        cache.put(place, value.clone(), now);
-                    }
-                    call.with(|cx| self.target.set(cx, &value))?;
+                    let value = std::str::from_utf8(&value).unwrap_or_default();
+                    call.with(|cx| self.target.set(cx, value))?;
                     Ok(Flow::Next)
                 }
                 Err(_) if !self.required => Ok(Flow::Next),
                 Err(fault) => Err(fault),
             }
         })
+    }
+}
+
+/// The most turns of a request that waits for others, who may ask in vain.
+const MOST_TURNS: usize = 16;
+
+impl Keeps {
+    /// The value, when it is kept or another request is asking for it.
+    async fn look(&self, key: &[u8]) -> Look {
+        let cache = &self.cache;
+        let until = cache.patience();
+        if let Some(value) = cache.value_in(self.place, CacheKind::Call, key).await {
+            return Look::Found(value);
+        }
+        for _ in 0..MOST_TURNS {
+            match cache.calls().join(key) {
+                _ if !cache.waits() => return Look::Ask(None),
+                Joined::Alone => return Look::Ask(None),
+                Joined::Leads(lead) => {
+                    // Somebody else's call may have ended since the look.
+                    return match cache.known(self.place, CacheKind::Call, key) {
+                        Some(value) => Look::Found(value),
+                        None => Look::Ask(Some(lead)),
+                    };
+                }
+                Joined::Waits(waiting) => match cache.outcome(waiting, until).await {
+                    Some(Outcome::Got(value)) => return Look::Found(value),
+                    Some(Outcome::Again) => {}
+                    Some(Outcome::Private) | None => return Look::Ask(None),
+                },
+            }
+        }
+        Look::Ask(None)
+    }
+
+    async fn keep(&self, key: &[u8], value: &Bytes, lead: Option<Lead<Bytes>>) {
+        self.cache.keep_in(self.place, CacheKind::Call, key, value.clone(), self.time).await;
+        if let Some(lead) = lead {
+            lead.land(Outcome::Got(value.clone()));
+        }
     }
 }
 
@@ -242,7 +331,7 @@ impl Compiled {
         Ok(request)
     }
 
-    async fn ask(&self, call: &Call<'_>, request: Box<Request<Body>>) -> Result<Arc<str>, Fault> {
+    async fn ask(&self, call: &Call<'_>, request: Box<Request<Body>>) -> Result<Bytes, Fault> {
         let exchange = call.exchange;
         let upstream = exchange.state.lock().upstream.clone();
         let forward = Forward { keep_head: false, wants_plain: true, origin: self.origin.clone() };
@@ -259,7 +348,7 @@ impl Compiled {
         })?;
         let found = document.root.at(&self.value).filter(|node| node.kind() != Kind::Null);
         let value = found.ok_or_else(|| failed(BAD_GATEWAY, "the value is not in the backend's answer".to_owned()))?;
-        let value = Arc::from(&*value.to_text());
+        let value = Bytes::copy_from_slice(value.to_text().as_bytes());
         // The log tells of the call that the caller asked for.
         exchange.state.lock().upstream = upstream;
         Ok(value)
@@ -276,42 +365,8 @@ fn failed(status: http::StatusCode, message: String) -> Fault {
 
 // === cache ===
 
-/// The most values that are kept.
-const MOST: usize = 1000;
-
-type Place = [u8; 32];
-
-struct Cache {
-    time: Duration,
-    values: Mutex<HashMap<Place, (Nanos, Arc<str>)>>,
-}
-
-impl Cache {
-    fn get(&self, place: &Place, now: Nanos) -> Option<Arc<str>> {
-        let values = self.values.lock();
-        let (since, value) = values.get(place)?;
-        (now.since(*since) < self.time).then(|| value.clone())
-    }
-
-    fn put(&self, place: Place, value: Arc<str>, now: Nanos) {
-        let mut values = self.values.lock();
-        if values.get(&place).is_some_and(|(since, _)| now.since(*since) < self.time) {
-            return;
-        }
-        if values.len() >= MOST && !values.contains_key(&place) {
-            values.retain(|_, (since, _)| now.since(*since) < self.time);
-            if values.len() >= MOST
-                && let Some(oldest) = values.iter().min_by_key(|(_, (since, _))| *since).map(|(place, _)| *place)
-            {
-                values.remove(&oldest);
-            }
-        }
-        values.insert(place, (now, value));
-    }
-}
-
 /// What tells one value from another: where it is asked for, and whatever may make its answer another one.
-fn place(cx: &Context<'_>, request: &Request<Body>) -> Place {
+fn key(cx: &Context<'_>, request: &Request<Body>, path: &str) -> [u8; 32] {
     let operation = cx.exchange.operation.as_ref();
     let backend = cx.state.backend.as_ref().or_else(|| operation.and_then(|operation| operation.backend.as_ref()));
     let base = backend.and_then(|backend| backend.base_url()).unwrap_or_default();
@@ -322,6 +377,7 @@ fn place(cx: &Context<'_>, request: &Request<Body>) -> Place {
         digest.update(&(part.len() as u64).to_le_bytes());
         digest.update(part);
     };
+    add(path.as_bytes());
     add(base.as_bytes());
     add(connection.as_deref().unwrap_or_default().as_bytes());
     add(request.method().as_str().as_bytes());
@@ -333,9 +389,9 @@ fn place(cx: &Context<'_>, request: &Request<Body>) -> Place {
         add(name.as_str().as_bytes());
         add(value.as_bytes());
     }
-    let mut place = Place::default();
-    place.copy_from_slice(digest.finish().as_ref());
-    place
+    let mut key = [0; 32];
+    key.copy_from_slice(digest.finish().as_ref());
+    key
 }
 
 /// The headers but for those that differ in every request and say nothing about who asks for what.

@@ -12,8 +12,8 @@ use crate::config::connections::ConnectionSpec;
 use crate::config::credentials::{CertificateSpec, KeyVaultSpec, ManagedIdentitySpec, TokenSourceSpec};
 use crate::config::named::NamedValueSpec;
 use crate::config::spec::{
-    ApiSpec, BackendSpec, ConsumerSpec, ErrorsSpec, IssuerSpec, KeysSpec, OperationSpec, ProductSpec, ServerSpec,
-    ShownLimitsSpec, StoreSpec, SubscriptionSpec, TelemetrySpec,
+    ApiSpec, BackendSpec, CacheSpec, ConsumerSpec, ErrorsSpec, IssuerSpec, KeysSpec, OperationSpec, ProductSpec,
+    ServerSpec, ShownLimitsSpec, StoreSpec, SubscriptionSpec, TelemetrySpec,
 };
 use crate::expression;
 use crate::policy::{KINDS, Kind, Section};
@@ -42,6 +42,7 @@ fn generated(name: &str, generator: &mut SchemaGenerator) -> String {
     let table = match name {
         "server" => schema::describe::<ServerSpec>(generator),
         "store" => schema::describe::<StoreSpec>(generator),
+        "cache" => schema::describe::<CacheSpec>(generator),
         "limits" => schema::describe::<ShownLimitsSpec>(generator),
         "errors" => schema::describe::<ErrorsSpec>(generator),
         "telemetry" => schema::describe::<TelemetrySpec>(generator),

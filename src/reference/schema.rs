@@ -13,8 +13,8 @@ use crate::config::connections::ConnectionSpec;
 use crate::config::credentials::{CertificateSpec, KeyVaultSpec, ManagedIdentitySpec, TokenSourceSpec};
 use crate::config::named::NamedValueSpec;
 use crate::config::spec::{
-    ApiSpec, BackendSpec, ConsumerSpec, ErrorsSpec, IssuerSpec, KeysSpec, OperationSpec, ProductSpec, ServerSpec,
-    ShownLimitsSpec, StoreSpec, SubscriptionSpec, TelemetrySpec,
+    ApiSpec, BackendSpec, CacheSpec, ConsumerSpec, ErrorsSpec, IssuerSpec, KeysSpec, OperationSpec, ProductSpec,
+    ServerSpec, ShownLimitsSpec, StoreSpec, SubscriptionSpec, TelemetrySpec,
 };
 use crate::policy::{KINDS, Kind, Section};
 
@@ -234,6 +234,7 @@ fn gateway_file(generator: &mut SchemaGenerator) -> Value {
     let mut add = |name: &str, schema: Value| drop(properties.insert(name.into(), schema));
     add("server", describe::<ServerSpec>(generator));
     add("store", describe::<StoreSpec>(generator));
+    add("cache", describe::<CacheSpec>(generator));
     add("limits", describe::<ShownLimitsSpec>(generator));
     add("errors", describe::<ErrorsSpec>(generator));
     add("telemetry", describe::<TelemetrySpec>(generator));

@@ -95,6 +95,8 @@ pub struct Line<'a> {
     pub duration: Duration,
     /// The last attempt to reach a backend, when there was one.
     pub upstream: Option<Upstream<'a>>,
+    /// What came of a look into the cache of answers, when there was one.
+    pub cache: Option<&'a str>,
     /// The id of the subscription that the key belongs to.
     pub subscription: Option<&'a str>,
     /// The name of the consumer.

@@ -21,6 +21,7 @@ use crate::server::Totals;
 use exchange::Exchanges;
 use upstream::Upstreams;
 
+mod cache;
 mod exchange;
 mod process;
 mod server;
@@ -30,6 +31,7 @@ mod store;
 mod tests;
 mod upstream;
 
+pub use cache::{CacheMetrics, CacheResult, CacheStore, KindMetrics, MemoryMetrics};
 pub use exchange::{ApiMetrics, OperationMetrics, Record};
 pub use server::KeySource;
 pub use shared_store::SharedStoreMetrics;
@@ -162,6 +164,7 @@ pub struct Metrics {
     reload_timestamp: Gauge,
     server: server::Server,
     shared_store: SharedStoreMetrics,
+    cache: CacheMetrics,
     /// The embedded store.
     pub store: StoreMetrics,
     /// Access-log lines dropped because the sink was gone or too slow.
@@ -370,6 +373,7 @@ impl Metrics {
             ))),
             server: server::Server::new(&mut families),
             shared_store: SharedStoreMetrics::new(&mut families),
+            cache: CacheMetrics::new(&mut families),
             store: StoreMetrics::new(&mut families),
             access_log_dropped: families.counter(
                 "access_log_dropped_lines_total",
@@ -383,6 +387,11 @@ impl Metrics {
     /// The counters of the shared store.
     pub fn shared_store(&self) -> SharedStoreMetrics {
         self.shared_store.clone()
+    }
+
+    /// The counters of the cache.
+    pub fn cache(&self) -> CacheMetrics {
+        self.cache.clone()
     }
 
     /// The full name of every family, those without a series yet included.

@@ -8,8 +8,8 @@ use crate::config::named::NamedValues;
 use crate::config::read::Table;
 use crate::config::source::{FileId, Location};
 use crate::config::spec::{
-    ApiSpec, BackendSpec, ConsumerSpec, ErrorsSpec, IssuerSpec, KeysSpec, OperationSpec, ProductSpec, ServerSpec,
-    ShownLimitsSpec, StoreSpec, SubscriptionSpec, TelemetrySpec,
+    ApiSpec, BackendSpec, CacheSpec, ConsumerSpec, ErrorsSpec, IssuerSpec, KeysSpec, OperationSpec, ProductSpec,
+    ServerSpec, ShownLimitsSpec, StoreSpec, SubscriptionSpec, TelemetrySpec,
 };
 
 /// A policy as written: its name, and a table that is read once its type is known.
@@ -93,6 +93,8 @@ pub struct Document<'i> {
     pub server: ServerSpec,
     /// `[store]`
     pub store: StoreSpec,
+    /// `[cache]`
+    pub cache: CacheSpec,
     /// `[limits]`
     pub limits: ShownLimitsSpec,
     /// `[errors]`

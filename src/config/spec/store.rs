@@ -1,11 +1,11 @@
-//! `[store]`: where limits and quotas are counted.
+//! `[store]`: where limits and quotas are counted; `[cache]`: how much is cached.
 
 use std::num::NonZeroU32;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::config::{At, Period};
+use crate::config::{At, Period, Size};
 
 /// `[store]`: where counters are kept.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
@@ -98,4 +98,21 @@ pub enum StoreOnError {
     Allow,
     /// Requests are refused, with 429 and the time until the store is asked again.
     Deny,
+}
+
+/// `[cache]`: how much `cache-store`, `cache-store-value` and side calls keep in memory, and for how long requests wait for each other.
+/// What is kept outlives a reload that does not change `entries` and `size`, not a restart.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct CacheSpec {
+    /// The most entries; at least 1. Beyond it the oldest goes that was not read lately. Default 10000.
+    pub entries: Option<At<u64>>,
+    /// The most bytes of all entries together, keys and headers included. Default `64MiB`.
+    pub size: Option<At<Size>>,
+    /// The longest body or value that is kept, in memory or in the shared store; longer answers stream through uncached. At most
+    /// `size`. Default `1MiB`.
+    pub entry_size: Option<At<Size>>,
+    /// How long a request waits for another one that fetches the same answer; then it fetches for itself. `"0s"` and nobody waits.
+    /// At most `1m`. Default `5s`.
+    pub wait: Option<At<Period>>,
 }

@@ -86,6 +86,8 @@ pub struct Redis {
     is_failing: AtomicBool,
     /// Why it failed last, while it does.
     failing: Mutex<Option<StoreError>>,
+    /// How often it began to fail.
+    outages: AtomicU64,
 }
 
 impl std::fmt::Debug for Redis {
@@ -113,6 +115,7 @@ impl Redis {
             metrics,
             is_failing: AtomicBool::new(false),
             failing: Mutex::default(),
+            outages: AtomicU64::new(0),
         })
     }
 
@@ -124,6 +127,11 @@ impl Redis {
     /// Why it does not answer; nothing while it does.
     pub fn failing(&self) -> Option<StoreError> {
         self.failing.lock().clone()
+    }
+
+    /// A number that no other outage has: what was noted in one of them is not to be found in the next.
+    pub fn outage(&self) -> u64 {
+        self.outages.load(Ordering::Relaxed)
     }
 
     /// Runs a script on one key: one atomic step in one round trip. `arguments` adds what follows the key.
@@ -233,7 +241,10 @@ impl Redis {
         }
         let mut failing = self.failing.lock();
         match (&*failing, error) {
-            (None, Some(error)) => tracing::warn!(%error, "the shared store fails"),
+            (None, Some(error)) => {
+                self.outages.fetch_add(1, Ordering::Relaxed);
+                tracing::warn!(%error, "the shared store fails");
+            }
             (Some(_), None) => tracing::info!("the shared store answers again"),
             (None, None) | (Some(_), Some(_)) => {}
         }

@@ -68,6 +68,7 @@ pub(super) fn json(out: &mut Vec<u8>, line: &Line<'_>, time: &[u8], log: &Access
     if let Some(upstream) = &line.upstream {
         json_upstream(out, upstream);
     }
+    optional(out, ",\"cache\":\"", line.cache);
     optional(out, ",\"subscription\":\"", line.subscription);
     optional(out, ",\"consumer\":\"", line.consumer);
     if let Some(failure) = &line.error {
@@ -174,6 +175,9 @@ pub(super) fn human(out: &mut Vec<u8>, line: &Line<'_>, time: &[u8], log: &Acces
         out.push(b' ');
         milliseconds(out, upstream.duration);
         number(out, "ms x", upstream.attempts);
+    }
+    if let Some(cache) = line.cache {
+        note(out, " cache=", cache);
     }
     if let Some(subscription) = line.subscription {
         note(out, " subscription=", subscription);

@@ -33,6 +33,7 @@ fn plain() -> Line<'static> {
         bytes_out: 1_024,
         duration: Duration::from_micros(12_034),
         upstream: None,
+        cache: None,
         subscription: None,
         consumer: None,
         error: None,
@@ -61,6 +62,7 @@ fn full() -> Line<'static> {
             duration: Duration::from_millis(11),
             attempts: 3,
         }),
+        cache: Some("miss"),
         subscription: Some("sub-1"),
         consumer: Some("contoso"),
         error: Some(Failure {
@@ -130,6 +132,7 @@ fn json_holds_every_fact() {
         "upstream": {
             "backend": "erp", "endpoint": "10.0.0.1:80", "status": 503, "duration_ms": 11.0, "attempts": 3,
         },
+        "cache": "miss",
         "subscription": "sub-1",
         "consumer": "contoso",
         "error": {
@@ -152,7 +155,7 @@ fn human_lines_read_from_left_to_right() {
         concat!(
             "2026-01-01T00:00:00.000Z 200 GET /orders/1 12.034ms 0B/1024B 192.0.2.7 HTTP/1.1 id=7f1c\n",
             "2026-01-01T00:00:00.000Z 502 GET api.example/orders/1?page=1&subscription-key=*** 12.034ms 5B/1024B ",
-            "192.0.2.7 HTTP/2 orders/GetOrder -> erp 10.0.0.1:80 503 11.000ms x3 subscription=sub-1 consumer=contoso ",
+            "192.0.2.7 HTTP/2 orders/GetOrder -> erp 10.0.0.1:80 503 11.000ms x3 cache=miss subscription=sub-1 consumer=contoso ",
             "trace=4bf92f3577b34da6a3ce929d0e0e4736 id=7f1c error=forward-request/BackendConnectionFailure ",
             "at api/backend/retry: \"gave up\" cause=\"the connection broke: \\\"reset\\\"\" \"curl/8\" aborted truncated\n",
             "2026-01-01T00:00:00.000Z 200 GET /orders/1 12.034ms 0B/1024B 192.0.2.7 HTTP/1.1 consumer=\"Contoso Ltd\" ",
