@@ -119,6 +119,16 @@ impl Settings {
         }
     }
 
+    /// The time in which something of what is used now comes back at the latest.
+    pub fn soonest(&self, rate: &Rate) -> Duration {
+        match self.algorithm {
+            Algorithm::TokenBucket { .. } => {
+                Duration::from_nanos(rate.period_nanos().div_ceil(rate.calls.get().into()))
+            }
+            Algorithm::FixedWindow { .. } | Algorithm::SlidingWindow { .. } => self.refill(rate),
+        }
+    }
+
     /// The time in which a key that has used everything is back to full at the latest.
     pub fn refill(&self, rate: &Rate) -> Duration {
         let period = rate.period_nanos();

@@ -174,9 +174,8 @@ impl Visit for Found {
                 [_] => Name::Root,
                 _ => Name::Text,
             },
-            b"text" | b"arguments" | b"partial_json" | b"thinking" | b"reasoning" | b"reasoning_content" | b"refusal" => {
-                Name::Text
-            }
+            b"text" | b"arguments" | b"partial_json" | b"thinking" | b"reasoning" | b"reasoning_content"
+            | b"refusal" => Name::Text,
             _ => Name::None,
         });
     }
@@ -218,4 +217,162 @@ impl Visit for Found {
     }
 
     fn word(&mut self, _: u8) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    fn read(form: Form, text: &str, size: usize) -> Answer {
+        let mut answer = Answer::new(form);
+        text.as_bytes().chunks(size).for_each(|piece| answer.read(piece));
+        answer
+    }
+
+    #[test]
+    fn what_an_answer_reports_is_found_however_it_is_cut() {
+        struct Case {
+            name: &'static str,
+            form: Form,
+            text: &'static str,
+            want: Option<[Option<u64>; 3]>,
+        }
+        let lines = Form::Events;
+        for Case { name, form, text, want } in [
+            Case {
+                name: "OpenAI, chat",
+                form: Form::Json,
+                text: r#"{"id":"x","choices":[{"message":{"content":"{\"usage\":{\"prompt_tokens\":999}}"}}],"usage":{"prompt_tokens":9,"completion_tokens":12,"total_tokens":21,"completion_tokens_details":{"reasoning_tokens":3}}}"#,
+                want: Some([Some(9), Some(12), Some(21)]),
+            },
+            Case {
+                name: "OpenAI, embeddings",
+                form: Form::Json,
+                text: r#"{"data":[{"embedding":[0.1,-0.2e-5]}],"usage":{"prompt_tokens":8,"total_tokens":8}}"#,
+                want: Some([Some(8), None, Some(8)]),
+            },
+            Case {
+                name: "OpenAI, responses",
+                form: Form::Json,
+                text: r#"{"output":[{"content":[{"type":"output_text","text":"Hi"}]}],"usage":{"input_tokens":36,"input_tokens_details":{"cached_tokens":0},"output_tokens":87,"total_tokens":123}}"#,
+                want: Some([Some(36), Some(87), Some(123)]),
+            },
+            Case {
+                name: "Anthropic, whose cached tokens stand beside the others",
+                form: Form::Json,
+                text: r#"{"content":[{"type":"text","text":"Hi"}],"usage":{"input_tokens":25,"cache_creation_input_tokens":100,"cache_read_input_tokens":3,"cache_creation":{"ephemeral_5m_input_tokens":100},"output_tokens":15}}"#,
+                want: Some([Some(128), Some(15), None]),
+            },
+            Case {
+                name: "Gemini, whose thoughts stand beside the candidates",
+                form: Form::Json,
+                text: r#"{"candidates":[{"content":{"parts":[{"text":"Hi"}]}}],"usageMetadata":{"promptTokenCount":4,"candidatesTokenCount":7,"thoughtsTokenCount":30,"totalTokenCount":41,"promptTokensDetails":[{"modality":"TEXT","tokenCount":4}]}}"#,
+                want: Some([Some(4), Some(37), Some(41)]),
+            },
+            Case {
+                name: "Gemini, an array of answers",
+                form: Form::Json,
+                text: r#"[{"usageMetadata":{"promptTokenCount":4,"totalTokenCount":5}},{"usageMetadata":{"promptTokenCount":4,"candidatesTokenCount":9,"totalTokenCount":13}}]"#,
+                want: Some([Some(4), Some(9), Some(13)]),
+            },
+            Case {
+                name: "lines of JSON",
+                form: Form::Json,
+                text: "{\"usage\":null}\n{\"usage\":{\"prompt_tokens\":1,\"completion_tokens\":2}}\n",
+                want: Some([Some(1), Some(2), None]),
+            },
+            Case {
+                name: "a stream with every end of a line, comments and other fields",
+                form: lines,
+                text: ": hello\r\nevent: x\r\ndata: {\"usage\":null}\r\n\r\nid:7\rdata:{\"usage\":\rdata: {\"prompt_tokens\":3,\"completion_tokens\":4}}\r\rdata: [DONE]\n\n",
+                want: Some([Some(3), Some(4), None]),
+            },
+            Case {
+                name: "an event that is no JSON is left out",
+                form: lines,
+                text: "data: {\"usage\":{\"total_tokens\":5]\n\ndata: {\"usage\":{\"prompt_tokens\":6,\"total_tokens\":8}}\n\n",
+                want: Some([Some(6), None, Some(8)]),
+            },
+            Case {
+                name: "a usage that is something else's",
+                form: Form::Json,
+                text: r#"{"choices":[{"usage":{"prompt_tokens":1}}],"error":{"usage":{"total_tokens":7}}}"#,
+                want: None,
+            },
+            Case { name: "no JSON", form: Form::Json, text: "<html>\"usage\":{\"total_tokens\":7}", want: None },
+            Case { name: "not read", form: Form::Unreadable, text: r#"{"usage":{"total_tokens":7}}"#, want: None },
+        ] {
+            for size in 1..=text.len() {
+                let usage = read(form, text, size).usage();
+                let found = usage.map(|usage| [usage.prompt, usage.completion, usage.total]);
+                assert_eq!(found, want, "{name}, in pieces of {size}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_text_of_an_answer_is_estimated_once() {
+        let four = "Hello there, you all.";
+        let want = {
+            let mut gauge = Gauge::default();
+            gauge.read(four.as_bytes());
+            gauge.tokens()
+        };
+        for (name, form, text) in [
+            ("chat", Form::Json, r#"{"choices":[{"message":{"role":"assistant","content":"Hello there, you all."}}]}"#),
+            ("completion", Form::Json, r#"{"choices":[{"text":"Hello there, you all.","finish_reason":"stop"}]}"#),
+            (
+                "Anthropic",
+                Form::Json,
+                r#"{"id":"msg_1","role":"assistant","content":[{"type":"text","text":"Hello there, you all."}]}"#,
+            ),
+            (
+                "Gemini",
+                Form::Json,
+                r#"{"candidates":[{"content":{"role":"model","parts":[{"text":"Hello there, you all."}]}}]}"#,
+            ),
+            (
+                "chat, as it comes",
+                Form::Events,
+                "data: {\"choices\":[{\"delta\":{\"role\":\"assistant\"}}]}\n\ndata: {\"choices\":[{\"delta\":{\"content\":\"Hello th\"}}]}\n\ndata: {\"choices\":[{\"delta\":{\"content\":\"ere, you all.\"}}]}\n\ndata: [DONE]\n\n",
+            ),
+            (
+                "Anthropic, as it comes",
+                Form::Events,
+                "data: {\"type\":\"content_block_start\",\"content_block\":{\"type\":\"text\",\"text\":\"\"}}\n\ndata: {\"type\":\"content_block_delta\",\"delta\":{\"type\":\"text_delta\",\"text\":\"Hello there, you all.\"}}\n\n",
+            ),
+            (
+                "responses, as they come, whose last events say all of it again",
+                Form::Events,
+                "data: {\"type\":\"response.output_text.delta\",\"delta\":\"Hello there, you all.\"}\n\ndata: {\"type\":\"response.output_text.done\",\"text\":\"Hello there, you all.\"}\n\ndata: {\"type\":\"response.content_part.done\",\"part\":{\"text\":\"Hello there, you all.\"}}\n\ndata: {\"type\":\"response.completed\",\"response\":{\"output\":[{\"content\":[{\"text\":\"Hello there, you all.\"}]}]}}\n\n",
+            ),
+        ] {
+            for size in [1, 7, text.len()] {
+                assert_eq!(read(form, text, size).estimate(), want, "{name}, in pieces of {size}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_form_is_what_the_headers_say() {
+        for (kind, coding, want) in [
+            ("application/json", None, Form::Json),
+            ("application/json; charset=utf-8", Some("identity"), Form::Json),
+            ("application/problem+json", None, Form::Json),
+            ("application/x-ndjson", None, Form::Json),
+            ("Text/Event-Stream;charset=utf-8", None, Form::Events),
+            ("text/event-stream", Some("gzip"), Form::Unreadable),
+            ("audio/mpeg", None, Form::Unreadable),
+            ("", None, Form::Unreadable),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+            if let Some(coding) = coding {
+                headers.insert(CONTENT_ENCODING, HeaderValue::from_static(coding));
+            }
+            assert_eq!(Form::of(&headers), want, "{kind} {coding:?}");
+        }
+    }
 }

@@ -125,3 +125,46 @@ impl Tap for OfAnswer {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+
+    #[test]
+    fn both_numbers_are_known_from_any_of_the_three() {
+        for (name, [prompt, completion, total], want) in [
+            ("all", [Some(9), Some(12), Some(21)], (9, 12)),
+            ("a total of more than both", [Some(9), Some(12), Some(30)], (9, 21)),
+            ("without a total", [Some(9), Some(12), None], (9, 12)),
+            ("the prompt", [Some(9), None, Some(9)], (9, 0)),
+            ("the total and the completion", [None, Some(12), Some(21)], (9, 12)),
+            ("the total, and 5 by estimate", [None, None, Some(21)], (5, 16)),
+            ("the completion, and 5 by estimate", [None, Some(12), None], (5, 12)),
+        ] {
+            let consumed = complete_usage(Usage { prompt, completion, total }, || 5);
+            assert_eq!((consumed.prompt, consumed.completion), want, "{name}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_stream_that_breaks_off_counts_what_came() {
+        let meter = Arc::new(Meter::default());
+        let request = Bytes::from_static(br#"{"prompt":"Say hello."}"#);
+        let request = meter.request(Body::Full(request));
+        assert!(matches!(request, Body::Full(_)), "what is in memory is read at once");
+        assert_eq!(meter.prompt(), 3);
+        assert_eq!(meter.consumed(true), Consumed::default(), "nothing is consumed before there is an answer");
+
+        let mut events = Answer::new(Form::Events);
+        events.read(b"data: {\"message\":{\"usage\":{\"input_tokens\":7,\"output_tokens\":1}}}\n\n");
+        events.read(b"data: {\"delta\":{\"text\":\"one two three four five\"}}\n\n");
+        *meter.answer.lock() = Some(Metered { answer: events, complete: false });
+        assert_eq!(meter.consumed(true), Consumed { prompt: 7, completion: 5 });
+        let answer = OfAnswer(meter.clone());
+        answer.piece(b"data: {\"usage\":{\"output_tokens\":4}}\n\n");
+        answer.end(true);
+        assert_eq!(meter.consumed(true), Consumed { prompt: 7, completion: 4 }, "the last report holds");
+    }
+}

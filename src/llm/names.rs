@@ -22,7 +22,6 @@ pub(super) enum Name {
     Root,
     Tools,
     Text,
-    Image,
     Data,
 }
 
@@ -65,5 +64,4 @@ impl Way {
         // A stream may come as an array of answers.
         names.strip_prefix(&[Name::Item]).unwrap_or(names)
     }
-
 }

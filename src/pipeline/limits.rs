@@ -10,8 +10,9 @@ use smallvec::SmallVec;
 pub(super) use self::fields::write;
 pub use self::fields::{CONTENT_BYTES, Fields, Shown, Standing, TOKENS, Terms};
 use super::exchange::Context;
+use crate::clock::Clock;
 use crate::expression::{EvaluationError, Expression};
-use crate::limit::quota::{Book, Ledger, Millis, Ticket};
+use crate::limit::quota::{Book, Ledger, Millis, Ticket, schedule};
 use crate::limit::{Ask, Count, Decision, Limit, Rate};
 
 /// A limit as a step uses it.
@@ -217,6 +218,25 @@ impl Limited {
             }
         };
         self.standing.remaining = (self.standing.remaining + was).saturating_sub(is).min(self.standing.limit);
+    }
+
+    /// Tells in how many seconds there is more, where that was not told because nothing had been used when it was decided.
+    pub fn tell_when_more(&mut self, clock: &Clock) {
+        if self.standing.more > 0 || self.standing.remaining >= self.standing.limit {
+            return;
+        }
+        let more = match &self.counted {
+            Counted::Nothing => None,
+            Counted::Rate { rule, rate, .. } => {
+                let settings = rule.limit.settings();
+                Some(settings.soonest(&rate.unwrap_or_else(|| settings.rate())))
+            }
+            Counted::Quota { ticket, .. } => ticket.counts_for(schedule::millis(clock.wall())),
+        };
+        if let Some(more) = more {
+            self.standing.more = more.as_secs().saturating_add(u64::from(more.subsec_nanos() > 0));
+            self.standing.reset = self.standing.reset.max(self.standing.more);
+        }
     }
 
     /// How much has been counted: calls and units.

@@ -5,6 +5,7 @@
 //! | `x-test-status: 503, 200` | the status, one for each time it is called; the last one stays |
 //! | `x-test-body: text` | the body of the answer, in place of `ok` |
 //! | `x-test-header: name: value` | a header of the answer, in place of a default one; may be repeated |
+//! | `x-test-event: text` | an event of the answer, in place of a body; may be repeated, and makes it a stream of events |
 //! | `x-test-close: 1` | closes the connection without an answer, so many times |
 //! | `x-test-hang: 1` | does not answer until the gateway gives up, so many times |
 //!
@@ -72,12 +73,13 @@ fn answer(request: &Message, before: usize) -> String {
     }
     let statuses: Vec<&str> = request.field("x-test-status").unwrap_or("200").split(',').map(str::trim).collect();
     let status = statuses.get(before).or(statuses.last()).unwrap();
-    let body = request.field("x-test-body").unwrap_or("ok");
+    let events: String = request.fields_of("x-test-event").map(|data| format!("data: {data}\n\n")).collect();
+    let body = if events.is_empty() { request.field("x-test-body").unwrap_or("ok") } else { &events };
     let mut text = format!("HTTP/1.1 {status} {}\r\n", reason(status));
     let mut fields: Vec<(&str, &str)> =
         request.fields_of("x-test-header").filter_map(|field| field.split_once(": ")).collect();
     if !fields.iter().any(|(name, _)| name.eq_ignore_ascii_case("content-type")) {
-        fields.push(("content-type", "text/plain"));
+        fields.push(("content-type", if events.is_empty() { "text/plain" } else { "text/event-stream" }));
     }
     for (name, value) in fields {
         text += &format!("{name}: {value}\r\n");

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::Millis;
+use super::schedule::NEVER;
 
 /// What a key may use in a period; none is without a limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -35,6 +36,12 @@ impl Ticket {
     /// Of something that was admitted without being counted, and stays uncounted.
     pub(super) const fn uncounted() -> Self {
         Self::here(Millis::MIN)
+    }
+
+    /// How long it counts at `now`; none when it counts for ever, or was not counted.
+    pub fn counts_for(self, now: Millis) -> Option<Duration> {
+        let counts = self.until != NEVER && self.until != Millis::MIN;
+        counts.then(|| Duration::from_millis(u64::try_from(self.until.saturating_sub(now)).unwrap_or(0)))
     }
 
     /// The end of its period, where it was counted in a shared store.

@@ -65,8 +65,7 @@ impl Spec {
     }
 
     fn rate(&self, cx: &mut CompileCx<'_, '_>, told: &(Shown, String)) -> Result<Option<Rate>, CompileError> {
-        let counted =
-            Counted { algorithm: self.algorithm, burst: &self.burst, slots: &self.slots, start: &self.start };
+        let counted = Counted { algorithm: self.algorithm, burst: &self.burst, slots: &self.slots, start: &self.start };
         let Some(written) = &self.tokens_per_minute else {
             return Ok(None);
         };
@@ -120,8 +119,9 @@ impl Spec {
                     .hint("`token-quota-period = \"monthly\"`, or `hourly`, `daily`, `weekly`, `yearly`"));
             }
             (None, Some(period)) => {
-                return Err(CompileError::at(period, "the period is that of a quota, and there is none")
-                    .hint("`token-quota`"));
+                return Err(
+                    CompileError::at(period, "the period is that of a quota, and there is none").hint("`token-quota`")
+                );
             }
         };
         let amount = amount(cx, written, |tokens| tokens.get())?;

@@ -7,6 +7,7 @@ use http::{HeaderName, HeaderValue, Response};
 use crate::body::{Body, End};
 use crate::llm::{Consumed, Form, Meter};
 use crate::pipeline::chain::AnsweredEarly;
+use crate::pipeline::limits::Limited;
 use crate::pipeline::{Context, Exchange, Fault, Follow, Message, State};
 
 /// What a token limit tells the caller and the policies that follow.
@@ -35,6 +36,25 @@ impl Places {
     }
 }
 
+/// What is told to be left of a limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Left {
+    /// What is left now.
+    Now,
+    /// What is left when the request, which is refused, has got back what was counted of it.
+    Refused,
+}
+
+impl Left {
+    fn of(self, limited: &Limited) -> u64 {
+        let (now, limit) = (limited.standing.remaining, limited.standing.limit);
+        match self {
+            Self::Now => now,
+            Self::Refused => now.saturating_add(limited.counts().1).min(limit),
+        }
+    }
+}
+
 impl Outputs {
     /// Whether somebody has to know what an answer consumed before it is passed on.
     fn tell_of_answers(&self) -> bool {
@@ -44,11 +64,11 @@ impl Outputs {
     }
 
     /// Sets the variables.
-    pub(super) fn set_variables(&self, state: &mut State, places: Places, consumed: u64) {
+    pub(super) fn set_variables(&self, state: &mut State, places: Places, consumed: u64, left: Left) {
         let of = [(&self.remaining_variable, places.rate), (&self.remaining_quota_variable, places.quota)];
         for (name, place) in of {
             if let (Some(name), Some(limited)) = (name, place.and_then(|at| state.limits.get(at))) {
-                let remaining = limited.standing.remaining;
+                let remaining = left.of(limited);
                 state.set_variable(name, remaining.into());
             }
         }
@@ -64,11 +84,11 @@ impl Outputs {
     }
 
     /// Tells what is left. Of limits with one header the least is told.
-    pub(super) fn write_remaining(&self, state: &mut State, places: Places) {
+    pub(super) fn write_remaining(&self, state: &mut State, places: Places, left: Left) {
         let of = [(&self.remaining_header, places.rate), (&self.remaining_quota_header, places.quota)];
         for (name, place) in of {
             let (Some(name), Some(limited)) = (name, place.and_then(|at| state.limits.get(at))) else { continue };
-            let remaining = limited.standing.remaining;
+            let remaining = left.of(limited);
             let told = state.response_headers.iter_mut().find(|(told, _)| told == name);
             match told {
                 Some((_, value)) => {
@@ -117,6 +137,7 @@ impl Following {
             if let Some(limited) = state.limits.get_mut(at) {
                 let (calls, _) = limited.counts();
                 limited.correct(calls, consumed.total());
+                limited.tell_when_more(&exchange.gateway.clock);
             }
         }
         if let Some(operation) = exchange.operation.as_ref().filter(|_| self.first) {
@@ -144,7 +165,7 @@ impl Follow for Following {
         if response.body().bytes().is_some() {
             let consumed = self.meter.consumed(success);
             self.count(cx.exchange, cx.state, consumed);
-            self.outputs.set_variables(cx.state, self.places, consumed.total());
+            self.outputs.set_variables(cx.state, self.places, consumed.total(), Left::Now);
             if let Some(name) = &self.outputs.consumed_header {
                 cx.state.response_headers.push((name.clone(), HeaderValue::from(consumed.total())));
             }
@@ -157,7 +178,7 @@ impl Follow for Following {
             // No backend has answered, so that nothing has been consumed.
             self.count(cx.exchange, cx.state, Consumed::default());
         }
-        self.outputs.write_remaining(cx.state, self.places);
+        self.outputs.write_remaining(cx.state, self.places, Left::Now);
     }
 
     fn ended(&mut self, exchange: &Exchange, state: &mut State, _: &End<'_>) {

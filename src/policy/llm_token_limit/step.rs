@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use http::{HeaderValue, StatusCode};
 
-use super::follow::{Following, Outputs, Places};
+use super::follow::{Following, Left, Outputs, Places};
 use crate::expression::{EvaluationError, Expression, Value};
 use crate::limit::quota::{Allowance, Book, Verdict};
 use crate::limit::{self, Answer, Ask, Count, Decision};
@@ -229,7 +229,7 @@ impl Compiled {
         } else {
             self.metrics.admitted.inc();
         }
-        self.outputs.set_variables(cx.state, pass.places, pass.prompt);
+        self.outputs.set_variables(cx.state, pass.places, pass.prompt, Left::Now);
         let Pass { meter, first, places, .. } = pass;
         cx.state.followers.push(Following::new(meter, first, places, self.outputs.clone()));
     }
@@ -274,8 +274,8 @@ impl Compiled {
         } else {
             self.metrics.refused.inc();
         }
-        self.outputs.set_variables(cx.state, pass.places, 0);
-        self.outputs.write_remaining(cx.state, pass.places);
+        self.outputs.set_variables(cx.state, pass.places, 0, Left::Refused);
+        self.outputs.write_remaining(cx.state, pass.places, Left::Refused);
     }
 
     /// Refuses a caller whose limit is zero tokens.
