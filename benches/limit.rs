@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use sluicegate::clock::Clock;
-use sluicegate::limit::{Algorithm, ConcurrencyLimit, Limiter, Precision, Settings, WindowStart};
+use sluicegate::limit::{Algorithm, Ask, ConcurrencyLimit, Limiter, Precision, Settings, WindowStart};
+use sluicegate::llm::{Answer, Form, Prompt};
 
 const KEYS: usize = 1_000_000;
 
@@ -67,10 +68,48 @@ fn decisions(criterion: &mut Criterion) {
         });
         group.finish();
     }
+    tokens(criterion);
     let limit = ConcurrencyLimit::new(hundred);
     criterion.bench_function("concurrency permit", |bencher| {
         bencher.iter(|| limit.try_acquire(black_box("subscription-00000001")));
     });
+}
+
+/// A token limit: asked with what is counted ahead, and put right when the answer is known; and what reading the messages costs.
+fn tokens(criterion: &mut Criterion) {
+    let many = NonZeroU32::MIN.saturating_add(999_999);
+    let exact = Algorithm::SlidingWindow { precision: Precision::Exact };
+    let limiter = limiter(exact, many, Duration::from_millis(1));
+    let mut group = criterion.benchmark_group("tokens");
+    group.bench_function("decision and correction", |bencher| {
+        bencher.iter(|| {
+            let ask = Ask::new(black_box("subscription-00000001"), 300);
+            let decision = limiter.ask(&ask);
+            limiter.charge(&Ask { cost: 200, ..ask });
+            decision
+        });
+    });
+    let words = "The quick brown fox jumps over the lazy dog. ".repeat(90);
+    let request = format!(r#"{{"messages":[{{"role":"user","content":"{words}"}}]}}"#);
+    group.bench_function("a request of 4 KiB", |bencher| {
+        bencher.iter(|| {
+            let mut prompt = Prompt::default();
+            prompt.read(black_box(request.as_bytes()));
+            prompt.tokens()
+        });
+    });
+    let answer = format!(r#"{{"choices":[{{"message":{{"content":"{words}"}}}}],"usage":{{"total_tokens":900}}}}"#);
+    group.bench_function("an answer of 4 KiB", |bencher| {
+        bencher.iter(|| {
+            let mut read = Answer::new(Form::Json);
+            read.read(black_box(answer.as_bytes()));
+            read.usage()
+        });
+    });
+    let event = "data: {\"id\":\"chatcmpl-1\",\"object\":\"chat.completion.chunk\",\"choices\":[{\"index\":0,\"delta\":{\"content\":\" word\"}}]}\n\n";
+    let mut read = Answer::new(Form::Events);
+    group.bench_function("an event", |bencher| bencher.iter(|| read.read(black_box(event.as_bytes()))));
+    group.finish();
 }
 
 criterion_group! {

@@ -8,6 +8,8 @@ mod memory;
 #[path = "limits/presets.rs"]
 mod presets;
 mod support;
+#[path = "limits/tokens.rs"]
+mod tokens;
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};

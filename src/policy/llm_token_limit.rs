@@ -3,6 +3,8 @@
 mod compile;
 mod follow;
 mod step;
+#[cfg(test)]
+mod tests;
 
 use std::num::{NonZeroU32, NonZeroU64, NonZeroUsize};
 

@@ -1,4 +1,4 @@
-//! The built-in sample backend: an orders and an invoices API, and operations that are slow, failing and throttled.
+//! The built-in sample backend: an orders and an invoices API, a language model's, and operations that are slow, failing and throttled.
 //!
 //! What it holds is the same after every start, kept in memory, and bounded. `cargo run` puts the shipped policies in front
 //! of it; it is an ordinary HTTP/1.1 server, and the gateway reaches it as it reaches any backend.
@@ -18,6 +18,7 @@ pub use crate::server::simple::Handle;
 use reply::Reply;
 
 mod behaviour;
+mod chat;
 mod invoices;
 mod orders;
 mod reply;
@@ -81,6 +82,8 @@ impl Backend {
         match segments.as_slice() {
             ["v1", "orders", rest @ ..] => orders::answer(&self.orders, method, rest, &head, body).await,
             ["v1", "invoices", rest @ ..] => invoices::answer(method, rest, &head),
+            ["v1", "chat", "completions"] if method == Method::POST => chat::completions(body).await,
+            ["v1", "chat", "completions"] => Reply::not_allowed("POST"),
             ["v1", "echo", ..] => behaviour::echo(&head, body).await,
             ["v1", "slow"] if method == Method::GET => behaviour::slow(head.uri.query()).await,
             ["v1", "flaky"] if method == Method::GET => self.flaky.lock().answer(),

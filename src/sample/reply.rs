@@ -28,6 +28,10 @@ impl Reply {
         Self { status, headers, body: Content::Full(Bytes::from(value.to_string())) }
     }
 
+    pub(super) fn text(status: StatusCode, kind: HeaderValue, text: String) -> Self {
+        Self { status, headers: vec![(header::CONTENT_TYPE, kind)], body: Content::Full(Bytes::from(text)) }
+    }
+
     pub(super) fn ok(value: &Value) -> Self {
         Self::json(StatusCode::OK, value)
     }

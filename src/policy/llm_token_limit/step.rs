@@ -86,6 +86,15 @@ struct Pass {
     overflowed: bool,
 }
 
+/// What the limit of the minute is asked where so many tokens are counted ahead.
+pub(super) fn asked(ahead: u64) -> (u32, Count) {
+    match u32::try_from(ahead).unwrap_or(u32::MAX) {
+        // One has to be left.
+        0 => (1, Count::Later),
+        ahead => (ahead, Count::Admitted),
+    }
+}
+
 /// What is to be asked of a limit, or where in the exchange it has been.
 enum Question<T> {
     Ask(T),
@@ -190,11 +199,7 @@ impl Compiled {
                 Some(limit::Rate { calls: tokens, period: Duration::from_secs(60), burst })
             }
         };
-        let (cost, count) = match u32::try_from(pass.ahead).unwrap_or(u32::MAX) {
-            // One has to be left.
-            0 => (1, Count::Later),
-            ahead => (ahead, Count::Admitted),
-        };
+        let (cost, count) = asked(pass.ahead);
         Ok(Question::Ask(Ask { key, cost, count, rate: varied }))
     }
 
