@@ -96,6 +96,9 @@ struct Shared {
     time: Option<Clock>,
 }
 
+/// The script's word for counting what was found out later.
+const CHARGE: &str = "charge";
+
 /// What a script answers; times in microseconds.
 type Reply = (i64, i64, i64, i64, i64, i64);
 
@@ -137,7 +140,7 @@ impl SharedLimit for RemoteLimit {
     }
 
     fn charge(&self, ask: &Ask<'_>) {
-        self.later(ask, "charge", String::new());
+        self.later(ask, CHARGE, String::new());
     }
 
     fn give_back(&self, ask: &Ask<'_>, decision: &Decision) {
@@ -151,18 +154,21 @@ impl SharedLimit for RemoteLimit {
 }
 
 impl RemoteLimit {
-    /// Corrects what was counted, without anybody waiting for it. What the store does not take is lost, as in an outage.
+    /// Corrects what was counted, without anybody waiting for it. What the store does not take counts against this gateway's part,
+    /// where that decides meanwhile; what it does not give back stays counted.
     fn later(&self, ask: &Ask<'_>, operation: &'static str, extra: String) {
         let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
         let (shared, key) = (Arc::clone(&self.0), store_key(&self.0.name, ask.key));
-        let (cost, rate) = (ask.cost, ask.rate);
+        let (cost, own_key, own_rate) = (ask.cost, ask.key.to_owned(), ask.rate);
         runtime.spawn(async move {
-            let rate = rate.unwrap_or_else(|| shared.settings.rate());
+            let rate = own_rate.unwrap_or_else(|| shared.settings.rate());
             let run = shared.store.run::<Reply>(&SCRIPT, &key, |command| {
                 shared.arguments(command, operation, &rate, cost, &extra);
             });
             // The store has logged why.
-            let _ = run.await;
+            if run.await.is_err() && operation == CHARGE && shared.on_error == OnStoreError::Local {
+                shared.local.charge(&Ask { key: &own_key, cost, count: Count::Admitted, rate: own_rate });
+            }
         });
     }
 }

@@ -14,3 +14,4 @@ mod outages;
 mod quotas;
 mod server;
 mod sharing;
+mod tokens;
