@@ -1,6 +1,7 @@
 //! The body of a message: nothing, bytes in memory, or a stream.
 
 mod collected;
+mod tapped;
 
 use std::fmt;
 use std::pin::Pin;
@@ -14,6 +15,7 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
 
 pub use self::collected::{Collect, Collected};
+pub use self::tapped::{Tap, Tapped};
 use crate::backend::Answer;
 use crate::json::{Document, JsonError};
 use crate::layer::PermitBody;
@@ -61,6 +63,8 @@ pub enum Body {
     Held(Box<PermitBody<Body>>),
     /// Another one that is copied while it is passed on.
     Collected(Box<Collected>),
+    /// Another one that somebody reads along.
+    Tapped(Box<Tapped>),
 }
 
 impl Body {
@@ -74,6 +78,7 @@ impl Body {
             Self::Observed(observed) => observed.body.bytes(),
             Self::Held(held) => held.get_ref().bytes(),
             Self::Collected(collected) => collected.get_ref().bytes(),
+            Self::Tapped(tapped) => tapped.get_ref().bytes(),
             Self::Incoming(_) | Self::Client(_) | Self::Upstream(_) => None,
         }
     }
@@ -156,6 +161,12 @@ impl Body {
         Self::Collected(Box::new(Collected::new(self, into, most)))
     }
 
+    /// The same body, which `tap` reads along while it is passed on.
+    #[must_use]
+    pub fn tapped(self, tap: Arc<dyn Tap>) -> Self {
+        Self::Tapped(Box::new(Tapped::new(self, tap)))
+    }
+
     /// How far a client's body has been read, also after it was moved away.
     pub(crate) fn progress(&self) -> Option<Arc<Progress>> {
         match self {
@@ -163,6 +174,7 @@ impl Body {
             Self::Observed(observed) => observed.body.progress(),
             Self::Held(held) => held.get_ref().progress(),
             Self::Collected(collected) => collected.get_ref().progress(),
+            Self::Tapped(tapped) => tapped.get_ref().progress(),
             Self::Empty | Self::Full(_) | Self::Document(_) | Self::Incoming(_) | Self::Upstream(_) => None,
         }
     }
@@ -218,6 +230,7 @@ impl HttpBody for Body {
             Self::Observed(observed) => Pin::new(&mut **observed).poll_frame(cx),
             Self::Held(held) => Pin::new(&mut **held).poll_frame(cx),
             Self::Collected(collected) => Pin::new(&mut **collected).poll_frame(cx),
+            Self::Tapped(tapped) => Pin::new(&mut **tapped).poll_frame(cx),
         }
     }
 
@@ -233,6 +246,7 @@ impl HttpBody for Body {
             Self::Observed(observed) => observed.body.is_end_stream(),
             Self::Held(held) => held.is_end_stream(),
             Self::Collected(collected) => collected.is_end_stream(),
+            Self::Tapped(tapped) => tapped.is_end_stream(),
         }
     }
 
@@ -247,6 +261,7 @@ impl HttpBody for Body {
             Self::Observed(observed) => observed.body.size_hint(),
             Self::Held(held) => held.size_hint(),
             Self::Collected(collected) => collected.size_hint(),
+            Self::Tapped(tapped) => tapped.size_hint(),
         }
     }
 }

@@ -14,6 +14,7 @@
 //!
 //! Before that: [`config`] reads a folder with every mistake at its place, [`compile`] turns it into pipelines, one file for
 //! each policy in [`policy`]; values that vary are [`expression`]s, and JSON bodies are edited as [`json`] documents.
+//! What requests and answers of language models say of tokens is read along by [`llm`].
 //! [`process`] starts, reloads and drains. [`connector`] writes such a folder from what makers of Power Platform connectors have.
 //!
 //! Invariants:
@@ -43,6 +44,7 @@ pub mod issuer;
 pub mod json;
 pub mod layer;
 pub mod limit;
+pub mod llm;
 pub mod loadtest;
 pub mod openapi;
 pub(crate) mod own_request;

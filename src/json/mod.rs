@@ -6,6 +6,7 @@
 mod document;
 mod index;
 mod path;
+mod reader;
 mod scan;
 #[cfg(test)]
 mod tests;
@@ -14,4 +15,5 @@ pub use document::{Document, Kind, Member, Node};
 pub use index::{Index, Value};
 pub(crate) use path::root;
 pub use path::{Key, Path, PathError, Root};
+pub use reader::{Reader, Visit};
 pub use scan::{JsonError, MAX_DEPTH};

@@ -24,6 +24,7 @@ use crate::gateway::{Backend, Connection, Gateway, Operation, Product};
 use crate::identity::certificate::Presented;
 use crate::identity::{Subscription, Verified};
 use crate::json::Document;
+use crate::llm::Meter;
 use crate::routing::{Capture, Value as Captured};
 use crate::server::authority::Authority;
 use crate::telemetry::Finding;
@@ -103,6 +104,8 @@ pub struct State {
     pub response_headers: Vec<(HeaderName, HeaderValue)>,
     /// What steps of inbound left behind, to be told how the exchange goes on.
     pub followers: Followers,
+    /// What it consumes of a language model's tokens, where a limit counts them.
+    pub tokens: Option<Arc<Meter>>,
     /// What a cache of answers has to do with it.
     pub cached: Option<Arc<Cached>>,
     /// The caller's own id for the request, where errors have the connector's form.

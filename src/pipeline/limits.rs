@@ -8,7 +8,7 @@ use http::HeaderName;
 use smallvec::SmallVec;
 
 pub(super) use self::fields::write;
-pub use self::fields::{CONTENT_BYTES, Fields, Shown, Standing, Terms};
+pub use self::fields::{CONTENT_BYTES, Fields, Shown, Standing, TOKENS, Terms};
 use super::exchange::Context;
 use crate::expression::{EvaluationError, Expression};
 use crate::limit::quota::{Book, Ledger, Millis, Ticket};
@@ -207,7 +207,7 @@ impl Limited {
             }
             Counted::Quota { book, first, ticket, calls: counted_calls, units: counted_units, .. } => {
                 book.settle(key, *first, *ticket, (*counted_calls, calls), (*counted_units, units));
-                let told = if self.fields.as_ref().is_some_and(|fields| fields.of_units) {
+                let told = if self.fields.as_ref().is_some_and(|fields| fields.are_of_units()) {
                     (*counted_units, units)
                 } else {
                     (*counted_calls, calls)

@@ -7,6 +7,7 @@ mod authentication_connection;
 mod authentication_managed_identity;
 mod authentication_oauth2;
 mod authorize;
+mod azure_openai_token_limit;
 mod basic_auth;
 mod body_property;
 mod body_template;
@@ -34,6 +35,7 @@ mod inject_error;
 mod inject_latency;
 mod ip_filter;
 mod limit_concurrency;
+mod llm_token_limit;
 mod mock_response;
 mod move_properties;
 mod parameters;
@@ -221,6 +223,7 @@ pub const KINDS: &[Kind] = &[
     Kind::of::<authentication_managed_identity::AuthenticationManagedIdentity>(),
     Kind::of::<authentication_oauth2::AuthenticationOauth2>(),
     Kind::of::<authorize::Authorize>(),
+    Kind::of::<azure_openai_token_limit::AzureOpenaiTokenLimit>(),
     Kind::of::<basic_auth::BasicAuth>(),
     Kind::of::<cache_lookup::CacheLookup>(),
     Kind::of::<cache_lookup_value::CacheLookupValue>(),
@@ -242,6 +245,7 @@ pub const KINDS: &[Kind] = &[
     Kind::of::<inject_latency::InjectLatency>(),
     Kind::of::<ip_filter::IpFilter>(),
     Kind::of::<limit_concurrency::LimitConcurrency>(),
+    Kind::of::<llm_token_limit::LlmTokenLimit>(),
     Kind::of::<mock_response::MockResponse>(),
     Kind::of::<move_properties::MoveProperties>(),
     Kind::of::<polling_trigger::PollingTrigger>(),

@@ -15,7 +15,7 @@ use crate::config::spec::LimitHeaders;
 use crate::config::{At, OrExpression, Period, Text};
 use crate::pipeline::Step;
 
-pub(super) use compile::limit_name;
+pub(super) use compile::{Counted, limit_name};
 
 /// Limits how many requests a caller may make in a time. Beyond it the answer is 429 with `Retry-After`, and on-error runs with
 /// the reason `RateLimitExceeded`. A client that waits as long as `Retry-After` says, and makes no other request, is admitted.

@@ -264,6 +264,11 @@ impl Metrics {
                 "What was found in messages that is not as their API's definition says, by policy and action.",
                 &["api", "operation", "policy", "action"],
             ),
+            tokens: families.counters(
+                "llm_tokens_total",
+                "Tokens of language models that were consumed where a limit counts them, by kind: prompt or completion.",
+                &["api", "kind"],
+            ),
             client_aborts: families
                 .counter("client_aborts_total", "Exchanges whose client went away before the answer was complete."),
             upstream_truncated: families

@@ -16,6 +16,9 @@ const RATELIMIT: HeaderName = HeaderName::from_static("ratelimit");
 /// The draft's unit for the bytes of bodies.
 pub const CONTENT_BYTES: &str = "content-bytes";
 
+/// The unit for the tokens of language models. The draft's registry has none for them; unknown ones are let be by who reads it.
+pub const TOKENS: &str = "tokens";
+
 /// The largest integer of a structured field (RFC 9651 §3.3.1).
 const LARGEST: u64 = 999_999_999_999_999;
 
@@ -45,8 +48,8 @@ pub struct Fields {
     /// All of `RateLimit-Policy`, when there is no other limit.
     alone: Option<HeaderValue>,
     burst: bool,
-    of_requests: bool,
-    pub(super) of_units: bool,
+    /// What it counts; none are requests.
+    unit: Option<&'static str>,
 }
 
 /// What `RateLimit-Policy` says of a limit.
@@ -107,7 +110,13 @@ impl Fields {
     /// For a limit of that name, which is printable ASCII. `rate` is the rate, unless it varies; `burst` is whether a bucket's
     /// burst is told.
     pub fn new(shown: Shown, name: &str, rate: Option<&Rate>, burst: bool) -> Self {
-        Self { burst, ..Self::with(shown, name, rate.map(|rate| Terms::of_rate(rate, burst))) }
+        Self::of_rate(shown, name, rate, burst, None)
+    }
+
+    /// The same for a limit on something else than requests.
+    pub fn of_rate(shown: Shown, name: &str, rate: Option<&Rate>, burst: bool, unit: Option<&'static str>) -> Self {
+        let terms = rate.map(|rate| Terms { unit, ..Terms::of_rate(rate, burst) });
+        Self { burst, unit, ..Self::with(shown, name, terms) }
     }
 
     /// For a limit of that name that says this.
@@ -129,9 +138,13 @@ impl Fields {
         }
         let alone = terms.and_then(|_| HeaderValue::try_from(format!("\"{name}\"{parameters}")).ok());
         let unit = terms.and_then(|terms| terms.unit);
-        let (of_requests, of_units) = (unit.is_none(), unit == Some(CONTENT_BYTES));
         let (name, parameters) = (name.into(), parameters.into());
-        Self { shown, name, terms, parameters, alone, burst: false, of_requests, of_units }
+        Self { shown, name, terms, parameters, alone, burst: false, unit }
+    }
+
+    /// Whether a quota of that name tells its units and not its calls.
+    pub(super) fn are_of_units(&self) -> bool {
+        matches!(self.unit, Some(CONTENT_BYTES | TOKENS))
     }
 
     /// Whether somebody decided who counts only a part of the limit.
@@ -174,7 +187,7 @@ pub(in crate::pipeline) fn write(limits: &[Limited], headers: &mut HeaderMap) {
     let limits: SmallVec<[(&Limited, &Fields); 4]> = shown(|shown| shown.ratelimit).collect();
     write_ratelimit(&limits, headers);
     // The numbers say nothing of what they count, so that only limits on requests are told this way.
-    let requests = shown(|shown| shown.x_ratelimit).filter(|(_, fields)| fields.of_requests);
+    let requests = shown(|shown| shown.x_ratelimit).filter(|(_, fields)| fields.unit.is_none());
     let tightest = requests.map(|(limited, _)| limited.standing);
     if let Some(tightest) = tightest.min_by_key(|standing| (standing.remaining, std::cmp::Reverse(standing.reset))) {
         headers.insert(X_RATELIMIT_LIMIT, tightest.limit.into());
@@ -230,9 +243,9 @@ fn write_ratelimit(limits: &[(&Limited, &Fields)], headers: &mut HeaderMap) {
                 (Some(terms), _) if fields.is_cut(standing) => terms.cut(standing.limit).write(&mut policy),
                 (Some(_), _) => policy.push_str(&fields.parameters),
                 (None, Counted::Rate { rate: Some(rate), .. }) => {
-                    Terms::of_rate(rate, fields.burst).write(&mut policy);
+                    Terms { unit: fields.unit, ..Terms::of_rate(rate, fields.burst) }.write(&mut policy);
                 }
-                (None, _) => Terms::requests(standing.limit).write(&mut policy),
+                (None, _) => Terms { unit: fields.unit, ..Terms::requests(standing.limit) }.write(&mut policy),
             }
         }
     }

@@ -196,7 +196,7 @@ pub(in crate::policy) fn settings(
     }
 }
 
-fn year_one() -> Millis {
+pub(in crate::policy) fn year_one() -> Millis {
     schedule::civil(YEAR_ONE, &TimeZone::UTC).unwrap_or_default()
 }
 

@@ -181,43 +181,11 @@ impl Spec {
     }
 
     fn algorithm(&self) -> Result<limit::Algorithm, CompileError> {
-        if let Some(burst) = self.burst.as_ref().filter(|_| self.algorithm != Algorithm::TokenBucket) {
-            return Err(CompileError::at(burst, "a window has no burst")
-                .hint("`algorithm = \"token-bucket\"`, or leave `burst` out"));
-        }
-        if let Some(slots) = self.slots.as_ref().filter(|_| self.algorithm != Algorithm::SlidingWindow) {
-            return Err(CompileError::at(slots, "only a sliding window has slots").hint("leave `slots` out"));
-        }
-        if let Some(start) = self.start.as_ref().filter(|_| self.algorithm != Algorithm::FixedWindow) {
-            return Err(CompileError::at(start, "only a fixed window has a start")
-                .hint("`algorithm = \"fixed-window\"`, or leave `start` out"));
-        }
-        Ok(match self.algorithm {
-            Algorithm::SlidingWindow => {
-                let precision = match &self.slots {
-                    None => limit::Precision::Exact,
-                    Some(slots) if (2..=1000).contains(&slots.value.get()) => limit::Precision::Slots(slots.value),
-                    Some(slots) => {
-                        let message = format!("a window cannot be divided into `{}` slots", slots.value);
-                        return Err(CompileError::at(slots, message).hint("2 to 1000"));
-                    }
-                };
-                limit::Algorithm::SlidingWindow { precision }
-            }
-            Algorithm::TokenBucket => {
-                let calls = match self.calls.value {
-                    OrExpression::Value(calls) => calls,
-                    OrExpression::Expression(_) => NonZeroU32::MIN,
-                };
-                limit::Algorithm::TokenBucket { burst: self.burst.as_ref().map_or(calls, |burst| burst.value) }
-            }
-            Algorithm::FixedWindow => limit::Algorithm::FixedWindow {
-                start: match self.start.as_ref().map(|start| start.value).unwrap_or_default() {
-                    WindowStart::Clock => limit::WindowStart::Clock,
-                    WindowStart::FirstCall => limit::WindowStart::FirstCall,
-                },
-            },
-        })
+        let calls = match self.calls.value {
+            OrExpression::Value(calls) => calls,
+            OrExpression::Expression(_) => NonZeroU32::MIN,
+        };
+        Counted { algorithm: self.algorithm, burst: &self.burst, slots: &self.slots, start: &self.start }.compile(calls)
     }
 
     fn counting(&self, cx: &mut CompileCx<'_, '_>) -> Result<Counting, CompileError> {
@@ -400,6 +368,53 @@ impl Spec {
             cx.warn(&self.calls, "limits-contradict", message, "the longer period should allow more calls");
         }
         cx.rates.push(RateSeen { list, key, calls, period });
+    }
+}
+
+/// How a policy says that something is counted.
+pub(in crate::policy) struct Counted<'a> {
+    pub(in crate::policy) algorithm: Algorithm,
+    pub(in crate::policy) burst: &'a Option<At<NonZeroU32>>,
+    pub(in crate::policy) slots: &'a Option<At<NonZeroU32>>,
+    pub(in crate::policy) start: &'a Option<At<WindowStart>>,
+}
+
+impl Counted<'_> {
+    /// The algorithm; a bucket holds `calls` unless something else is written.
+    pub(in crate::policy) fn compile(&self, calls: NonZeroU32) -> Result<limit::Algorithm, CompileError> {
+        if let Some(burst) = self.burst.as_ref().filter(|_| self.algorithm != Algorithm::TokenBucket) {
+            return Err(CompileError::at(burst, "a window has no burst")
+                .hint("`algorithm = \"token-bucket\"`, or leave `burst` out"));
+        }
+        if let Some(slots) = self.slots.as_ref().filter(|_| self.algorithm != Algorithm::SlidingWindow) {
+            return Err(CompileError::at(slots, "only a sliding window has slots").hint("leave `slots` out"));
+        }
+        if let Some(start) = self.start.as_ref().filter(|_| self.algorithm != Algorithm::FixedWindow) {
+            return Err(CompileError::at(start, "only a fixed window has a start")
+                .hint("`algorithm = \"fixed-window\"`, or leave `start` out"));
+        }
+        Ok(match self.algorithm {
+            Algorithm::SlidingWindow => {
+                let precision = match &self.slots {
+                    None => limit::Precision::Exact,
+                    Some(slots) if (2..=1000).contains(&slots.value.get()) => limit::Precision::Slots(slots.value),
+                    Some(slots) => {
+                        let message = format!("a window cannot be divided into `{}` slots", slots.value);
+                        return Err(CompileError::at(slots, message).hint("2 to 1000"));
+                    }
+                };
+                limit::Algorithm::SlidingWindow { precision }
+            }
+            Algorithm::TokenBucket => {
+                limit::Algorithm::TokenBucket { burst: self.burst.as_ref().map_or(calls, |burst| burst.value) }
+            }
+            Algorithm::FixedWindow => limit::Algorithm::FixedWindow {
+                start: match self.start.as_ref().map(|start| start.value).unwrap_or_default() {
+                    WindowStart::Clock => limit::WindowStart::Clock,
+                    WindowStart::FirstCall => limit::WindowStart::FirstCall,
+                },
+            },
+        })
     }
 }
 

@@ -32,6 +32,7 @@ pub(super) struct Exchanges {
     pub(super) request_bytes: IntCounterVec,
     pub(super) response_bytes: IntCounterVec,
     pub(super) validation: IntCounterVec,
+    pub(super) tokens: IntCounterVec,
     pub(super) client_aborts: IntCounter,
     pub(super) upstream_truncated: IntCounter,
     pub(super) apis: Names,
@@ -43,6 +44,8 @@ pub struct ApiMetrics {
     name: Box<str>,
     request_bytes: IntCounter,
     response_bytes: IntCounter,
+    /// Of prompts and of completions; none for an API whose tokens nobody counts.
+    tokens: OnceLock<[IntCounter; 2]>,
     /// Shared by all operations beyond the bound.
     other: OnceLock<Arc<Table>>,
 }
@@ -53,6 +56,7 @@ impl ApiMetrics {
             name: name.into(),
             request_bytes: exchanges.request_bytes.with_label_values(&[name]),
             response_bytes: exchanges.response_bytes.with_label_values(&[name]),
+            tokens: OnceLock::new(),
             other: OnceLock::new(),
         }
     }
@@ -133,6 +137,14 @@ impl OperationMetrics {
     pub fn validation(&self, policy: &'static str, action: &'static str) {
         let labels = [&*self.api.name, &*self.table().label, policy, action];
         self.exchanges.validation.with_label_values(&labels).inc();
+    }
+
+    /// Counts what an exchange has consumed of a language model.
+    pub fn tokens(&self, prompt: u64, completion: u64) {
+        let counter = |kind| self.exchanges.tokens.with_label_values(&[&*self.api.name, kind]);
+        let [prompts, completions] = self.api.tokens.get_or_init(|| [counter("prompt"), counter("completion")]);
+        prompts.inc_by(prompt);
+        completions.inc_by(completion);
     }
 
     fn table(&self) -> &Arc<Table> {
