@@ -264,6 +264,11 @@ impl Metrics {
                 "What was found in messages that is not as their API's definition says, by policy and action.",
                 &["api", "operation", "policy", "action"],
             ),
+            injected: families.counters(
+                "injected_faults_total",
+                "Faults that policies made up for requests, by API and kind: error or latency.",
+                &["api", "kind"],
+            ),
             client_aborts: families
                 .counter("client_aborts_total", "Exchanges whose client went away before the answer was complete."),
             upstream_truncated: families

@@ -32,6 +32,7 @@ pub(super) struct Exchanges {
     pub(super) request_bytes: IntCounterVec,
     pub(super) response_bytes: IntCounterVec,
     pub(super) validation: IntCounterVec,
+    pub(super) injected: IntCounterVec,
     pub(super) client_aborts: IntCounter,
     pub(super) upstream_truncated: IntCounter,
     pub(super) apis: Names,
@@ -133,6 +134,11 @@ impl OperationMetrics {
     pub fn validation(&self, policy: &'static str, action: &'static str) {
         let labels = [&*self.api.name, &*self.table().label, policy, action];
         self.exchanges.validation.with_label_values(&labels).inc();
+    }
+
+    /// Counts a fault that a policy made up. The kind is a literal in the program.
+    pub fn injected(&self, kind: &'static str) {
+        self.exchanges.injected.with_label_values(&[&*self.api.name, kind]).inc();
     }
 
     fn table(&self) -> &Arc<Table> {
