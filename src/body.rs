@@ -18,7 +18,7 @@ pub use self::collected::{Collect, Collected};
 pub use self::tapped::{Tap, Tapped};
 use crate::backend::Answer;
 use crate::json::{Document, JsonError};
-use crate::layer::PermitBody;
+use crate::layer::{Due, DueBody, PermitBody};
 use crate::layer::retry::Replay;
 use crate::limit::Permit;
 use crate::server::deadline::{Deadline, coarse_now};
@@ -35,6 +35,9 @@ pub enum BodyError {
     /// No byte came for too long.
     #[error("the body stalled")]
     Stalled,
+    /// It was not at its end when the time for all of it was over.
+    #[error("the body was not at its end in time")]
+    Late,
     /// The connection or the framing broke.
     #[error("the body broke off")]
     Broken(#[source] Box<dyn std::error::Error + Send + Sync>),
@@ -61,6 +64,8 @@ pub enum Body {
     Observed(Box<Observed>),
     /// Another one that holds a place in a concurrency limit until its end.
     Held(Box<PermitBody<Body>>),
+    /// Another one that has to be at its end in time.
+    Due(Box<DueBody<Body>>),
     /// Another one that is copied while it is passed on.
     Collected(Box<Collected>),
     /// Another one that somebody reads along.
@@ -79,7 +84,8 @@ impl Body {
             Self::Held(held) => held.get_ref().bytes(),
             Self::Collected(collected) => collected.get_ref().bytes(),
             Self::Tapped(tapped) => tapped.get_ref().bytes(),
-            Self::Incoming(_) | Self::Client(_) | Self::Upstream(_) => None,
+            // Only what comes from a connection is timed.
+            Self::Due(_) | Self::Incoming(_) | Self::Client(_) | Self::Upstream(_) => None,
         }
     }
 
@@ -167,6 +173,15 @@ impl Body {
         Self::Tapped(Box::new(Tapped::new(self, tap)))
     }
 
+    /// The same body, which breaks off when it is not at its end in time. What is in memory already is.
+    #[must_use]
+    pub fn due(self, due: Due) -> Self {
+        if self.is_end_stream() || self.bytes().is_some() {
+            return self;
+        }
+        Self::Due(Box::new(DueBody::new(self, due, || BodyError::Late)))
+    }
+
     /// How far a client's body has been read, also after it was moved away.
     pub(crate) fn progress(&self) -> Option<Arc<Progress>> {
         match self {
@@ -175,6 +190,7 @@ impl Body {
             Self::Held(held) => held.get_ref().progress(),
             Self::Collected(collected) => collected.get_ref().progress(),
             Self::Tapped(tapped) => tapped.get_ref().progress(),
+            Self::Due(due) => due.get_ref().and_then(Self::progress),
             Self::Empty | Self::Full(_) | Self::Document(_) | Self::Incoming(_) | Self::Upstream(_) => None,
         }
     }
@@ -229,6 +245,7 @@ impl HttpBody for Body {
             Self::Upstream(answer) => Pin::new(&mut **answer).poll_frame(cx),
             Self::Observed(observed) => Pin::new(&mut **observed).poll_frame(cx),
             Self::Held(held) => Pin::new(&mut **held).poll_frame(cx),
+            Self::Due(due) => Pin::new(&mut **due).poll_frame(cx),
             Self::Collected(collected) => Pin::new(&mut **collected).poll_frame(cx),
             Self::Tapped(tapped) => Pin::new(&mut **tapped).poll_frame(cx),
         }
@@ -245,6 +262,7 @@ impl HttpBody for Body {
             Self::Upstream(answer) => answer.is_end_stream(),
             Self::Observed(observed) => observed.body.is_end_stream(),
             Self::Held(held) => held.is_end_stream(),
+            Self::Due(due) => due.is_end_stream(),
             Self::Collected(collected) => collected.is_end_stream(),
             Self::Tapped(tapped) => tapped.is_end_stream(),
         }
@@ -260,6 +278,7 @@ impl HttpBody for Body {
             Self::Upstream(answer) => answer.size_hint(),
             Self::Observed(observed) => observed.body.size_hint(),
             Self::Held(held) => held.size_hint(),
+            Self::Due(due) => due.size_hint(),
             Self::Collected(collected) => collected.size_hint(),
             Self::Tapped(tapped) => tapped.size_hint(),
         }

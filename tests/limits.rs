@@ -207,6 +207,25 @@ fn tries_that_time_out_trip_the_breaker_and_its_state_survives_a_reload() {
 }
 
 #[test]
+fn injected_faults_are_counted_and_nothing_else_is() {
+    let backend = Backend::start();
+    let policies = "[[inbound]]\npolicy = \"inject-latency\"\nduration = \"0s\"\n\
+        [[inbound]]\npolicy = \"inject-latency\"\nduration = \"0s\"\npercentage = 0\n\
+        [[backend]]\npolicy = \"inject-error\"\nstatuses = [503]\nkey = \"@headers('x-fate')\"\npercentage = 50\n";
+    let gateway = start(files(backend.address, "", policies));
+    let statuses: Vec<u16> = (0..20).map(|fate| status(&gateway, &[("x-fate", &fate.to_string())])).collect();
+    let failed = statuses.iter().filter(|status| **status == 503).count();
+    assert!(failed > 0 && failed < 20, "{statuses:?}");
+    let is_shown = |kind: &str, count: usize| {
+        let line = format!(r#"sluicegate_injected_faults_total{{api="all",kind="{kind}"}} {count}"#);
+        assert!(gateway.has_metric(&line), "{line}");
+    };
+    is_shown("latency", 20);
+    is_shown("error", failed);
+    assert_eq!(backend.take().len(), 20 - failed);
+}
+
+#[test]
 fn injected_latency_waits_on_the_clock() {
     let backend = Backend::start();
     let gateway = start(files(backend.address, "", "[[backend]]\npolicy = \"inject-latency\"\nduration = \"10s\"\n"));

@@ -411,7 +411,7 @@ fn broken(endpoint: &Endpoint, error: hyper::Error) -> Fault {
 fn body_fault(error: &BodyError) -> Fault {
     match error {
         BodyError::TooLarge { limit } => too_large(*limit),
-        BodyError::Stalled => {
+        BodyError::Stalled | BodyError::Late => {
             Fault::client(StatusCode::REQUEST_TIMEOUT, "ClientConnectionFailure", "the request body stalled")
         }
         BodyError::Broken(_) => {

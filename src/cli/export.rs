@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 
 use super::{exit, output};
 use crate::connector::export::{self, Address};
@@ -23,10 +23,21 @@ impl Command {
     }
 }
 
+/// Forms of the report.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// For people.
+    #[default]
+    Text,
+    /// For scripts: one object.
+    Json,
+}
+
 /// Write a Power Platform connector that calls an API through the gateway.
 ///
 /// Writes apiDefinition.swagger.json (OpenAPI 2.0) and apiProperties.json, which the custom connector wizard and paconn import. What the
-/// gateway asks callers for becomes the connection's parameters, and each operation describes the gateway's 429 and its errors.
+/// gateway asks callers for becomes the connection's parameters, and each operation describes the gateway's 429 and its errors. An API
+/// whose definition is OpenAPI 3 is brought into 2.0; what 2.0 has no words for is left out, and told.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   sluicegate export connector policies --api orders --host gateway.contoso.com
@@ -44,6 +55,9 @@ pub struct Connector {
     /// Where the two files go. Default: a folder with the name of the API.
     #[arg(long, value_name = "FOLDER")]
     out: Option<PathBuf>,
+    /// The form of the report.
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
 }
 
 impl Connector {
@@ -67,13 +81,22 @@ impl Connector {
             output::complain(&format!("error: {} cannot be written: {error}\n", out.display()));
             return exit::FAILED;
         }
+        let path = |name: &str| out.join(name).display().to_string();
+        let (definition, properties) = (path(DEFINITION_FILE), path(PROPERTIES_FILE));
+        if self.format == Format::Json {
+            let report = serde_json::json!({
+                "api": self.api,
+                "definition": definition,
+                "properties": properties,
+                "notes": exported.notes,
+            });
+            output::print(&format!("{report}\n"));
+            return exit::OK;
+        }
         for note in &exported.notes {
             output::complain(&format!("note: {note}\n"));
         }
-        let out = out.display();
-        output::print(&format!(
-            "{out}/{DEFINITION_FILE}\n{out}/{PROPERTIES_FILE}\nnext: sluicegate lint connector {out}\n"
-        ));
+        output::print(&format!("{definition}\n{properties}\nnext: sluicegate lint connector {}\n", out.display()));
         exit::OK
     }
 }

@@ -110,10 +110,12 @@ fn connection(
             let text = format!("connection `{}` does not say which set its parameters belong to", entry.name.get_ref());
             report.error("missing-key", &spec.api, text, &format!("`set` is one of {sets}"));
         }
-        let declared: Vec<(&String, &ParameterSpec)> =
-            asked.parameters.iter().chain(set.iter().flat_map(|set| &set.parameters)).collect();
+        let mut declared: Vec<(&String, &ParameterSpec)> = set.iter().flat_map(|set| &set.parameters).collect();
+        // Where both have the same one, that of the set counts.
+        let is_own = |name: &String| set.is_some_and(|set| set.parameters.keys().any(|own| same(own, name)));
+        declared.extend(asked.parameters.iter().filter(|(name, _)| !is_own(name)));
         for (name, value) in &spec.parameters {
-            match declared.iter().find(|(known, _)| known.to_lowercase() == name.to_lowercase()) {
+            match declared.iter().find(|(known, _)| same(known, name)) {
                 Some((_, parameter)) => report.value(name, value, parameter),
                 None => {
                     let names: Vec<&str> = declared.iter().map(|(known, _)| known.as_str()).collect();
@@ -125,7 +127,7 @@ fn connection(
             }
         }
         for (name, parameter) in declared {
-            if spec.parameters.keys().any(|known| known.to_lowercase() == name.to_lowercase()) {
+            if spec.parameters.keys().any(|known| same(known, name)) {
                 continue;
             }
             let token = has_token && parameter.kind == ParameterType::OauthSetting;
@@ -170,6 +172,11 @@ fn connection(
     let unauthenticated = world.shared.metrics.connection(entry.name.get_ref());
     let set = spec.set.as_ref().map(|set| set.as_str());
     Connection::new(entry.name.get_ref(), set, given, token, spec.pass_through, unauthenticated)
+}
+
+/// Names compare without case.
+fn same(one: &str, other: &str) -> bool {
+    one.to_lowercase() == other.to_lowercase()
 }
 
 struct Report<'a> {

@@ -162,10 +162,12 @@ impl Asked {
         self.parameters.is_empty() && self.sets.is_empty()
     }
 
-    /// The parameters of every connection and those of a set.
+    /// The parameters of every connection and those of a set, which count where both have the same one.
     pub fn with(&self, set: Option<&str>) -> impl Iterator<Item = &Parameter> {
         let set = self.sets.iter().find(|(name, _)| Some(name.as_str()) == set);
-        self.parameters.iter().chain(set.into_iter().flat_map(|(_, list)| list))
+        let own = set.map_or(&[][..], |(_, list)| list);
+        let is_own = |one: &Parameter| own.iter().any(|known| known.name.to_lowercase() == one.name.to_lowercase());
+        self.parameters.iter().filter(move |one| !is_own(one)).chain(own)
     }
 
     /// `[api.connection]` of the API's file.

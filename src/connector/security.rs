@@ -51,9 +51,15 @@ pub fn policies(definition: &Definition<'_>, asked: &Asked, report: &mut Report)
     blocks
 }
 
-/// The policy of a definition whose connections have one set of parameters: that of its first scheme.
+/// The policy of a definition whose connections have one set of parameters: that of its first scheme. A token is sent even when none is
+/// declared: nothing else can be done with it, and published packages rely on it.
 fn single(definition: &Definition<'_>, parameters: &[Parameter], report: &mut Report) -> Option<Block> {
-    let [scheme, others @ ..] = definition.schemes.as_slice() else { return None };
+    let [scheme, others @ ..] = definition.schemes.as_slice() else {
+        let block = policy(&SchemeKind::Bearer, parameters)?;
+        let note = format!("the definition declares no scheme for it; its token is sent; {NO_SIGN_IN}");
+        report.add(Grade::Approximated, "the connection's token", note);
+        return Some(block.comment("The token of the connection, before the policies."));
+    };
     let subject = format!("security `{}`", one_line(scheme.name));
     match &scheme.kind {
         SchemeKind::Other(kind) => {

@@ -11,8 +11,7 @@ use parking_lot::Mutex;
 use smallvec::SmallVec;
 
 use super::{Gateway, Operation, caller};
-use crate::body::{Body, End, Finish};
-
+use crate::body::{Body, BodyError, End, Finish};
 use crate::forwarded::{Peer, RequestId, Scheme, TraceContext};
 use crate::pipeline::limits::Limited;
 use crate::pipeline::rescue::ErrorFormat;
@@ -324,6 +323,17 @@ fn prepare(
     Ok(())
 }
 
+/// Why a body was cut off that a `timeout` covers.
+const LATE: Failure<'static> = Failure {
+    source: "timeout",
+    reason: "Timeout",
+    policy: "timeout",
+    section: "",
+    scope: "",
+    message: "the body of the answer was not at its end in time",
+    cause: None,
+};
+
 impl Finish for Exchange {
     fn finish(&self, end: End<'_>) {
         let mut state = self.state.lock();
@@ -354,6 +364,7 @@ impl Finish for Exchange {
             duration: state.upstream.duration,
             attempts: state.upstream.attempts,
         });
+        let late = matches!(end.error, Some(BodyError::Late)).then_some(LATE);
         let error = state.fault.as_ref().map(|fault| {
             let origin = fault.origin.as_deref();
             Failure {
@@ -366,6 +377,7 @@ impl Finish for Exchange {
                 cause: fault.cause.as_deref(),
             }
         });
+        let error = error.or(late);
         log.write(&Line {
             time: self.time,
             request_id: self.request_id.to_str().unwrap_or_default(),

@@ -5,7 +5,9 @@
 pub mod concurrency;
 pub mod retry;
 pub mod timeout;
+pub mod total;
 
 pub use concurrency::{Concurrency, ConcurrencyLayer, PermitBody};
 pub use retry::{Retry, RetryLayer};
 pub use timeout::{Deadline, Timeout, TimeoutLayer};
+pub use total::{Due, DueBody, Total, TotalLayer};

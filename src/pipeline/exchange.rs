@@ -412,6 +412,11 @@ pub fn upstream_body(error: BodyError) -> Fault {
             format!("a policy needs the whole response body, and it is longer than {limit} bytes"),
         )
         .public("The backend's response is too large."),
+        error @ BodyError::Late => {
+            Fault::upstream(StatusCode::GATEWAY_TIMEOUT, "Timeout", "the response body was not at its end in time")
+                .public("The backend did not answer in time.")
+                .cause(error)
+        }
         error => Fault::upstream(StatusCode::BAD_GATEWAY, "BackendConnectionFailure", "the response body broke off")
             .public("Bad gateway")
             .cause(error),
@@ -426,7 +431,7 @@ pub fn client_body(error: BodyError) -> Fault {
             "RequestBodyTooLarge",
             format!("Request body is longer than {limit} bytes."),
         ),
-        BodyError::Stalled => Fault::client(
+        BodyError::Stalled | BodyError::Late => Fault::client(
             StatusCode::REQUEST_TIMEOUT,
             "ClientConnectionFailure",
             "Request body did not arrive in time.",

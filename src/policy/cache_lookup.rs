@@ -32,10 +32,11 @@ use crate::server::admission::WebSocket;
 /// carries its `Age`; a caller that names what it has (`If-None-Match`, `If-Modified-Since`) gets 304.
 ///
 /// Two requests ask for the same when they are for the same operation, product, connection and backend, at the same scheme, host and path,
-/// with the same query, the same values of `vary-by-headers` and of the headers that the backend's `Vary` names. Only GET is kept, and
-/// serves HEAD as well. Requests with a body, `Range` or `Authorization` go to the backend, and so does `If-None-Match` with none of
-/// its conditions, to bring a whole answer. `Cache-Control: no-store` of a request is heeded, `only-if-cached` answered with 504 when
-/// nothing is kept; `no-cache` is not: callers cannot make the backend work.
+/// with the same query (a key that stands there included, because the backend sees it), the same values of `vary-by-headers` and of the
+/// headers that the backend's `Vary` names. Only GET is kept, and serves HEAD as well. Requests with a body, `Range`, `Authorization` or an accepted token go to the backend,
+/// and so does `If-None-Match` with none of its conditions, to bring a whole answer. `Cache-Control: no-store` of a request is heeded,
+/// `only-if-cached` answered with 504 when nothing is kept; `no-cache` and `max-age` are not: callers cannot make the backend work. What
+/// is over is fetched anew as a whole, and what other methods change is noticed only then, as in Azure API Management.
 ///
 /// Requests that ask for the same at the same time cause one call: the others wait for it, up to `wait` of `[cache]`. An answer that cannot
 /// be kept is not waited for during the next ten seconds. While the shared store does not answer, the backend does.
@@ -49,7 +50,7 @@ use crate::server::admission::WebSocket;
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct CacheLookup {
-    /// Whether each consumer, or subscription without one, has answers of its own. Default `false`.
+    /// Whether each consumer has answers of its own, or subscription without one, or token where neither is known. Default `false`.
     #[serde(default)]
     vary_by_developer: bool,
     /// Whether consumers share answers only with those who are in the same groups. Default `false`.
@@ -71,8 +72,9 @@ pub struct CacheLookup {
     /// Whether caches of callers must ask again when the time is over. Default `true`. Evaluated when the step runs; a failure goes to
     /// on-error.
     must_revalidate: Option<Text>,
-    /// Whether answers to requests with `Authorization` are looked up and kept too. Unless they vary by who asks, one caller's are given to
-    /// others. Default `false`. Evaluated when the step runs; a failure goes to on-error.
+    /// Whether answers to requests with `Authorization`, or with a token that a policy before this one has accepted, are looked up and kept
+    /// too. Unless they vary by who asks, one caller's are given to others. Default `false`. Evaluated when the step runs; a failure goes to
+    /// on-error.
     allow_private_response_caching: Option<Text>,
     /// Whether the answer tells in `Cache-Status` (RFC 9211) where it comes from. Default `false`.
     #[serde(default)]
@@ -152,14 +154,30 @@ impl Policy for CacheLookup {
 }
 
 impl CacheLookup {
-    /// Warns when one caller's private answers are given to others.
+    /// Whether callers have answers of their own, in a way that caches outside cannot know of.
+    fn is_by_caller(&self) -> bool {
+        self.vary_by_developer || self.vary_by.is_some()
+    }
+
+    /// Warns when one caller's private answers are given to others, here or by the caches in between.
     fn check_private(&self, cx: &mut CompileCx<'_, '_>) {
+        if let Some(told) = &self.downstream_caching_type
+            && matches!(told.value, OrExpression::Value(DownstreamType::Public))
+            && (self.is_by_caller() || self.vary_by_developer_groups)
+        {
+            cx.warn(
+                told,
+                "cache-shares-private",
+                "caches between callers and gateway may give one caller's answer to another",
+                "`private`, which leaves it to the caller's own cache",
+            );
+        }
         let Some(allowed) = self.allow_private_response_caching.as_ref().filter(|it| it.eq_ignore_ascii_case("true"))
         else {
             return;
         };
         let by_header = self.vary_by_headers.iter().any(|name| name.eq_ignore_ascii_case("authorization"));
-        if !self.vary_by_developer && self.vary_by.is_none() && !by_header {
+        if !self.is_by_caller() && !by_header {
             cx.warn(
                 allowed,
                 "cache-shares-private",
@@ -282,10 +300,10 @@ impl Looking {
                     None => Ok(Some(response)),
                 };
             }
+            Found::Missing { .. } | Found::Passing if rules::only_if_cached(request.headers()) => {
+                return Err(Fault::client(StatusCode::GATEWAY_TIMEOUT, "NotCached", "The answer is not cached."));
+            }
             Found::Missing { lead, at } => {
-                if rules::only_if_cached(request.headers()) {
-                    return Err(Fault::client(StatusCode::GATEWAY_TIMEOUT, "NotCached", "The answer is not cached."));
-                }
                 if fetches {
                     for name in [header::IF_NONE_MATCH, header::IF_MODIFIED_SINCE] {
                         request.headers_mut().remove(name);
@@ -330,7 +348,9 @@ impl Lookup {
             && request.body().size_hint().exact() == Some(0)
             && !headers.contains_key(header::RANGE)
             && request.extensions().get::<WebSocket>().is_none();
-        if !plain || !headers.contains_key(header::AUTHORIZATION) {
+        // A token that was accepted says who asks, wherever it stood.
+        let is_private = headers.contains_key(header::AUTHORIZATION) || cx.state.token.is_some();
+        if !plain || !is_private {
             return Ok(plain);
         }
         self.allows.as_ref().map_or(Ok(false), |condition| condition.holds(cx))
@@ -367,10 +387,19 @@ impl Lookup {
             key.query(uri.query(), self.parameters.as_deref());
         }
         if self.developer {
-            let subscription = || cx.state.subscription.as_ref().map(|subscription| &*subscription.id);
-            let developer = cx.state.consumer().map(|name| (b'd', name)).or_else(|| Some((b'D', subscription()?)));
-            let (letter, name) = developer.unwrap_or((b'n', ""));
-            key.part(letter, name.as_bytes());
+            let authorization = || cx.request_headers()?.get(header::AUTHORIZATION);
+            if let Some(name) = cx.state.consumer() {
+                key.part(b'd', name.as_bytes());
+            } else if let Some(subscription) = &cx.state.subscription {
+                key.part(b'D', subscription.id.as_bytes());
+            } else if let Some(value) = authorization() {
+                // Nobody's name is known: what it presents tells one caller from another.
+                key.part(b'A', value.as_bytes());
+            } else if let Some(token) = &cx.state.token {
+                key.part(b'T', token.claims.to_string().as_bytes());
+            } else {
+                key.part(b'n', &[]);
+            }
         }
         if self.groups {
             let consumer = cx.state.consumer().and_then(|name| exchange.gateway.consumers.get(name));

@@ -75,6 +75,13 @@ impl Draw {
     }
 }
 
+/// Counts a fault, before it happens to a request.
+pub(super) fn count(kind: &'static str, cx: &Context<'_>) {
+    let exchange = cx.exchange;
+    let metrics = exchange.operation.as_ref().map_or_else(|| exchange.gateway.metrics.unmatched(), |it| &it.metrics);
+    metrics.injected(kind);
+}
+
 /// Which part of the requests something happens to.
 pub(super) fn share(percentage: Option<&At<f64>>) -> Result<f64, CompileError> {
     let Some(percentage) = percentage else { return Ok(1.0) };

@@ -8,7 +8,7 @@ use http::{Response, StatusCode};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::draw::{Draws, share};
+use super::draw::{Draws, count, share};
 use super::mock_response::media_type;
 use super::{Policy, Sections};
 use crate::body::Body;
@@ -23,7 +23,8 @@ use crate::pipeline::{Apply, Context, Fault, Flow, Step};
 /// callers to do it twice.
 ///
 /// Chance is decided by a seed: after every start and every reload the n-th request fares as it did the last time. While requests
-/// overtake each other it is not sure which one is the n-th; `key` makes a request's fate its own.
+/// overtake each other it is not sure which one is the n-th; `key` makes a request's fate its own. The metric
+/// `sluicegate_injected_faults_total` counts the errors of each API, so that they are not taken for real ones.
 ///
 /// ```toml
 /// [[backend]]
@@ -105,6 +106,7 @@ impl Apply for Compiled {
         if draw.unit() >= self.share {
             return Ok(Flow::Next);
         }
+        count("error", cx);
         let mut response = Response::new(Body::from(self.body.clone()));
         *response.status_mut() = self.statuses[draw.below(self.statuses.len())];
         if let Some(seconds) = &self.retry_after {

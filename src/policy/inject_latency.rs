@@ -5,7 +5,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::draw::{Draw, Draws, share};
+use super::draw::{Draw, Draws, count, share};
 use super::{Policy, Sections};
 use crate::clock::Clock;
 use crate::compile::{CompileCx, CompileError};
@@ -19,7 +19,8 @@ const LONGEST: Duration = Duration::from_secs(5 * 60);
 /// In inbound and backend the request waits, in outbound the answer does. A `timeout` or `retry` around it sees a slow backend.
 ///
 /// Chance is decided by a seed: after every start and every reload the n-th request waits as long as it did the last time. While
-/// requests overtake each other it is not sure which one is the n-th; `key` makes a request's wait its own.
+/// requests overtake each other it is not sure which one is the n-th; `key` makes a request's wait its own. The metric
+/// `sluicegate_injected_faults_total` counts the waits of each API.
 ///
 /// ```toml
 /// [[backend]]
@@ -110,6 +111,7 @@ impl ApplyAsync for Compiled {
         Box::pin(async move {
             let draw = call.with(|cx| self.draws.draw(cx))?;
             if let Some(wait) = self.wait.of(draw) {
+                call.with(|cx| count("latency", cx));
                 self.clock.sleep_until(self.clock.now() + wait).await;
             }
             Ok(Flow::Next)

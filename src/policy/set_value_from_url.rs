@@ -55,8 +55,8 @@ pub struct SetValueFromUrl {
     value: At<String>,
     /// The method of the other request: `GET`, `POST` or `PUT`. Default `GET`.
     method: Option<At<SideMethod>>,
-    /// How long a value serves again, for requests with the same URL, method, body and headers but for those that differ in every
-    /// request (tracing, `User-Agent`). Requests that ask for the same at the same time cause one call. Default: every request asks.
+    /// How long a value serves again, for requests with the same URL, method, body, accepted token and headers but for those that differ in
+    /// every request (tracing, `User-Agent`, `X-Forwarded-For`, the run of a flow). Requests that ask for the same at the same time cause one call. Default: every request asks.
     cache: Option<At<Period>>,
     /// Where values are kept. They are often secrets, and each gateway can fetch its own: default `internal`. Only with `cache`.
     caching_type: Option<At<CachingType>>,
@@ -383,6 +383,8 @@ fn key(cx: &Context<'_>, request: &Request<Body>, path: &str) -> [u8; 32] {
     add(request.method().as_str().as_bytes());
     add(request.uri().to_string().as_bytes());
     add(request.body().bytes().map_or(&[], |bytes| bytes));
+    // The backend may be called with a token made of the caller's.
+    add(cx.state.token.as_ref().map(|token| token.claims.to_string()).unwrap_or_default().as_bytes());
     let mut headers: Vec<(&HeaderName, &HeaderValue)> = telling(request.headers(), cx).collect();
     headers.sort_by_key(|(name, _)| name.as_str());
     for (name, value) in headers {
@@ -394,15 +396,35 @@ fn key(cx: &Context<'_>, request: &Request<Body>, path: &str) -> [u8; 32] {
     key
 }
 
-/// The headers but for those that differ in every request and say nothing about who asks for what.
+/// Headers that may differ in every request and say nothing about who asks for what: of tracing, of the way that the request took,
+/// and of a run of a flow. Others of such names do say something: `X-Forwarded-User`, `X-Ms-Client-Principal-Id`.
+const NOT_TELLING: [&str; 22] = [
+    "accept-encoding",
+    "date",
+    "forwarded",
+    "traceparent",
+    "tracestate",
+    "user-agent",
+    "x-correlation-id",
+    "x-forwarded-for",
+    "x-forwarded-port",
+    "x-forwarded-proto",
+    "x-ms-action-tracking-id",
+    "x-ms-activity-vector",
+    "x-ms-client-request-id",
+    "x-ms-client-session-id",
+    "x-ms-client-tracking-id",
+    "x-ms-correlation-id",
+    "x-ms-correlation-request-id",
+    "x-ms-request-id",
+    "x-ms-tracking-id",
+    "x-ms-workflow-run-id",
+    "x-ms-workflow-run-tracking-id",
+    "x-request-id",
+];
+
+/// The headers but for those.
 fn telling<'h>(headers: &'h HeaderMap, cx: &'h Context<'_>) -> impl Iterator<Item = (&'h HeaderName, &'h HeaderValue)> {
     let own = &cx.exchange.gateway.settings.request_id_header;
-    headers.iter().filter(move |(name, _)| {
-        let text = name.as_str();
-        let traces =
-            matches!(text, "traceparent" | "tracestate" | "user-agent" | "date" | "forwarded" | "accept-encoding")
-                || text.starts_with("x-forwarded-")
-                || text.starts_with("x-ms-") && (text.ends_with("-id") || text == "x-ms-activity-vector");
-        !traces && *name != own
-    })
+    headers.iter().filter(move |(name, _)| NOT_TELLING.binary_search(&name.as_str()).is_err() && *name != own)
 }

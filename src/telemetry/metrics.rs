@@ -269,6 +269,11 @@ impl Metrics {
                 "Tokens of language models that were consumed where a limit counts them, by kind: prompt or completion.",
                 &["api", "kind"],
             ),
+            injected: families.counters(
+                "injected_faults_total",
+                "Faults that policies made up for requests, by API and kind: error or latency.",
+                &["api", "kind"],
+            ),
             client_aborts: families
                 .counter("client_aborts_total", "Exchanges whose client went away before the answer was complete."),
             upstream_truncated: families

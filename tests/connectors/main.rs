@@ -5,6 +5,11 @@
 
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test that cannot go on fails")]
 
+mod applied;
+mod chains;
+mod model;
+mod reading;
+mod sample;
 #[path = "../support/mod.rs"]
 mod support;
 

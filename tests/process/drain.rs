@@ -28,7 +28,7 @@ fn requests_in_service_finish_and_the_exit_is_clean() {
         let request = slow(&gateway, 400);
         gateway.signal(signal);
         eventually("the listener to close", || TcpStream::connect(gateway.address).is_err().then_some(()));
-        assert!(idle.get("/sample/invoices").is_none(), "an idle connection is closed");
+        assert!(idle.closed(), "an idle connection is closed");
         assert_eq!(request.join().unwrap(), Some(200), "{signal}");
         assert_eq!(gateway.wait().code(), Some(0), "{signal}");
         gateway.says("stopped: ");

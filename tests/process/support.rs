@@ -231,6 +231,11 @@ impl Client {
         self.answer()
     }
 
+    /// Whether the gateway closes the connection by itself, within the patience of a read.
+    pub(crate) fn closed(&mut self) -> bool {
+        self.0.fill_buf().is_ok_and(<[u8]>::is_empty)
+    }
+
     /// A request with a body.
     pub(crate) fn send(&mut self, method: &str, path: &str, fields: &str, body: &str) -> Option<Answer> {
         let fields = format!("{fields}content-length: {}\r\n", body.len());

@@ -11,7 +11,7 @@ use super::server::Server;
 use super::support::gateway::Gateway;
 use super::support::wire::{Connection, Message, PATIENCE};
 
-/// A backend that answers when it is told to, with the number of the request.
+/// A backend that answers when it is told to, with the number of the request. What is below `/varies` varies by `Accept`.
 struct Held {
     address: SocketAddr,
     state: Arc<(Mutex<State>, Condvar)>,
@@ -68,14 +68,17 @@ impl Held {
 fn serve(mut connection: Connection, shared: &(Mutex<State>, Condvar)) {
     while let Some(request) = connection.request() {
         let (state, changed) = shared;
+        let varies = request.first_line.contains("/varies");
         let mut state = state.lock().unwrap();
         state.targets.push(request.first_line);
         let number = state.targets.len();
         changed.notify_all();
         drop(changed.wait_while(state, |state| !state.released).unwrap());
         let body = format!("{{\"n\":\"{number}\"}}");
+        let vary = if varies { "vary: accept\r\n" } else { "" };
+        let length = body.len();
         let head =
-            format!("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n", body.len());
+            format!("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n{vary}content-length: {length}\r\n\r\n");
         connection.send((head + &body).as_bytes());
     }
 }
@@ -226,7 +229,7 @@ fn scripted(answers: &'static [&'static str]) -> SocketAddr {
 fn only_whole_answers_of_a_bounded_length_are_kept() {
     const ANSWERS: [&str; 5] = [
         // Broken off.
-        "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 10\r\n\r\nhalf",
+        "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 8\r\n\r\nhalf",
         "HTTP/1.1 200 OK\r\nconnection: close\r\ntransfer-encoding: chunked\r\n\r\n4\r\nhalf\r\n",
         // Of a length that nobody knows beforehand: within the bound, and beyond.
         "HTTP/1.1 200 OK\r\nconnection: close\r\ntransfer-encoding: chunked\r\n\r\n5\r\nwhole\r\n0\r\n\r\n",
@@ -279,6 +282,19 @@ fn gateways_share_answers_in_a_store() {
     assert_eq!(backend.calls(), 1);
     let time = server.command("SCAN 0\r\n").unwrap();
     assert!(time.contains("sluicegate:cache:answer:"), "{time}");
+}
+
+#[test]
+fn however_many_ask_at_once_a_variant_in_the_store_is_found() {
+    let server = Server::start(&[]);
+    let backend = Held::start().released();
+    let gateways = [(); 2].map(|()| start(backend.address, &store(&server), &format!("{LOOKS}{STORES}")));
+    assert_eq!(get(&gateways[0], "/varies"), r#"{"n":"1"}"#);
+    // The variant, and by what they vary.
+    until_kept(&server, 2);
+    let mut clients: Vec<_> = (0..64).map(|_| ask(&gateways[1], "/varies")).collect();
+    clients.iter_mut().for_each(|client| assert_eq!(body(client), r#"{"n":"1"}"#));
+    assert_eq!(backend.calls(), 1);
 }
 
 const VALUES: &str = "[[inbound]]\npolicy = \"cache-lookup-value\"\nkey = \"@path()\"\nvariable-name = \"v\"\ndefault-value = \"none\"\n\

@@ -1,8 +1,9 @@
 //! Limits on requests at once that gateways share: never more than the maximum, for as long as requests run and no longer.
 
 use std::io::Write;
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::num::NonZeroU32;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
@@ -11,11 +12,11 @@ use sluicegate::limit::{ConcurrencyLimit, OnStoreError, Permit, RemoteConcurrenc
 use sluicegate::shared_store::redis;
 use tokio::runtime::Runtime;
 
-use super::gateways::{Client, Finally, gateway};
+use super::gateways::{Client, Finally, LONG, gateway};
 use super::server::Server;
 use super::sharing::{counters, patient};
 use super::support::backend::Backend;
-use super::support::wire::PATIENCE;
+use super::support::wire::{Connection, PATIENCE};
 
 fn runtime() -> Runtime {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
@@ -194,5 +195,158 @@ fn gateways_count_the_requests_in_progress_of_all() {
     drop(hanging);
     while client.call("a") != 200 {
         assert!(began.elapsed() < PATIENCE, "clients that left keep their places");
+    }
+}
+
+#[test]
+fn places_are_counted_again_by_a_server_that_has_forgotten_them() {
+    const LEASE: Duration = Duration::from_secs(3);
+    let mut server = Server::start(&[]);
+    let settings = redis::Settings { pause: Duration::from_millis(50), ..patient(redis::Settings::new(server.url())) };
+    runtime().block_on(async {
+        let [one, other] = [(); 2].map(|()| limit(2, &counters(settings.clone(), None)).with_lease(LEASE));
+        let held = [one.acquire("key").await.unwrap(), one.acquire("key").await.unwrap()];
+        server.restart();
+        let began = Instant::now();
+        while server.command("ZCARD sluicegate:concurrency:test:key\r\n").as_deref() != Some(":2\r\n") {
+            assert!(began.elapsed() < PATIENCE, "the places are not renewed");
+            tokio::task::yield_now().await;
+        }
+        assert!(other.acquire("key").await.is_none(), "both are taken, as they were");
+        drop(held);
+        let places = [eventually(&other).await, eventually(&other).await];
+        assert!(other.acquire("key").await.is_none());
+        drop(places);
+    });
+}
+
+/// A backend that knows how many requests are with it at once. It keeps those with `x-key: held` until they are released.
+#[derive(Default)]
+struct Counting {
+    running: AtomicUsize,
+    most: AtomicUsize,
+    released: AtomicBool,
+}
+
+impl Counting {
+    fn start() -> (SocketAddr, Arc<Self>) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let counting: Arc<Self> = Arc::default();
+        let shared = counting.clone();
+        // They end with the process; a test has nothing to wait for in them.
+        std::thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let shared = shared.clone();
+                std::thread::spawn(move || shared.serve(Connection::on(stream)));
+            }
+        });
+        (address, counting)
+    }
+
+    fn serve(&self, mut connection: Connection) {
+        while let Some(request) = connection.request() {
+            self.most.fetch_max(self.running.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+            let is_held = request.field("x-key").is_some_and(|key| key.starts_with("held"));
+            let mut turns = 0;
+            while turns < 100 || (is_held && !self.released.load(Ordering::SeqCst)) {
+                turns += 1;
+                std::thread::yield_now();
+            }
+            self.running.fetch_sub(1, Ordering::SeqCst);
+            connection.send(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok");
+        }
+    }
+}
+
+#[test]
+fn a_server_that_dies_under_load_loses_no_place_and_gives_none_twice() {
+    const MAX: usize = 6;
+    let mut server = Server::start(&[]);
+    let (backend, counting) = Counting::start();
+    let store = format!(
+        "url = \"{}\"\ntimeout = \"250ms\"\nconnect-timeout = \"250ms\"\npause = \"200ms\"\non-error = \"local\"\nreplicas = 3",
+        server.url()
+    );
+    let policy = format!("policy = \"limit-concurrency\"\nmax-count = {MAX}\nkey = \"@headers('x-key')\"");
+    let gateways: Vec<_> = (0..3).map(|_| gateway(backend, &store, &policy)).collect();
+    // The gateways' clocks say when they look whether the server is back.
+    let pause = || gateways.iter().for_each(|gateway| gateway.clock.advance(Duration::from_millis(200)));
+    let (answered, admitted, done) = (AtomicUsize::new(0), AtomicUsize::new(0), AtomicBool::new(false));
+    std::thread::scope(|scope| {
+        let clients: Vec<_> = (0..12)
+            .map(|client| {
+                let (address, answered, admitted, done) = (gateways[client % 3].address, &answered, &admitted, &done);
+                scope.spawn(move || {
+                    let mut connection = Client::connect(address);
+                    while !done.load(Ordering::Relaxed) {
+                        match connection.call("load") {
+                            200 => drop(admitted.fetch_add(1, Ordering::Relaxed)),
+                            status => assert_eq!(status, 429, "whatever happens to the store"),
+                        }
+                        answered.fetch_add(1, Ordering::Relaxed);
+                    }
+                })
+            })
+            .collect();
+        // A check that fails ends the clients too.
+        let _end = Finally(&done);
+        let began = Instant::now();
+        let more = |requests: usize| {
+            let (goal, before) = (answered.load(Ordering::Relaxed) + requests, admitted.load(Ordering::Relaxed));
+            while answered.load(Ordering::Relaxed) < goal && clients.iter().all(|client| !client.is_finished()) {
+                assert!(began.elapsed() < LONG, "requests are not answered");
+                std::thread::yield_now();
+            }
+            assert!(admitted.load(Ordering::Relaxed) > before, "nothing is admitted any more");
+        };
+        more(300);
+        let before = counting.most.load(Ordering::SeqCst);
+        server.kill();
+        for _ in 0..3 {
+            more(300);
+            pause();
+        }
+        server.restart();
+        for _ in 0..3 {
+            more(300);
+            pause();
+        }
+        let during = counting.most.load(Ordering::SeqCst);
+        assert!(before <= MAX, "{before} at once");
+        // Each gateway's part, beside what began before; and what began in the outage, beside what the store admits after it.
+        assert!(during <= 2 * MAX, "{during} at once");
+    });
+    let began = Instant::now();
+    while server.command("KEYS *\r\n").is_none_or(|keys| keys.contains("load")) {
+        assert!(began.elapsed() < LONG, "places are lost");
+        std::thread::yield_now();
+    }
+    // All places are one gateway's now, which it has only in the store: without that it has a third.
+    let mut attempt = 0;
+    loop {
+        attempt += 1;
+        assert!(began.elapsed() < LONG, "the gateways count each for itself");
+        let key = format!("held-{attempt}");
+        counting.released.store(false, Ordering::SeqCst);
+        let all = std::thread::scope(|scope| {
+            let _end = Finally(&counting.released);
+            let holding: Vec<_> =
+                (0..MAX).map(|_| scope.spawn(|| Client::connect(gateways[0].address).call(&key))).collect();
+            while counting.running.load(Ordering::SeqCst) < MAX {
+                if holding.iter().any(|client| client.is_finished()) {
+                    return false;
+                }
+                assert!(began.elapsed() < LONG, "requests do not arrive");
+                std::thread::yield_now();
+            }
+            let refused = Client::connect(gateways[1].address).call(&key);
+            assert_eq!(refused, 429, "no more than all");
+            true
+        });
+        if all {
+            break;
+        }
+        pause();
     }
 }

@@ -8,12 +8,13 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use sluicegate::clock::Clock;
 use sluicegate::limit::quota::schedule::YEAR_ONE;
-use sluicegate::limit::quota::{Allowance, Ledger, RemoteLedger, Schedule, Settings, Ticket, Unit, Verdict};
+use sluicegate::limit::quota::schedule::millis;
+use sluicegate::limit::quota::{Allowance, Exceeded, Ledger, RemoteLedger, Schedule, Settings, Ticket, Unit, Verdict};
 use sluicegate::limit::{OnStoreError, Overflow, SharedCounters};
 use sluicegate::shared_store::{Redis, redis};
 use sluicegate::telemetry::Metrics;
 
-use super::gateways::{admitted, gateway};
+use super::gateways::{Shared, admitted, gateway, survive};
 use super::server::Server;
 use super::sharing::patient;
 use super::support::backend::Backend;
@@ -58,9 +59,14 @@ fn counters(settings: redis::Settings, on_error: OnStoreError, replicas: u32, cl
 }
 
 /// A quota of that name in the store, as one gateway sees it.
-fn remote(id: &str, schedule: &Schedule, counters: &SharedCounters, clock: &Clock) -> Arc<RemoteLedger> {
+fn ledger(id: &str, schedule: &Schedule, counters: &SharedCounters, clock: &Clock) -> RemoteLedger {
     let local = Arc::new(Ledger::new(id, settings(schedule.clone()), clock.clone()));
-    Arc::new(RemoteLedger::new(schedule.clone(), counters, local, clock.clone()))
+    RemoteLedger::new(schedule.clone(), counters, local, clock.clone())
+}
+
+/// The same under the gateway's clock in place of the server's.
+fn remote(id: &str, schedule: &Schedule, counters: &SharedCounters, clock: &Clock) -> Arc<RemoteLedger> {
+    Arc::new(ledger(id, schedule, counters, clock).with_time(clock.clone()))
 }
 
 /// Lets a correction be sent, which nobody waits for: what is sent next on the same connection comes after it.
@@ -136,6 +142,71 @@ fn three_gateways_keep_a_quota_to_the_call() {
     }
 }
 
+/// Gateways whose clocks are years apart, and how far each is ahead of the server.
+fn wrong_clocks() -> [Clock; 3] {
+    let years = |years: u64| Duration::from_secs(years * 365 * 86_400);
+    let clocks = [(); 3].map(|()| Clock::manual());
+    clocks[1].advance(years(1));
+    clocks[2].advance(years(60));
+    clocks
+}
+
+#[test]
+fn the_servers_clock_decides_which_period_it_is() {
+    const TEN: Allowance = Allowance { calls: Some(10), units: None };
+    const YEAR: i64 = 365 * 86_400_000;
+    let server = Server::start(&[]);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let calendar = |unit| Schedule::Calendar { unit, zone: TimeZone::UTC, first: YEAR_ONE };
+    for (name, schedule) in [
+        ("month", calendar(Unit::Month)),
+        ("year", calendar(Unit::Year)),
+        ("aligned", Schedule::Every { period: YEAR, first: 0 }),
+        ("first-call", Schedule::FirstCall { period: YEAR }),
+        ("sliding", Schedule::Sliding { period: YEAR }),
+        ("never", Schedule::Never),
+    ] {
+        runtime.block_on(async {
+            let gateways = wrong_clocks().map(|clock| {
+                let store = patient(redis::Settings::new(server.url()));
+                let counters = counters(store, OnStoreError::Deny, 3, &clock);
+                Arc::new(ledger(name, &schedule, &counters, &clock))
+            });
+            let mut left = Vec::new();
+            let mut tickets = Vec::new();
+            for turn in 0..10 {
+                let verdict = gateways[turn % 3].take("key", None, &TEN, 1, 0).await;
+                tickets.push(verdict.outcome.expect("it is not used up"));
+                left.push(verdict.calls_left().unwrap());
+            }
+            assert_eq!(left, (0..10).rev().collect::<Vec<_>>(), "{name}");
+            let wall = || millis(Clock::system().wall());
+            let expected = |now: i64| schedule.window(now, None).1.checked_sub(now).filter(|it| *it < 10 * YEAR);
+            for gateway in &gateways {
+                let before = wall();
+                let verdict = gateway.take("key", None, &TEN, 1, 0).await;
+                assert_eq!(verdict.outcome.map(drop), Err(Exceeded::Calls), "{name}");
+                let wait = verdict.wait.map(|wait| i64::try_from(wait.as_millis()).unwrap());
+                let most = expected(before);
+                // What was counted a moment ago comes back no later than what would be counted now.
+                let is_right = match (wait, most) {
+                    (None, None) => true,
+                    (Some(wait), Some(most)) => wait <= most && wait > most - 600_000,
+                    _ => false,
+                };
+                assert!(is_right, "{name}: {wait:?}, not {most:?}");
+            }
+            // A correction finds the period that was counted in, whoever sends it.
+            gateways[2].settle("key", None, tickets[0], (1, 0), (0, 0));
+            settle().await;
+            let verdict = gateways[1].take("key", None, &TEN, 1, 0).await;
+            assert!(verdict.outcome.is_ok(), "{name}: one was given back");
+            let verdict = gateways[0].take("key", None, &TEN, 1, 0).await;
+            assert!(verdict.outcome.is_err(), "{name}: and no more than that");
+        });
+    }
+}
+
 #[test]
 fn a_gateway_that_restarts_finds_what_was_used_and_the_store_forgets_what_came_back() {
     let server = Server::start(&[]);
@@ -156,6 +227,16 @@ fn a_gateway_that_restarts_finds_what_was_used_and_the_store_forgets_what_came_b
     let name = "EVAL \"return redis.call('PTTL', redis.call('KEYS', '*')[1])\" 0\r\n";
     let left: u64 = server.command(name).unwrap().trim_start_matches(':').trim().parse().unwrap();
     assert!((1..=66_000).contains(&left), "a period and a minute, not {left} ms");
+}
+
+#[test]
+fn a_server_that_dies_under_load_costs_no_quota() {
+    let server = Server::start(&[]);
+    let store = format!("url = \"{}\"", server.url());
+    // Not from midnight, which may come while the test runs.
+    let policy =
+        "policy = \"quota-by-key\"\ncalls = 90\nperiod = \"1d\"\nwindow = \"first-call\"\nkey = \"@headers('x-key')\"";
+    survive(&mut [server], &Shared { store: &store, policy, refusal: 403 });
 }
 
 #[test]

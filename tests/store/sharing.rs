@@ -106,6 +106,35 @@ fn three_gateways_admit_exactly_the_limit() {
 }
 
 #[test]
+fn the_servers_clock_decides_where_windows_begin() {
+    let server = Server::start(&[]);
+    let year = Duration::from_secs(365 * 86_400);
+    let (ten, runtime) =
+        (NonZeroU32::new(10).unwrap(), tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap());
+    for algorithm in algorithms(ten) {
+        let settings = Settings::new(algorithm, ten, year);
+        // Clocks that are years behind and ahead of the server's.
+        let gateways = [0, 1, 60].map(|years| {
+            let clock = Clock::manual();
+            clock.advance(year * years);
+            let counters = counters(patient(redis::Settings::new(server.url())), None);
+            let local = Arc::new(Limiter::new(counters.local(&settings), clock.clone()));
+            RemoteLimit::new(&format!("{algorithm:?}"), settings.clone(), &counters, local, clock)
+        });
+        runtime.block_on(async {
+            for turn in 0..10 {
+                let decision = gateways[turn % 3].ask(Ask::new("key", 1)).await;
+                assert_eq!((decision.admitted, decision.remaining as usize), (true, 9 - turn), "{algorithm:?}");
+            }
+            for gateway in &gateways {
+                let decision = gateway.ask(Ask::new("key", 1)).await;
+                assert!(!decision.admitted && decision.retry_after <= year + year / 10, "{algorithm:?}: {decision:?}");
+            }
+        });
+    }
+}
+
+#[test]
 fn leases_cost_no_more_than_their_bound() {
     let server = Server::start(&[]);
     let (calls, period) = hundred();

@@ -25,6 +25,17 @@ use super::wire::{Connection, Message};
 pub(crate) struct Backend {
     pub(crate) address: SocketAddr,
     received: Arc<Mutex<Vec<Message>>>,
+    told: Arc<Mutex<Option<Told>>>,
+}
+
+/// What a backend answers with when a test says so, whatever the request asks for.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Told {
+    /// 0 closes the connection without an answer.
+    pub(crate) status: u16,
+    /// Besides the length.
+    pub(crate) fields: Vec<(String, String)>,
+    pub(crate) body: Vec<u8>,
 }
 
 impl Backend {
@@ -33,14 +44,21 @@ impl Backend {
         let address = listener.local_addr().unwrap();
         let received: Arc<Mutex<Vec<Message>>> = Arc::default();
         let log = received.clone();
+        let told: Arc<Mutex<Option<Told>>> = Arc::default();
+        let words = told.clone();
         // Both kinds of thread end with the process; a test has nothing to wait for in them.
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
-                let log = log.clone();
-                std::thread::spawn(move || serve(Connection::on(stream), &log));
+                let (log, words) = (log.clone(), words.clone());
+                std::thread::spawn(move || serve(Connection::on(stream), &log, &words));
             }
         });
-        Self { address, received }
+        Self { address, received, told }
+    }
+
+    /// Answers every request with this from now on.
+    pub(crate) fn tell(&self, told: Told) {
+        *self.told.lock().unwrap() = Some(told);
     }
 
     /// What has come since the last time, in order.
@@ -49,13 +67,20 @@ impl Backend {
     }
 }
 
-fn serve(mut connection: Connection, log: &Mutex<Vec<Message>>) {
+fn serve(mut connection: Connection, log: &Mutex<Vec<Message>>, told: &Mutex<Option<Told>>) {
     while let Some(request) = connection.request() {
         let before = {
             let mut log = log.lock().unwrap();
             log.push(request.clone());
             log.len() - 1
         };
+        if let Some(told) = told.lock().unwrap().clone() {
+            if told.status == 0 {
+                return;
+            }
+            connection.send(&told.bytes(request.first_line.starts_with("HEAD ")));
+            continue;
+        }
         let times = |name: &str| request.field(name).map_or(0, |times| times.parse().unwrap());
         if before < times("x-test-close") {
             return;
@@ -64,6 +89,17 @@ fn serve(mut connection: Connection, log: &Mutex<Vec<Message>>) {
             return connection.wait_for_close();
         }
         connection.send(answer(&request, before).as_bytes());
+    }
+}
+
+impl Told {
+    fn bytes(&self, is_head: bool) -> Vec<u8> {
+        let mut text = format!("HTTP/1.1 {} {}\r\n", self.status, reason(&self.status.to_string()));
+        for (name, value) in &self.fields {
+            text += &format!("{name}: {value}\r\n");
+        }
+        text += &format!("content-length: {}\r\n\r\n", self.body.len());
+        [text.as_bytes(), if is_head { &[] } else { &self.body }].concat()
     }
 }
 

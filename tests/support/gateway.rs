@@ -7,7 +7,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use sluicegate::clock::Clock;
-use sluicegate::compile::{self, Shared};
+use sluicegate::compile::{self, Rehearsal, Shared};
 use sluicegate::config::folder::NamedText;
 use sluicegate::config::render;
 use sluicegate::gateway::handle::Entry;
@@ -45,8 +45,19 @@ impl Gateway {
 
     /// As [`Gateway::start`], with a clock that shows what the test needs.
     pub(crate) fn start_at(clock: Clock, files: Vec<NamedText>, folder: Option<&Path>) -> Started {
+        Self::start_with(clock, files, folder, None)
+    }
+
+    /// As [`Gateway::start`], with an address that stands in for every backend, as `--stand-in` has it.
+    pub(crate) fn start_before(stand_in: SocketAddr, files: Vec<NamedText>, folder: Option<&Path>) -> Started {
+        let rehearsal = Rehearsal { backend: Some(stand_in), ..Rehearsal::default() };
+        Self::start_with(Clock::manual(), files, folder, Some(rehearsal))
+    }
+
+    fn start_with(clock: Clock, files: Vec<NamedText>, folder: Option<&Path>, rehearsal: Option<Rehearsal>) -> Started {
         let control = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-        let shared = Arc::new(Shared::new(clock.clone(), control.handle().clone()));
+        let shared = Shared::new(clock.clone(), control.handle().clone());
+        let shared = Arc::new(Shared { rehearsal, ..shared });
         let loaded = compile::compile(files, folder, &shared);
         let diagnostics = render::text(&loaded.diagnostics, &loaded.sources);
         let Some(gateway) = loaded.gateway else { return Started { gateway: None, diagnostics } };

@@ -16,8 +16,14 @@ const PASSING: Duration = Duration::from_secs(10);
 /// The most turns of a request that waits: others may fetch in vain, or fetch another variant.
 const MOST_TURNS: usize = 16;
 
-/// An answer that was fetched, and the key that it is kept under.
-pub type Fetched = (Arc<Stored>, Key);
+/// What the one who leads has found out for all who wait.
+#[derive(Clone, Debug)]
+pub enum Fetched {
+    /// The answer, and the key that it is kept under.
+    Answer(Arc<Stored>, Key),
+    /// By what the answers at this place differ, as the shared store says: each goes on to its own.
+    Varies(Arc<[HeaderName]>),
+}
 
 /// What came of a look.
 #[derive(Debug)]
@@ -88,12 +94,13 @@ impl Cache {
                     Joined::Alone => None,
                     Joined::Waits(waiting) => {
                         match waiting.outcome(until, &self.clock).await {
-                            Some(Outcome::Got((stored, fetched))) => {
+                            Some(Outcome::Got(Fetched::Answer(stored, fetched))) => {
                                 key = primary.variant(&stored.varies(), request);
                                 if key == fetched {
                                     return Found::Answer(stored, How::Shared);
                                 }
                             }
+                            Some(Outcome::Got(Fetched::Varies(names))) => key = primary.variant(&names, request),
                             Some(Outcome::Private) => return Found::Passing,
                             Some(Outcome::Again) => {}
                             None => return Found::Missing { lead: None, at: Box::new(key) },
@@ -107,12 +114,13 @@ impl Cache {
             // Somebody else's fetch may have ended since the first look; and the shared store is only asked by the one who leads.
             match self.look(place, &key).await {
                 Look::Answer(stored) => {
-                    if let Some(lead) = lead {
-                        lead.land(Outcome::Got((stored.clone(), key)));
-                    }
+                    land(lead, Fetched::Answer(stored.clone(), key));
                     return Found::Answer(stored, How::Kept);
                 }
-                Look::Variants(names) if key == *primary => key = primary.variant(&names, request),
+                Look::Variants(names) if key == *primary => {
+                    key = primary.variant(&names, request);
+                    land(lead, Fetched::Varies(names));
+                }
                 Look::Pass => return Found::Passing,
                 Look::Variants(_) | Look::Nothing => return Found::Missing { lead, at: Box::new(key) },
             }
@@ -169,9 +177,11 @@ impl Cache {
         let (Place::Store { falls_back }, Some(external)) = (place, self.external.clone()) else {
             let kept = self.remember(&key, &stored, variants.as_ref(), None);
             self.counts(Kind::Answer).stored(kept);
-            return land(lead, stored, key);
+            return land(lead, Fetched::Answer(stored, key));
         };
-        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return land(lead, stored, key) };
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else {
+            return land(lead, Fetched::Answer(stored, key));
+        };
         let cache = self.clone();
         runtime.spawn(async move {
             let left = stored.until().since(cache.clock.now());
@@ -186,7 +196,7 @@ impl Cache {
                 cache.remember(&key, &stored, variants.as_ref(), Some(external.store.outage()));
             }
             cache.counts(Kind::Answer).stored(kept);
-            land(lead, stored, key);
+            land(lead, Fetched::Answer(stored, key));
         });
     }
 
@@ -206,15 +216,17 @@ impl Cache {
         if kept { CacheStore::Stored } else { CacheStore::TooLarge }
     }
 
-    /// Notes that an answer cannot be kept, so that for a while nobody waits for it.
+    /// Notes that an answer cannot be kept, so that for a while nobody waits for it. What others have kept meanwhile stays.
     pub(super) fn pass(&self, key: &Key) {
-        let now = self.clock.now();
-        self.memory.put(&memory_key(Kind::Answer, key.as_bytes(), None), Held::Pass, now + PASSING, now);
+        let (now, place) = (self.clock.now(), memory_key(Kind::Answer, key.as_bytes(), None));
+        if self.memory.get(&place, now).is_none() {
+            self.memory.put(&place, Held::Pass, now + PASSING, now);
+        }
     }
 }
 
-fn land(lead: Option<Lead<Fetched>>, stored: Arc<Stored>, key: Key) {
+fn land(lead: Option<Lead<Fetched>>, fetched: Fetched) {
     if let Some(lead) = lead {
-        lead.land(Outcome::Got((stored, key)));
+        lead.land(Outcome::Got(fetched));
     }
 }

@@ -34,6 +34,10 @@ impl Key {
     /// The codings that a request accepts, in one order and without preferences: whatever the backend chose of them for one request
     /// is acceptable to all others that accept the same.
     fn codings(&mut self, headers: &HeaderMap) {
+        // Without the field anything may come, with an empty one nothing but the plain answer (RFC 9110 §12.5.3).
+        if headers.contains_key(header::ACCEPT_ENCODING) {
+            self.part(b'+', &[]);
+        }
         let values = headers.get_all(header::ACCEPT_ENCODING).iter().filter_map(|value| value.to_str().ok());
         let mut codings: SmallVec<[&str; 8]> = values
             .flat_map(|value| value.split(','))
@@ -54,13 +58,13 @@ impl Key {
 
     /// Adds the query, its parameters in the order of their names; of these names only, when there are any.
     pub fn query(&mut self, query: Option<&str>, names: Option<&[Box<str>]>) {
-        let mut pairs: SmallVec<[&str; 16]> =
-            query.unwrap_or_default().split('&').filter(|pair| !pair.is_empty()).collect();
-        let name = |pair: &&str| pair.split('=').next().unwrap_or_default().to_owned();
+        let name = |pair: &str| pair.find('=').unwrap_or(pair.len());
+        let pairs = query.unwrap_or_default().split('&').filter(|pair| !pair.is_empty());
         match names {
             None => {
+                let mut pairs: SmallVec<[&str; 16]> = pairs.collect();
                 // Stable: the order of several values of one name may matter.
-                pairs.sort_by(|one, two| one.split('=').next().cmp(&two.split('=').next()));
+                pairs.sort_by_key(|pair| &pair[..name(pair)]);
                 for pair in pairs {
                     self.part(b'q', pair.as_bytes());
                 }
@@ -68,7 +72,7 @@ impl Key {
             Some(names) => {
                 for wanted in names {
                     self.part(b'p', wanted.as_bytes());
-                    for pair in pairs.iter().filter(|pair| is_named(&name(pair), wanted)) {
+                    for pair in pairs.clone().filter(|pair| is_named(&pair[..name(pair)], wanted)) {
                         let value = pair.split_once('=').map_or("", |(_, value)| value);
                         self.part(b'=', value.as_bytes());
                     }
@@ -91,6 +95,9 @@ impl Key {
 /// Whether a parameter's name as it stands in a query is this one; escapes are read, and names compare without case, as Azure API
 /// Management's do.
 fn is_named(written: &str, wanted: &str) -> bool {
+    if !written.contains(['%', '+']) {
+        return written.eq_ignore_ascii_case(wanted);
+    }
     let plain = written.replace('+', " ");
     let name = percent_encoding::percent_decode_str(&plain).decode_utf8_lossy();
     name.eq_ignore_ascii_case(wanted)
@@ -127,6 +134,7 @@ mod tests {
             (&["gzip"], &["gzip, br"], false),
             (&["gzip"], &["gzip;q=0"], false),
             (&[], &["identity"], false),
+            (&[], &[""], false),
         ] {
             let name = header::ACCEPT_ENCODING;
             assert_eq!(with(&name, one) == with(&name, two), same, "{one:?} {two:?}");

@@ -44,6 +44,10 @@ pub fn varies(headers: &HeaderMap) -> Option<Vec<HeaderName>> {
 pub fn freshness(headers: &HeaderMap, now: SystemTime) -> Freshness {
     let mut longest = None;
     let mut shared = None;
+    // What cannot be read may forbid it.
+    if headers.get_all(CACHE_CONTROL).iter().any(|value| value.to_str().is_err()) {
+        return Freshness::Never;
+    }
     for (name, argument) in directives(headers) {
         let is = |known: &str| name.eq_ignore_ascii_case(known);
         // With names of fields only those must not be kept or reused. A cache may take the whole answer for meant (§5.2.2.4, §5.2.2.7).
@@ -51,7 +55,7 @@ pub fn freshness(headers: &HeaderMap, now: SystemTime) -> Freshness {
             return Freshness::Never;
         }
         // What cannot be read counts as stale (§4.2.1), and of several the shortest.
-        let seconds = || argument.trim_matches('"').parse::<u64>().unwrap_or(0);
+        let seconds = || delta_seconds(argument.trim_matches('"')).unwrap_or(0);
         if is("s-maxage") {
             shared = Some(shared.map_or_else(seconds, |known: u64| known.min(seconds())));
         } else if is("max-age") {
@@ -74,8 +78,15 @@ pub fn freshness(headers: &HeaderMap, now: SystemTime) -> Freshness {
 
 /// How old an answer was when it came.
 pub fn age(headers: &HeaderMap) -> Duration {
-    let age = headers.get(AGE).and_then(|age| age.to_str().ok()?.trim().parse().ok());
+    let age = headers.get(AGE).and_then(|age| delta_seconds(age.to_str().ok()?.trim()));
     Duration::from_secs(age.unwrap_or(0))
+}
+
+/// A number of seconds; what is too large to be counted with stands for the largest (§1.2.2).
+fn delta_seconds(text: &str) -> Option<u64> {
+    const LARGEST: u64 = 1 << 31;
+    let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    digits.then(|| text.parse().map_or(LARGEST, |seconds: u64| seconds.min(LARGEST)))
 }
 
 /// Whether a request asks that nothing of it or of its answer is kept (§5.2.1.5).
@@ -134,6 +145,9 @@ mod tests {
             (&[("cache-control", "max-age=60"), ("age", "59")], seconds(1)),
             (&[("cache-control", "max-age=60"), ("age", "60")], Freshness::Never),
             (&[("cache-control", "max-age=soon")], Freshness::Never),
+            (&[("cache-control", "max-age=99999999999999999999")], seconds(1 << 31)),
+            (&[("cache-control", "max-age=60"), ("age", "99999999999999999999")], Freshness::Never),
+            (&[("cache-control", "max-age=60, note=\"é\"")], Freshness::Never),
             (&[("cache-control", "max-age=0")], Freshness::Never),
             (&[("cache-control", "public, no-store")], Freshness::Never),
             (&[("cache-control", "PRIVATE")], Freshness::Never),
@@ -166,6 +180,14 @@ mod tests {
         }
         let names = varies(&headers(&[("vary", "Origin, accept"), ("vary", "origin")])).unwrap();
         assert_eq!(names, ["accept", "origin"]);
+    }
+
+    #[test]
+    fn ages_can_be_counted_with() {
+        for (text, want) in [("0", 0), (" 7 ", 7), ("-1", 0), ("+7", 0), ("18446744073709551615", 1 << 31)] {
+            let age = age(&headers(&[("age", text)]));
+            assert_eq!(age, Duration::from_secs(want), "{text}");
+        }
     }
 
     #[test]

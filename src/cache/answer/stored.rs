@@ -10,6 +10,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
 
 use super::rules;
 use crate::body::Body;
+use crate::cache::LONGEST;
 use crate::clock::{Clock, Nanos};
 
 /// The first byte of a kept answer; another version begins with another one.
@@ -128,11 +129,11 @@ impl Stored {
         let mut rest = bytes.get(1..)?;
         let status = StatusCode::from_u16(u16::from_be_bytes(take(&mut rest)?)).ok()?;
         let mut time = || take(&mut rest).map(u64::from_be_bytes).map(Duration::from_millis);
-        let (since, lifetime, age) = (UNIX_EPOCH.checked_add(time()?)?, time()?, time()?);
+        let (since, lifetime, age) = (UNIX_EPOCH.checked_add(time()?)?, time()?.min(LONGEST), time()?.min(LONGEST));
         let mut headers = HeaderMap::new();
         for _ in 0..u32::from_be_bytes(take(&mut rest)?) {
             let name = HeaderName::from_bytes(piece(&mut rest)?).ok()?;
-            headers.append(name, HeaderValue::from_bytes(piece(&mut rest)?).ok()?);
+            headers.try_append(name, HeaderValue::from_bytes(piece(&mut rest)?).ok()?).ok()?;
         }
         let body = bytes.slice(bytes.len() - rest.len()..);
         let (now, wall) = (clock.now(), clock.wall());

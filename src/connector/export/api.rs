@@ -5,13 +5,17 @@ use serde_json::{Map, Value, json};
 use super::super::definition::{Generation, Operation};
 use super::super::tree::Node;
 use super::super::written::one_line;
+use super::convert::{self, Converter};
 use super::properties::{Security, schemes};
-use super::{Address, Source, convert};
+use super::{Address, Source};
 use crate::config::folder::OperationDocument;
 use crate::config::spec::{ErrorFormat, ParameterPlace, ParameterSpec, ParameterType, ParameterVisibility};
 
-/// The name of the schema of the gateway's own errors.
+/// The name of the schema of the gateway's own errors, where the definition has no other of that name.
 const ERROR: &str = "GatewayError";
+/// What the platform takes: operations of one definition, and bytes of its file.
+const MAX_OPERATIONS: usize = 256;
+const MAX_SIZE: usize = 1 << 20;
 /// What a title may have.
 const MAX_TITLE: usize = 30;
 const METHODS: [&str; 7] = ["GET", "PUT", "POST", "DELETE", "OPTIONS", "HEAD", "PATCH"];
@@ -36,15 +40,18 @@ pub(super) fn definition(
     }
     out.insert("consumes".into(), kept("consumes").unwrap_or_else(|| json!(["application/json"])));
     out.insert("produces".into(), kept("produces").unwrap_or_else(|| json!(["application/json"])));
-    out.insert("paths".into(), paths(source, notes));
-    let mut definitions = part(source, "definitions", "schemas", convert::schema);
-    definitions.insert(ERROR.to_owned(), error_schema(error_format(source)));
+    let three = source.definition.filter(|definition| definition.generation == Generation::Three);
+    let mut converter = three.map(|definition| Converter::new(definition.root));
+    let mut definitions =
+        part(source, "definitions", "schemas", converter.as_mut(), |converter, schema| converter.schema(schema));
+    let error = (1..).map(|number| if number == 1 { ERROR.to_owned() } else { format!("{ERROR}{number}") });
+    let error = error.into_iter().find(|name| !definitions.contains_key(name)).unwrap_or_default();
+    definitions.insert(error.clone(), error_schema(error_format(source)));
+    out.insert("paths".into(), paths(source, converter.as_mut(), &error, notes));
     out.insert("definitions".into(), definitions.into());
-    let two = |convert: fn(&Value) -> Value| {
-        move |value: Value, generation| if generation == Generation::Three { convert(&value) } else { value }
-    };
     // A reference to a parameter is written out where it is used.
-    let responses = part(source, "responses", "responses", two(convert::response));
+    let responses =
+        part(source, "responses", "responses", converter.as_mut(), |converter, response| converter.response(&response));
     if !responses.is_empty() {
         out.insert("responses".into(), responses.into());
     }
@@ -63,7 +70,23 @@ pub(super) fn definition(
             out.insert("x-ms-capabilities".into(), capabilities);
         }
     }
-    Value::Object(out)
+    if let Some(mut converter) = converter {
+        if root.is_some_and(|root| root.get("webhooks").is_some()) {
+            "webhooks".clone_into(&mut converter.place);
+            converter.lose("no `webhooks`");
+        }
+        notes.extend(converter.notes());
+    }
+    let out = Value::Object(out);
+    let operations: usize =
+        out["paths"].as_object().into_iter().flatten().filter_map(|(_, one)| Some(one.as_object()?.len())).sum();
+    if operations > MAX_OPERATIONS {
+        notes.push(format!("there are {operations} operations, and the platform takes {MAX_OPERATIONS}"));
+    }
+    if format!("{out:#}").len() > MAX_SIZE {
+        notes.push("the definition is larger than 1 MiB, which the platform does not take".to_owned());
+    }
+    out
 }
 
 /// A table of named parts, which OpenAPI 3 has under `components`.
@@ -71,7 +94,8 @@ fn part(
     source: &Source<'_>,
     two: &str,
     three: &str,
-    convert: impl Fn(Value, Generation) -> Value,
+    converter: Option<&mut Converter<'_>>,
+    convert: fn(&mut Converter<'_>, Value) -> Value,
 ) -> Map<String, Value> {
     let Some(definition) = source.definition else { return Map::new() };
     let table = match definition.generation {
@@ -79,7 +103,16 @@ fn part(
         Generation::Three => definition.root.get("components").and_then(|all| all.get(three)),
     };
     let members = table.map(Node::members).unwrap_or_default().iter();
-    members.map(|one| (one.name.to_string(), convert(one.value.to_json(), definition.generation))).collect()
+    let members = members.map(|one| (one.name.to_string(), one.value.to_json()));
+    match converter {
+        None => members.collect(),
+        Some(converter) => members
+            .map(|(name, value)| {
+                name.clone_into(&mut converter.place);
+                (name, convert(converter, value))
+            })
+            .collect(),
+    }
 }
 
 fn info(source: &Source<'_>, notes: &mut Vec<String>) -> Value {
@@ -100,10 +133,22 @@ fn info(source: &Source<'_>, notes: &mut Vec<String>) -> Value {
             spec.description.clone().unwrap_or_else(|| format!("The API {} behind its gateway", spec.name.value));
         info["description"] = text.into();
     }
+    if source.definition.is_some_and(|one| one.generation == Generation::Three)
+        && let Some(info) = info.as_object_mut()
+    {
+        // New in OpenAPI 3.1.
+        info.remove("summary");
+        info.get_mut("license").and_then(Value::as_object_mut).map(|license| license.remove("identifier"));
+    }
     info
 }
 
-fn paths(source: &Source<'_>, notes: &mut Vec<String>) -> Value {
+fn paths(
+    source: &Source<'_>,
+    mut converter: Option<&mut Converter<'_>>,
+    error: &str,
+    notes: &mut Vec<String>,
+) -> Value {
     let mut paths: Map<String, Value> = Map::new();
     for operation in &source.api.operations {
         let name = &operation.spec.name.value;
@@ -120,40 +165,61 @@ fn paths(source: &Source<'_>, notes: &mut Vec<String>) -> Value {
             notes.push(format!("operation `{name}` is left out: it differs from another one in its query only"));
             continue;
         }
-        item[method.to_ascii_lowercase()] = self::operation(source, operation, path, query);
+        let has_cookie = operation.spec.parameters.iter().any(|one| one.place == ParameterPlace::Cookie);
+        if has_cookie && converter.is_none() {
+            notes.push(format!("the cookies of operation `{name}` are left out: OpenAPI 2.0 has none as parameters"));
+        }
+        let made = self::operation(source, operation, converter.as_deref_mut(), (path, query), error);
+        item[method.to_ascii_lowercase()] = made;
     }
     Value::Object(paths)
 }
 
-fn operation(source: &Source<'_>, document: &OperationDocument<'_>, path: &str, query: &str) -> Value {
+fn operation(
+    source: &Source<'_>,
+    document: &OperationDocument<'_>,
+    mut converter: Option<&mut Converter<'_>>,
+    (path, query): (&str, &str),
+    error: &str,
+) -> Value {
     let spec = &document.spec;
-    let known = source
-        .definition
-        .and_then(|all| all.operations.iter().find(|one| one.id == spec.name.value).map(|one| (all.generation, one)));
+    let known = source.definition.and_then(|all| all.operations.iter().find(|one| one.id == spec.name.value));
+    if let Some(converter) = &mut converter {
+        spec.name.value.clone_into(&mut converter.place);
+    }
     let mut out = Map::new();
     let words = |text: &str| if text.trim().is_empty() { spaced(&spec.name.value) } else { one_line(text) };
-    let old = |name: &str| known.and_then(|(_, one)| one.node.text_of(name)).unwrap_or_default();
+    let old = |name: &str| known.and_then(|one| one.node.text_of(name)).unwrap_or_default();
     out.insert("operationId".into(), identifier(&spec.name.value).into());
     let summary = words(spec.summary.as_deref().unwrap_or_else(|| old("summary")));
     let description = spec.description.clone().unwrap_or_else(|| old("description").to_owned());
     out.insert("description".into(), if description.trim().is_empty() { summary.clone() } else { description }.into());
     out.insert("summary".into(), summary.into());
-    if let Some((generation, one)) = known {
+    if let Some(one) = known {
         for member in one.node.members() {
             let is_kept = member.name.starts_with("x-")
                 || matches!(&*member.name, "tags" | "deprecated")
-                || generation == Generation::Two && matches!(&*member.name, "consumes" | "produces");
+                || converter.is_none() && matches!(&*member.name, "consumes" | "produces");
             if is_kept {
                 out.insert(member.name.to_string(), member.value.to_json());
             }
         }
+        if let Some(converter) = &mut converter {
+            left_out(one, converter);
+            let bodies = one.parameters.iter().filter(|one| one.place == "body").map(|one| one.node);
+            let answers = one.node.get("responses").map(Node::members).unwrap_or_default().iter();
+            let answers = answers.filter(|one| one.name.starts_with('2'));
+            let answers = answers.filter_map(|one| Some(source.definition?.follow(&one.value)));
+            let kinds = [("consumes", convert::media_types(bodies)), ("produces", convert::media_types(answers))];
+            out.extend(kinds.into_iter().filter_map(|(name, list)| Some((name.to_owned(), list?))));
+        }
     }
-    let mut parameters = known.map(|(generation, one)| known_parameters(one, generation)).unwrap_or_default();
+    let mut parameters = known.map(|one| known_parameters(one, converter.as_deref_mut())).unwrap_or_default();
     let written = &spec.parameters;
     if !written.is_empty() || known.is_none() {
         parameters.retain(|old| written.iter().any(|new| is(old, &new.name, new.place)));
     }
-    for parameter in written {
+    for parameter in written.iter().filter(|one| one.place != ParameterPlace::Cookie) {
         match parameters.iter_mut().find(|old| is(old, &parameter.name, parameter.place)) {
             Some(old) => overlay(old, parameter),
             None => {
@@ -168,23 +234,36 @@ fn operation(source: &Source<'_>, document: &OperationDocument<'_>, path: &str, 
         out.insert("consumes".into(), json!([media]));
     }
     out.insert("parameters".into(), parameters.into());
-    out.insert("responses".into(), responses(known));
+    out.insert("responses".into(), responses(known, converter, error));
     Value::Object(out)
 }
 
 /// The parameters of a definition, with references written out.
-fn known_parameters(operation: &Operation<'_>, generation: Generation) -> Vec<Value> {
+fn known_parameters(operation: &Operation<'_>, mut converter: Option<&mut Converter<'_>>) -> Vec<Value> {
     let mut out = Vec::new();
     for parameter in &operation.parameters {
         let value = parameter.node.to_json();
-        match generation {
-            Generation::Two => out.push(value),
-            Generation::Three if parameter.place == "body" => out.extend(convert::body(&value)),
-            Generation::Three if parameter.place == "cookie" => {}
-            Generation::Three => out.push(convert::parameter(&value)),
+        match &mut converter {
+            None => out.push(value),
+            Some(converter) if parameter.place == "body" => out.extend(converter.body(&value)),
+            Some(converter) if parameter.place == "cookie" => converter.lose("no cookies as parameters"),
+            Some(converter) => out.push(converter.parameter(&value)),
         }
     }
     out
+}
+
+/// Tells what of an operation has no place in 2.0.
+fn left_out(operation: &Operation<'_>, converter: &mut Converter<'_>) {
+    let has = |name: &str| {
+        operation.node.get(name).is_some_and(|node| !node.members().is_empty() || !node.items().is_empty())
+    };
+    if has("callbacks") {
+        converter.lose("no `callbacks`");
+    }
+    if has("servers") {
+        converter.lose("no `servers` of an operation, and all of them are called through the gateway");
+    }
 }
 
 /// Whether a parameter is the one that is meant. What a form takes was one body in OpenAPI 3.
@@ -312,19 +391,24 @@ fn form(parameters: &[Value]) -> Option<&'static str> {
 }
 
 /// The responses of the definition, and those of the gateway.
-fn responses(known: Option<(Generation, &Operation<'_>)>) -> Value {
+fn responses(known: Option<&Operation<'_>>, mut converter: Option<&mut Converter<'_>>, error: &str) -> Value {
     let mut out = Map::new();
-    if let Some((generation, operation)) = known {
-        for member in operation.node.get("responses").map(Node::members).unwrap_or_default() {
-            let value = member.value.to_json();
-            let value = if generation == Generation::Three { three(&value) } else { value };
+    let members = known.and_then(|one| one.node.get("responses")).map(Node::members).unwrap_or_default();
+    for member in members {
+        let value = member.value.to_json();
+        let Some(converter) = &mut converter else {
             out.insert(member.name.to_string(), value);
+            continue;
+        };
+        let taken = |status: &str| members.iter().any(|one| *one.name == *status);
+        if let Some(status) = convert::status(&member.name, taken) {
+            out.insert(status, converter.response(&value));
         }
     }
     if !out.keys().any(|name| name.starts_with('2') || name == "default") {
         out.insert("200".to_owned(), json!({ "description": "OK" }));
     }
-    let schema = json!({ "$ref": format!("#/definitions/{ERROR}") });
+    let schema = json!({ "$ref": format!("#/definitions/{error}") });
     out.insert(
         "429".to_owned(),
         json!({
@@ -337,13 +421,6 @@ fn responses(known: Option<(Generation, &Operation<'_>)>) -> Value {
         || json!({ "description": "The gateway refused the request, or could not answer it.", "schema": schema }),
     );
     Value::Object(out)
-}
-
-fn three(value: &Value) -> Value {
-    match value.get("$ref") {
-        Some(_) => convert::schema(value.clone(), Generation::Three),
-        None => convert::response(value),
-    }
 }
 
 /// The form of the API's own error answers.

@@ -13,6 +13,7 @@ use serde_json::Value;
 
 use super::definition::Definition;
 use super::package;
+use crate::config::diagnostic::suggest;
 use crate::config::folder::{ApiDocument, Document, parse, read_folder};
 use crate::config::named::Offline;
 use crate::config::source::Sources;
@@ -58,6 +59,11 @@ impl Address {
         if !is_authority {
             return Err(format!("`{host}` is no host"));
         }
+        if host.starts_with('[') {
+            return Err(format!(
+                "`{host}` cannot stand in a definition of OpenAPI 2.0, which has names and addresses of IPv4"
+            ));
+        }
         let slash = if path.is_empty() { "" } else { "/" };
         Ok(Self { host: host.to_owned(), scheme, path: format!("{slash}{path}") })
     }
@@ -81,7 +87,7 @@ pub fn export(folder: &Path, name: &str, address: &Address) -> Result<Exported, 
             return Err(format!("the folder has mistakes\n{}", render::text(&diagnostics, &sources)));
         }
         let known: Vec<&str> = document.apis.iter().map(|api| api.spec.name.value.as_str()).collect();
-        return Err(format!("no API is called `{name}`; there are {}", known.join(", ")));
+        return Err(format!("no API is called `{name}`; {}", instead(name, &known)));
     };
     let (mut read, mut faults) = (Sources::default(), Diagnostics::default());
     let file = match &api.spec.definition {
@@ -106,6 +112,18 @@ pub fn export(folder: &Path, name: &str, address: &Address) -> Result<Exported, 
     Ok(Exported { definition, properties, notes })
 }
 
+/// What is there in place of an API that is not.
+fn instead(name: &str, known: &[&str]) -> String {
+    const MOST: usize = 12;
+    let list: Vec<String> = known.iter().take(MOST).map(|name| format!("`{name}`")).collect();
+    match (suggest(name, known.iter().copied()), known.len()) {
+        (Some(hint), _) => hint,
+        (None, 0) => "there are none".to_owned(),
+        (None, count) if count > MOST => format!("there are {} and {} more", list.join(", "), count - MOST),
+        (None, _) => format!("there are {}", list.join(", ")),
+    }
+}
+
 /// What a package is made of.
 struct Source<'a> {
     document: &'a Document<'a>,
@@ -127,6 +145,7 @@ mod tests {
             ("https://contoso.com/apis/", Some(("https", "contoso.com", "/apis"))),
             ("ftp://contoso.com", None),
             ("me@contoso.com", None),
+            ("[::1]:8080", None),
             ("", None),
         ] {
             let found = Address::parse(text).ok();

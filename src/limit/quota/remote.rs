@@ -1,17 +1,19 @@
 //! A quota that several gateways count together, in a Redis or Valkey server.
 //!
-//! A decision is one script, so one atomic step in one round trip, with the bounds of a [`Ledger`]. Periods go by the clock of the
-//! gateway that asks, because the server knows no calendar: clocks that differ by less than a minute never make gateways admit more
-//! in a period than the limit. What comes on top when an exchange ends is counted without anybody waiting for it. The server keeps
-//! a key under its digest, and forgets it when all that it used has come back; `max_keys` does not apply there.
+//! A decision is one script, so one atomic step in one round trip, with the bounds of a [`Ledger`]. Periods go by the server's clock,
+//! whatever those of the gateways say. The server knows no calendar, so a gateway says which period it takes it to be; where the server
+//! is in another one, it says what time it is, and is asked once more: at the edge of a period, and by a gateway whose clock is wrong
+//! once. What comes on top when an exchange ends is counted without anybody waiting for it. The server keeps a key under its digest,
+//! and forgets it when all that it used has come back; `max_keys` does not apply there.
 
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use redis::Cmd;
 
 use super::ledger::digest_of;
-use super::schedule::{NEVER, millis};
+use super::schedule::{NEVER, millis, slot};
 use super::{Allowance, Exceeded, Ledger, Left, Millis, Schedule, Ticket, Verdict};
 use crate::clock::Clock;
 use crate::limit::{OnStoreError, SharedCounters};
@@ -26,8 +28,12 @@ const SCRIPT_NEVER: Millis = 1_000_000_000_000_000;
 /// The largest number that the script holds exactly.
 const LARGEST: u64 = 1 << 53;
 
-/// What clocks may differ by before something that was counted in a later period would end early.
+/// What the clocks of a server and of the one that takes its place may differ by before something that was counted in a later period
+/// would end early.
 const SKEW: Millis = 60_000;
+
+/// How often the server may say that it is another period; then it takes the gateway's word.
+const CORRECTIONS: usize = 3;
 
 /// A quota in a store.
 #[derive(Debug)]
@@ -41,6 +47,10 @@ pub struct RemoteLedger {
     /// Counts while the store does not answer.
     local: Arc<Ledger>,
     clock: Clock,
+    /// How much the server's clock is ahead of this gateway's, in ms, as far as it matters.
+    ahead: AtomicI64,
+    /// Takes the place of the server's clock.
+    time: Option<Clock>,
 }
 
 /// What the script answers: outcome, calls and units used, end of the period, wait, until there are more calls and more units.
@@ -60,7 +70,14 @@ impl RemoteLedger {
         let store = counters.store.clone();
         let name = format!("{}quota:{}:", store.settings().prefix, local.id());
         let replicas = counters.replicas.max(1).into();
-        Self { schedule, name, store, on_error: counters.on_error, replicas, local, clock }
+        let (on_error, ahead) = (counters.on_error, AtomicI64::new(0));
+        Self { schedule, name, store, on_error, replicas, local, clock, ahead, time: None }
+    }
+
+    /// The same under another clock than the server's, for tests.
+    #[must_use]
+    pub fn with_time(self, clock: Clock) -> Self {
+        Self { time: Some(clock), ..self }
     }
 
     /// What counts while the store does not answer.
@@ -162,22 +179,50 @@ impl RemoteLedger {
     }
 
     async fn run(&self, key: &str, first: Option<Millis>, entry: &Entry<'_>) -> Result<Reply, StoreError> {
-        let now = millis(self.clock.wall());
-        let (_, until) = self.schedule.window(now, first);
-        let latest = match self.schedule {
-            // Where another clock is ahead, the next period may have begun.
-            Schedule::Calendar { .. } => self.schedule.window(until, first).1,
-            _ => self.schedule.horizon(now).saturating_add(SKEW),
-        };
         let mut name = Vec::with_capacity(self.name.len() + 32);
         name.extend_from_slice(self.name.as_bytes());
         name.extend_from_slice(&digest_of(key.as_bytes()));
-        let arguments = |command: &mut Cmd| {
-            let first_call = if self.schedule.is_first_call() { "first-call" } else { "" };
-            command.arg(now).arg(entry.operation).arg(until.min(SCRIPT_NEVER)).arg(first_call);
-            command.arg(latest.min(SCRIPT_NEVER)).arg(entry.calls).arg(entry.units).arg(&entry.extra);
+        let mut corrections = 0;
+        loop {
+            let ahead = self.ahead.load(Ordering::Relaxed);
+            let now = millis(self.clock.wall()).saturating_add(ahead);
+            let believed = corrections < CORRECTIONS;
+            let reply =
+                self.store.run::<Reply>(&SCRIPT, &name, |it| self.arguments(it, now, first, believed, entry)).await?;
+            let (-1, time, ..) = reply else { return Ok(reply) };
+            self.ahead.store(time.saturating_sub(millis(self.clock.wall())), Ordering::Relaxed);
+            corrections += 1;
+        }
+    }
+
+    /// The script's arguments, for a time that the server checks where it is only `believed`.
+    fn arguments(&self, command: &mut Cmd, now: Millis, first: Option<Millis>, believed: bool, entry: &Entry<'_>) {
+        let (from, until) = self.schedule.window(now, first);
+        let within = |length: Millis| format!("+{}", length.saturating_add(SKEW).min(SCRIPT_NEVER));
+        // When what counts from now on ends, until when that is so, and up to when anything may count.
+        let (ends, to, latest) = match self.schedule {
+            // Where another server's clock was ahead, the next period may have begun.
+            Schedule::Calendar { .. } => {
+                (until, Some(until), self.schedule.window(until, first).1.min(SCRIPT_NEVER).to_string())
+            }
+            Schedule::Every { period, .. } => (until, Some(until), within(period)),
+            Schedule::Sliding { period } => {
+                (until, Some(until.saturating_sub(period)), within(period.saturating_add(slot(period))))
+            }
+            Schedule::FirstCall { period } => (period, None, within(period)),
+            Schedule::Never => (NEVER, None, SCRIPT_NEVER.to_string()),
         };
-        self.store.run::<Reply>(&SCRIPT, &name, arguments).await
+        match &self.time {
+            Some(clock) => command.arg(millis(clock.wall())),
+            None => command.arg(""),
+        };
+        let first_call = if self.schedule.is_first_call() { "first-call" } else { "" };
+        command.arg(entry.operation).arg(ends.min(SCRIPT_NEVER)).arg(first_call).arg(latest);
+        command.arg(entry.calls).arg(entry.units).arg(&entry.extra);
+        match to.filter(|_| believed) {
+            Some(to) => command.arg(from.max(-SCRIPT_NEVER)).arg(to.min(SCRIPT_NEVER)),
+            None => command.arg("").arg(""),
+        };
     }
 }
 

@@ -33,6 +33,7 @@ pub(super) struct Exchanges {
     pub(super) response_bytes: IntCounterVec,
     pub(super) validation: IntCounterVec,
     pub(super) tokens: IntCounterVec,
+    pub(super) injected: IntCounterVec,
     pub(super) client_aborts: IntCounter,
     pub(super) upstream_truncated: IntCounter,
     pub(super) apis: Names,
@@ -145,6 +146,11 @@ impl OperationMetrics {
         let [prompts, completions] = self.api.tokens.get_or_init(|| [counter("prompt"), counter("completion")]);
         prompts.inc_by(prompt);
         completions.inc_by(completion);
+    }
+
+    /// Counts a fault that a policy made up. The kind is a literal in the program.
+    pub fn injected(&self, kind: &'static str) {
+        self.exchanges.injected.with_label_values(&[&*self.api.name, kind]).inc();
     }
 
     fn table(&self) -> &Arc<Table> {

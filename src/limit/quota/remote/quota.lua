@@ -1,23 +1,44 @@
 -- One decision of a quota, or a later correction of it, as one atomic step on the server.
 --
 -- KEYS[1]  what one key of one quota has used: a hash of 'c' and 'u' (calls, units), each with the end of its period, to a number
--- ARGV     1 time in ms since 1970 on the gateway's clock, which its calendar goes by
+-- ARGV     1 time in ms since 1970, or "" for the server's own (only tests bring a time)
 --          2 what to do: take or settle
---          3 end of the period that holds the time
---          4 first-call when the key's first count begins its period, else ""
---          5 up to when anything may count at most: a schedule that became shorter ends what was counted under the longer one
+--          3 end of the period that holds the time; its length where the key's first count begins it
+--          4 first-call where the key's first count begins its period, else ""
+--          5 up to when anything may count at most, or '+' and for how long from now: a schedule that became shorter ends what was
+--            counted under the longer one
 --          6 calls to count
 --          7 units to count; settle: both may be negative, and give back
 --          8 take: the most calls, or "" without a limit; settle: the end of the period that the request was counted in
 --          9 take: the most units, or ""
+--         10 from when, in ms, what stands in 3 is true, or "" for always
+--         11 until when
 -- Answers  0 when it was counted, 1 when calls and 2 when units are used up; calls used, units used, end of the period,
---          ms until the same is admitted (-1 never), ms until more calls are left and until more units are (-1 never)
+--          ms until the same is admitted (-1 never), ms until more calls are left and until more units are (-1 never);
+--          or -1 and the time, when it is another period by now: then nothing was done
 --
--- Numbers are doubles, exact up to 2^53. Times beyond NEVER do not come. What ended is kept for GRACE, so that a gateway whose clock
--- is behind by less finds what was counted in its period, and counts at most what it allows.
+-- The server's clock decides, but it knows no calendar: the gateway says which period it takes it to be, and is told when it is not.
+-- Numbers are doubles, exact up to 2^53. Times beyond NEVER do not come. What ended is kept for GRACE, in which a server that takes
+-- over with a slower clock still finds it.
 local NEVER, GRACE = 1000000000000000, 60000
 local key, op = KEYS[1], ARGV[2]
-local now, ends, latest = tonumber(ARGV[1]), tonumber(ARGV[3]), tonumber(ARGV[5])
+local now
+if ARGV[1] == '' then
+  local time = redis.call('TIME')
+  now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
+else
+  now = tonumber(ARGV[1])
+end
+if ARGV[10] ~= '' and (now < tonumber(ARGV[10]) or now >= tonumber(ARGV[11])) then
+  return { -1, now, 0, 0, 0, 0, 0 }
+end
+local ends, latest = tonumber(ARGV[3]), tonumber(ARGV[5])
+if string.sub(ARGV[5], 1, 1) == '+' then
+  latest = now + latest
+end
+if ARGV[4] == 'first-call' then
+  ends = now + ends
+end
 local calls, units = tonumber(ARGV[6]), tonumber(ARGV[7])
 
 local function text(number)
