@@ -291,9 +291,8 @@ fn prepare(
     if operation.api.error_format == ErrorFormat::Connector {
         exchange.state.get_mut().correlation = Correlation::said(request.headers());
     }
-    if let Some(rules) = &operation.api.headers
-        && let Some(correlation) = rules.request(request.headers_mut(), &exchange.request_id)
-    {
+    let rules = operation.api.headers.as_deref();
+    if let Some(correlation) = rules.and_then(|rules| rules.correlation(request.headers(), &exchange.request_id)) {
         exchange.state.get_mut().correlation = Some(correlation);
     }
     if operation.api.checks_keys {
@@ -301,6 +300,9 @@ fn prepare(
         let state = exchange.state.get_mut();
         state.subscription = subscription;
         state.product = product;
+    }
+    if let Some(rules) = rules {
+        rules.request(request.headers_mut(), exchange.state.get_mut().correlation.as_deref());
     }
     let target = &exchange.target;
     let rest = target.as_str().get(found.base_len..).unwrap_or_default();

@@ -60,14 +60,18 @@ impl ApiHeaders {
         does_something.then(|| Box::new(rules))
     }
 
-    /// Makes a caller's request what the backend is given.
-    pub fn request(&self, headers: &mut HeaderMap, request_id: &HeaderValue) -> Option<Box<Correlation>> {
-        let correlation = self.correlation.then(|| Correlation::of(headers, request_id));
+    /// The ids of a caller's request, where they are wanted.
+    pub fn correlation(&self, headers: &HeaderMap, request_id: &HeaderValue) -> Option<Box<Correlation>> {
+        self.correlation.then(|| Box::new(Correlation::of(headers, request_id)))
+    }
+
+    /// Makes a caller's request what policies and the backend are given.
+    pub fn request(&self, headers: &mut HeaderMap, correlation: Option<&Correlation>) {
         self.from_requests.remove(headers);
-        let correlation = correlation?;
-        headers.insert(CLIENT_REQUEST_ID, correlation.client_request_id.clone());
-        headers.insert(CORRELATION_ID, correlation.correlation_id.clone());
-        Some(Box::new(correlation))
+        if let Some(correlation) = correlation.filter(|_| self.correlation) {
+            headers.insert(CLIENT_REQUEST_ID, correlation.client_request_id.clone());
+            headers.insert(CORRELATION_ID, correlation.correlation_id.clone());
+        }
     }
 
     /// Takes out of a backend's answer what is not to be seen.
@@ -133,6 +137,7 @@ impl Names {
             let (name, is_beginning) = text.strip_suffix('*').map_or((text.as_str(), false), |name| (name, true));
             let problem = match HeaderName::from_bytes(name.as_bytes()) {
                 Err(_) if is_beginning && name.is_empty() => "`*` would take out every header".to_owned(),
+                Ok(_) if name.contains('*') => "`*` stands at the end, or nowhere".to_owned(),
                 Err(_) => format!("`{}` cannot be the name of a header", text.value),
                 Ok(header) if !is_beginning && is_framing(&header) => {
                     format!("`{header}` belongs to the connection and cannot be taken out")

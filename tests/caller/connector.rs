@@ -112,3 +112,23 @@ fn errors_links_and_ids_are_those_of_a_connector() {
     let told = gateway.send(&request).unwrap();
     assert_eq!((status(&told), told.body.as_slice()), ("400", &b"{\"message\":\"x\"}"[..]), "callers can read it");
 }
+
+#[test]
+fn what_is_for_failures_runs_when_the_backend_is_to_blame() {
+    let backend = Scripted::start(|_, number| match number {
+        0 => Act::Send("HTTP/1.1 500 Oops\r\ncontent-length: 0\r\n\r\n"),
+        _ => Act::Begin(""),
+    });
+    let gateway = start(&backend, Some(2));
+    let answered = gateway.send(&task("ann-key")).unwrap();
+    assert_eq!((status(&answered), answered.field("x-failed")), ("500", None), "an answer is no failure");
+    let failed = std::thread::scope(|scope| {
+        let asked = scope.spawn(|| gateway.send(&task("ann-key")));
+        (0..2).for_each(|_| drop(backend.target()));
+        gateway.clock.advance(std::time::Duration::from_secs(120));
+        asked.join().unwrap().unwrap()
+    });
+    assert_eq!((status(&failed), failed.field("x-failed")), ("504", Some("yes")));
+    let refused = gateway.send(&task("wrong-key")).unwrap();
+    assert_eq!((status(&refused), refused.field("x-failed")), ("401", None), "the caller's own mistake");
+}
