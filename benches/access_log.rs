@@ -15,6 +15,7 @@ fn line(clock: &Clock) -> Line<'static> {
         time: clock.wall(),
         request_id: "0197a3c2-6f0e-7c4e-9b1a-3f5d2a7c9e10",
         trace_id: Some("4bf92f3577b34da6a3ce929d0e0e4736"),
+        client_request_id: None,
         client: IpAddr::V4(Ipv4Addr::new(203, 0, 113, 57)),
         protocol: Version::HTTP_11,
         method: &Method::GET,

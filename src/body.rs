@@ -18,8 +18,8 @@ pub use self::collected::{Collect, Collected};
 pub use self::tapped::{Tap, Tapped};
 use crate::backend::Answer;
 use crate::json::{Document, JsonError};
-use crate::layer::{Due, DueBody, PermitBody};
 use crate::layer::retry::Replay;
+use crate::layer::{Due, DueBody, PermitBody};
 use crate::limit::Permit;
 use crate::server::deadline::{Deadline, coarse_now};
 
@@ -99,7 +99,7 @@ impl Body {
             Self::Held(held) => return held.get_mut().edit_json(),
             Self::Full(bytes) if !bytes.is_empty() => {
                 let document = Document::parse(bytes)?;
-                *self = Self::Document(Box::new(Edited { document, written: OnceLock::new() }));
+                *self = Self::json(document);
             }
             _ => {}
         }
@@ -110,6 +110,11 @@ impl Body {
             }
             _ => Ok(None),
         }
+    }
+
+    /// A body of JSON, which is written when somebody wants its bytes.
+    pub fn json(document: Document) -> Self {
+        Self::Document(Box::new(Edited { document, written: OnceLock::new() }))
     }
 
     /// A second body of the same bytes, when they are all in memory. It is not observed.

@@ -1,10 +1,12 @@
 //! `import`: turns what others have written into a configuration folder.
 
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
 
 use super::{exit, output};
+use crate::connector::caller::PLATFORM_LIMIT;
 use crate::connector::connection::{Given, GivenValue};
 use crate::connector::folder::{self, Folder};
 use crate::connector::package::{self, Place};
@@ -79,6 +81,9 @@ pub struct Connector {
     /// Check messages against the definition. Without it, a comment in the API's file says how.
     #[arg(long, value_enum, value_name = "HOW")]
     validate: Option<Validate>,
+    /// Limit each connection to so many requests a minute; without a number to 500, which is the platform's.
+    #[arg(long, value_name = "CALLS", num_args = 0..=1, require_equals = true, default_missing_value = PLATFORM_LIMIT)]
+    limit: Option<NonZeroU32>,
     /// The form of the report.
     #[arg(long, value_enum, default_value_t)]
     format: Format,
@@ -136,6 +141,7 @@ impl Connector {
             Some(Validate::Report) => Validation::Report,
             Some(Validate::Refuse) => Validation::Refuse,
         };
+        folder.limit = self.limit;
         let mut reports = Vec::new();
         let mut failed = 0;
         for place in places {

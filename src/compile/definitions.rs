@@ -14,7 +14,9 @@ use crate::connector::package;
 use crate::openapi::{Contract, Fault};
 
 /// The policies that work with a definition.
-const USERS: [&str; 6] = [
+const USERS: [&str; 8] = [
+    "convert-dates",
+    "convert-numbers",
     "mock-response",
     "set-defaults",
     "validate-content",

@@ -36,7 +36,7 @@ use crate::config::source::{FileId, Location, Sources};
 use crate::config::spec::ErrorsSpec;
 use crate::config::{At, Diagnostic, Diagnostics};
 use crate::credential::VaultSecret;
-use crate::gateway::{Api, Backend, Connections, Gateway, Operation, Product};
+use crate::gateway::{Api, ApiHeaders, Backend, Connections, Gateway, Operation, Product};
 use crate::identity::certificate::ClientTrust;
 use crate::limit;
 use crate::pipeline::{self, Pipeline};
@@ -517,6 +517,7 @@ impl<'i> Assembly<'_, 'i> {
             way_back: OnceLock::new(),
             error_format: settings::error_format(format.unwrap_or_default()),
             backend_errors: settings::backend_errors(backend_errors.unwrap_or_default()),
+            headers: ApiHeaders::compile(spec.headers.as_ref(), document.file, diagnostics),
             unmatched: metrics.operation(&api_metrics, "unmatched"),
         });
         self.apis.push(api.clone());

@@ -1,6 +1,7 @@
 //! The tables of `gateway.toml` and of an API's file, as written. Their doc comments are the reference.
 
 mod callers;
+mod headers;
 mod store;
 
 use std::num::{NonZeroU32, NonZeroUsize};
@@ -9,6 +10,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 pub use self::callers::{ConsumerSpec, KeySpec, KeysSpec, ProductSpec, SubscriptionSpec, SubscriptionState};
+pub use self::headers::ApiHeadersSpec;
 pub use self::store::{CacheSpec, StoreKind, StoreLeaseSpec, StoreOnError, StoreSpec, StoreTopology};
 use super::connections::ConnectionParametersSpec;
 use super::credentials::BackendCredentialsSpec;
@@ -454,6 +456,8 @@ pub struct ApiSpec {
     pub inherit: Option<bool>,
     /// The form of error answers. Default: that of `[errors]` in gateway.toml.
     pub errors: Option<ErrorsSpec>,
+    /// Headers that its messages carry, and headers that they do not. Default: as they come.
+    pub headers: Option<ApiHeadersSpec>,
     /// What it asks of its connections. Default: a connection may have any parameters.
     pub connection: Option<ConnectionParametersSpec>,
 }

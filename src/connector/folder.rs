@@ -5,6 +5,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fmt::Write as _;
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 
 use super::connection::{self, Given, Offer};
@@ -49,6 +50,8 @@ pub struct Folder {
     changed: bool,
     /// What is written for validation.
     pub validation: Validation,
+    /// How many requests a minute each connection may make.
+    pub limit: Option<NonZeroU32>,
 }
 
 /// What became of one package.
@@ -92,6 +95,7 @@ impl Folder {
             used: HashSet::new(),
             changed,
             validation: Validation::default(),
+            limit: None,
         })
     }
 
@@ -142,7 +146,7 @@ impl Folder {
         };
         let properties = package.properties.as_ref().map(|file| Properties::read(&file.root)).unwrap_or_default();
         let path = format!("{IMPORTED}/{name}/{}", definition_name(place));
-        Some(generate::generate(name, &path, &definition, &properties, package, self.validation))
+        Some(generate::generate(name, &path, &definition, &properties, package, self.validation, self.limit))
     }
 
     fn write(

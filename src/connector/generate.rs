@@ -2,9 +2,11 @@
 
 use std::collections::HashSet;
 use std::fmt::Write as _;
+use std::num::NonZeroU32;
 
 use http::Method;
 
+use super::caller;
 use super::connection::{Asked, Kind};
 use super::definition::{Definition, Operation, Parameter};
 use super::package::Package;
@@ -42,6 +44,7 @@ pub fn generate(
     properties: &Properties<'_>,
     package: &Package,
     validation: Validation,
+    limit: Option<NonZeroU32>,
 ) -> Generated {
     let mut writer = Writer {
         definition,
@@ -50,11 +53,16 @@ pub fn generate(
         out: String::new(),
     };
     writer.head(name, definition_path);
+    caller::errors().write("[api.errors]", &mut writer.out);
+    caller::headers().write("[api.headers]", &mut writer.out);
     let asked = Asked::of(definition, properties);
     asked.write(&mut writer.out);
     let (shared, lists, scoped) = writer.policies();
     let names = service::names(&definition.operations);
     let refused = refused_operations(&definition.operations);
+    for block in caller::requests(limit) {
+        block.write("[[inbound]]", &mut writer.out);
+    }
     if let Some(block) = service::defaults(definition, &names, &refused) {
         block.write("[[inbound]]", &mut writer.out);
     }
@@ -68,6 +76,7 @@ pub fn generate(
     for policy in &shared {
         policy.block.write(&format!("[[{}]]", policy.section.as_str()), &mut writer.out);
     }
+    caller::answers().write("[[outbound]]", &mut writer.out);
     for (header, block) in service::answers(validation, &names, &refused, &lists, &scoped) {
         block.write(header, &mut writer.out);
     }

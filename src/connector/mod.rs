@@ -1,5 +1,6 @@
 //! Power Platform connectors: packages and OpenAPI files are read, checked, turned into TOML, and written from it.
 
+pub mod caller;
 mod clash;
 pub mod connection;
 pub mod definition;

@@ -6,6 +6,7 @@ use std::sync::LazyLock;
 use percent_encoding::percent_decode_str;
 use schemars::SchemaGenerator;
 
+use super::caller;
 use super::tree::Node;
 use super::written::{Block, holds_named_value, text};
 use crate::expression::{Dialect, Expression};
@@ -228,8 +229,9 @@ impl<'n> Instance<'n> {
             block = block.comment(self.title);
         }
         if section == Section::OnError {
+            block.when = Some(caller::FAILURE);
             notes.push(
-                "`Failure` is on-error, which runs when the backend did not answer; an answer with an error status goes through outbound"
+                "`Failure` is on-error, where the backend is to blame: it did not answer; an answer with an error status goes through outbound"
                     .to_owned(),
             );
         }

@@ -11,6 +11,8 @@ pub struct Block {
     pub pairs: Vec<(&'static str, String)>,
     /// Whether it is written as a comment, because the gateway could not take it.
     pub off: bool,
+    /// A condition of the policy, which then stands in a `choose`.
+    pub when: Option<&'static str>,
 }
 
 impl Block {
@@ -47,6 +49,25 @@ impl Block {
             let _ = writeln!(out, "# {comment}");
         }
         let mark = if self.off { "# " } else { "" };
+        let inner;
+        let header = match self.when {
+            None => header,
+            Some(condition) => {
+                let section = header.trim_matches(['[', ']']);
+                for line in [
+                    header,
+                    "policy = \"choose\"",
+                    "",
+                    &format!("[[{section}.when]]"),
+                    &format!("condition = {}", text(condition)),
+                    "",
+                ] {
+                    let _ = writeln!(out, "{}", format!("{mark}{line}").trim_end());
+                }
+                inner = format!("[[{section}.when.policies]]");
+                &inner
+            }
+        };
         let width = self.pairs.iter().map(|(key, _)| key.len()).max().unwrap_or_default();
         let _ = writeln!(out, "{mark}{header}");
         for (key, value) in &self.pairs {
@@ -121,5 +142,15 @@ mod tests {
         let table = "[[inbound]]\npolicy = \"set-header\"\nname   = \"x\"\n";
         let off = "# [[inbound]]\n# policy = \"set-header\"\n# name   = \"x\"\n";
         assert_eq!(out, format!("\n# why this\n{table}\n# why this\n{off}"));
+    }
+
+    #[test]
+    fn blocks_with_a_condition() {
+        let mut out = String::new();
+        let block = Block { when: Some("@true()"), ..Block::policy("set-status") };
+        block.write("[[operation.on-error]]", &mut out);
+        let want = "\n[[operation.on-error]]\npolicy = \"choose\"\n\n[[operation.on-error.when]]\ncondition = \"@true()\"\n\n\
+                    [[operation.on-error.when.policies]]\npolicy = \"set-status\"\n";
+        assert_eq!(out, want);
     }
 }

@@ -33,6 +33,8 @@ pub trait Facts {
     fn variable(&self, name: &str) -> Option<&Json>;
     /// The claims of the validated token, an object.
     fn claims(&self) -> Option<&Json>;
+    /// The name of the connection that the call uses.
+    fn connection_name(&self) -> Option<&str>;
     /// The id of the subscription the call was made with.
     fn subscription(&self) -> Option<&str>;
     /// A fact of the subscription's metadata.
@@ -107,6 +109,9 @@ impl Facts for NoFacts {
         None
     }
     fn claims(&self) -> Option<&Json> {
+        None
+    }
+    fn connection_name(&self) -> Option<&str> {
         None
     }
     fn subscription(&self) -> Option<&str> {

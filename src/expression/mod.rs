@@ -48,6 +48,12 @@ pub use value::Value;
 
 use evaluate::Node;
 
+/// Dates and times by .NET's formats, and time zones by their names: for policies that read them.
+pub(crate) mod dates {
+    pub(crate) use super::format::date::{Moment, format, parse_exact};
+    pub(crate) use super::format::zone::find as zone;
+}
+
 /// The longest text an expression may be written as, in bytes.
 pub const MAX_LENGTH: usize = 16 * 1024;
 /// How deep calls may be nested.

@@ -12,11 +12,12 @@ const MOST: usize = 8;
 const LONGEST: usize = 120;
 
 /// Functions whose results may be shown. Bodies, variables and whole URLs may hold anything, and are left out.
-const SHOWN: [&str; 16] = [
+const SHOWN: [&str; 17] = [
     "api",
     "claims",
     "clientCertificate",
     "clientIp",
+    "connection",
     "connectionIp",
     "consumer",
     "header",

@@ -122,6 +122,9 @@ impl Facts for MapFacts {
     fn claims(&self) -> Option<&Json> {
         self.claims.as_ref()
     }
+    fn connection_name(&self) -> Option<&str> {
+        Some("contoso")
+    }
     fn subscription(&self) -> Option<&str> {
         Some("sub-1")
     }

@@ -10,6 +10,7 @@ use http::{Method, Request, Response, StatusCode, Uri};
 use parking_lot::Mutex;
 use smallvec::SmallVec;
 
+use super::headers::Correlation;
 use super::{Gateway, Operation, caller};
 use crate::body::{Body, BodyError, End, Finish};
 use crate::forwarded::{Peer, RequestId, Scheme, TraceContext};
@@ -65,7 +66,13 @@ impl Handler for Entry {
         };
         let id = exchange.gateway.settings.request_id_header.clone();
         response.headers_mut().insert(id, exchange.request_id.clone());
-        exchange.state.lock().status = response.status();
+        {
+            let mut state = exchange.state.lock();
+            state.status = response.status();
+            if let Some(rules) = exchange.operation.as_ref().and_then(|own| own.api.headers.as_deref()) {
+                rules.answer(response.headers_mut(), &exchange.request_id, state.correlation.as_deref());
+            }
+        }
         let finish: Arc<dyn Finish> = exchange.clone();
         pending.answered = true;
         response.map(|body| body.observe(finish))
@@ -267,12 +274,6 @@ fn preflight(exchange: &mut Exchange, operation: Arc<Operation>, mut request: Re
     Entered::Answered(Box::new(response))
 }
 
-/// What the connector runtime and its clients call a request (`x-ms-client-request-id`), when it is fit to be repeated.
-fn client_request_id(request: &Request<Body>) -> Option<HeaderValue> {
-    let id = request.headers().get("x-ms-client-request-id")?;
-    (id.len() <= 128 && id.as_bytes().iter().all(u8::is_ascii_graphic)).then(|| id.clone())
-}
-
 /// Checks the key where the API asks for one, takes off the API's base path, and adds the gateway's own headers.
 fn prepare(
     exchange: &mut Exchange,
@@ -288,13 +289,20 @@ fn prepare(
         return Err(not_found(&Miss::NoOperation { api: found.api }));
     };
     if operation.api.error_format == ErrorFormat::Connector {
-        exchange.state.get_mut().correlation = client_request_id(request).map(Box::new);
+        exchange.state.get_mut().correlation = Correlation::said(request.headers());
+    }
+    let rules = operation.api.headers.as_deref();
+    if let Some(correlation) = rules.and_then(|rules| rules.correlation(request.headers(), &exchange.request_id)) {
+        exchange.state.get_mut().correlation = Some(correlation);
     }
     if operation.api.checks_keys {
         let (subscription, product) = caller::identify(exchange, &operation.api, request)?;
         let state = exchange.state.get_mut();
         state.subscription = subscription;
         state.product = product;
+    }
+    if let Some(rules) = rules {
+        rules.request(request.headers_mut(), exchange.state.get_mut().correlation.as_deref());
     }
     let target = &exchange.target;
     let rest = target.as_str().get(found.base_len..).unwrap_or_default();
@@ -382,6 +390,7 @@ impl Finish for Exchange {
             time: self.time,
             request_id: self.request_id.to_str().unwrap_or_default(),
             trace_id: Some(self.trace.trace_id()),
+            client_request_id: state.correlation.as_ref().and_then(|ids| ids.client_request_id.to_str().ok()),
             client: self.client_ip,
             protocol: self.version,
             method: &self.method,

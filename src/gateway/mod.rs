@@ -5,6 +5,7 @@ pub mod breaker;
 pub mod caller;
 pub mod connection;
 pub mod handle;
+pub mod headers;
 
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
@@ -15,6 +16,7 @@ use serde_json::{Map, Value as Json};
 
 pub use backend::Backend;
 pub use connection::{Connection, Connections};
+pub use headers::ApiHeaders;
 
 use crate::clock::Clock;
 use crate::credential::VaultSecret;
@@ -116,6 +118,8 @@ pub struct Api {
     pub error_format: ErrorFormat,
     /// What becomes of the backend's error answers.
     pub backend_errors: BackendErrors,
+    /// Headers that its messages carry, and headers that they do not.
+    pub headers: Option<Box<ApiHeaders>>,
     /// Counters for requests that match the API and none of its operations.
     pub unmatched: OperationMetrics,
 }

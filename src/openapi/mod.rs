@@ -18,9 +18,11 @@ pub mod sample;
 mod schema;
 #[cfg(test)]
 mod tests;
+pub mod visit;
 
 pub use check::{Direction, Strictness, TooMuch};
 pub use contract::{Answer, Content, Contract, Operation, Payload, Status, content_for};
+pub use format::Format;
 pub use parameter::{Parameter, Place};
 pub use read::Fault;
 pub use schema::{SchemaId, Schemas, Types};

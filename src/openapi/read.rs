@@ -64,7 +64,7 @@ pub struct Reader<'n> {
 impl<'n> Reader<'n> {
     /// A reader of a definition's schemas.
     pub fn new(root: &'n Node, dialect: Dialect) -> Self {
-        let schemas = Schemas { all: Vec::new(), whole_by_value: dialect == Dialect::ThreeOne };
+        let schemas = Schemas { whole_by_value: dialect == Dialect::ThreeOne, ..Schemas::default() };
         Self { root, dialect, schemas, known: HashMap::new(), waiting: Vec::new(), faults: Vec::new() }
     }
 

@@ -1,5 +1,7 @@
 //! Schemas as they run: small, in one list, each with the numbers of those it refers to, so that cycles are no matter.
 
+use std::sync::OnceLock;
+
 use super::format::Format;
 use super::number::Number;
 use super::pattern::Pattern;
@@ -11,6 +13,8 @@ pub struct Schemas {
     pub(super) all: Vec<Schema>,
     /// Whether `1.0` is a whole number, as in JSON Schema and OpenAPI 3.1. Before that, whole numbers are those without a fraction.
     pub(super) whole_by_value: bool,
+    /// Which of them lead to what is visited, by what that is; worked out when it is first asked for.
+    pub(super) leads: [OnceLock<Box<[bool]>>; 2],
 }
 
 /// A schema, by its place in the list.

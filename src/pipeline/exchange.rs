@@ -20,6 +20,7 @@ use crate::body::{Body, BodyError};
 use crate::clock::Nanos;
 use crate::credential::Renewal;
 use crate::forwarded::{Outside, TraceContext};
+use crate::gateway::headers::Correlation;
 use crate::gateway::{Backend, Connection, Gateway, Operation, Product};
 use crate::identity::certificate::Presented;
 use crate::identity::{Subscription, Verified};
@@ -108,8 +109,8 @@ pub struct State {
     pub tokens: Option<Arc<Meter>>,
     /// What a cache of answers has to do with it.
     pub cached: Option<Arc<Cached>>,
-    /// The caller's own id for the request, where errors have the connector's form.
-    pub correlation: Option<Box<HeaderValue>>,
+    /// The caller's own ids for the request, where errors have the connector's form or messages carry them.
+    pub correlation: Option<Box<Correlation>>,
     /// The error that on-error handles.
     pub fault: Option<Fault>,
     /// What was found that is not as the API's definition says.

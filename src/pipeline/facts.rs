@@ -76,6 +76,10 @@ impl Facts for Context<'_> {
         self.state.token.as_ref().map(|token| &token.claims)
     }
 
+    fn connection_name(&self) -> Option<&str> {
+        self.connection().map(|connection| &*connection.name)
+    }
+
     fn subscription(&self) -> Option<&str> {
         self.state.subscription.as_ref().map(|subscription| &*subscription.id)
     }

@@ -96,6 +96,9 @@ impl Forward {
             // Boxed: rare, and would make the future of every request larger.
             response = Box::pin(once_more(exchange, &backend, target, again, response, &options)).await?;
         }
+        if let Some(rules) = exchange.operation.as_ref().and_then(|own| own.api.headers.as_deref()) {
+            rules.backend_answer(response.headers_mut());
+        }
         if options.fail_on_error_status && response.status().as_u16() >= 400 {
             let status = response.status();
             let message = format!("the backend answered {status}, and forward-request takes that for an error");

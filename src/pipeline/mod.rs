@@ -63,8 +63,8 @@ pub struct Pipeline {
     preflight: Box<[Placed]>,
     /// Where each step was written, section by section in the order of [`Section`](crate::policy::Section).
     pub outline: [Box<[Arc<Origin>]>; 4],
-    /// Where requests are sent, as far as steps tell that stand directly in a section.
-    pub sent: Sent,
+    /// Where requests may be sent, as far as steps tell; branches send them to several places.
+    pub sent: Box<[Sent]>,
     /// What inbound asks of the caller's token.
     pub token_checks: Box<[TokenCheck]>,
 }
@@ -75,10 +75,8 @@ impl Pipeline {
         let outline = [&inbound, &backend, &outbound, &on_error]
             .map(|steps| steps.iter().map(|placed| placed.origin.clone()).collect());
         let token_checks = inbound.iter().flat_map(|placed| placed.token_checks.iter().cloned()).collect();
-        let sent = inbound.iter().chain(&backend).rev().find_map(|placed| match &placed.step {
-            Step::Sync(step) => step.sent(),
-            Step::Async(_) | Step::Layer(_) => None,
-        });
+        let before = vec![Sent::Same];
+        let sent = inbound.iter().chain(&backend).fold(before, |ways, placed| placed.step.sent(ways));
         let preflight = inbound.iter().filter(|placed| placed.origin.policy == "cors").cloned().collect();
         let keep_head = outbound.iter().chain(&on_error).any(|placed| placed.needs.contains(Needs::REQUEST_HEAD))
             || inbound.iter().any(|placed| placed.needs.contains(Needs::HEAD_LATER));
@@ -96,7 +94,7 @@ impl Pipeline {
             keep_head,
             preflight,
             outline,
-            sent: sent.unwrap_or_default(),
+            sent: sent.into(),
             token_checks,
         }
     }

@@ -70,7 +70,8 @@ impl Exchange {
         let api = &self.operation.as_ref()?.api;
         let build = || {
             let own = self.gateway.operations.iter().filter(|operation| Arc::ptr_eq(&operation.api, api));
-            let all = own.map(|one| (one.method.as_ref(), &one.template, &one.pipeline.sent));
+            let ways = own.flat_map(|one| one.pipeline.sent.iter().map(move |sent| (one, sent)));
+            let all = ways.map(|(one, sent)| (one.method.as_ref(), &one.template, sent));
             all.clone().any(|(.., sent)| *sent != Sent::Same).then(|| WayBack::new(all))
         };
         api.way_back.get_or_init(build).as_ref()

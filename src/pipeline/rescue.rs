@@ -138,7 +138,7 @@ fn format_of(exchange: &Exchange) -> ErrorFormat {
 fn ids_of(exchange: &Exchange) -> (Cow<'_, str>, Cow<'_, str>) {
     let own = Cow::Borrowed(exchange.request_id.to_str().unwrap_or_default());
     let correlation = exchange.state.lock().correlation.clone();
-    let theirs = correlation.and_then(|id| id.to_str().ok().map(|id| Cow::Owned(id.to_owned())));
+    let theirs = correlation.and_then(|ids| ids.client_request_id.to_str().ok().map(|id| Cow::Owned(id.to_owned())));
     (own.clone(), theirs.unwrap_or(own))
 }
 

@@ -6,6 +6,7 @@ use super::Fault;
 use super::exchange::{Context, Exchange, Message};
 use super::step::{Call, Flow, Placed, Step};
 use crate::expression::Needs;
+use crate::routing::Sent;
 
 /// Adjacent synchronous and asynchronous steps of one section. Layers are never among them.
 #[derive(Debug, Default)]
@@ -32,6 +33,11 @@ impl Segment {
     /// Whether there is nothing to run.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+
+    /// Where requests go behind the steps, of the ways that they may have gone before them.
+    pub fn sent(&self, ways: Vec<Sent>) -> Vec<Sent> {
+        self.0.iter().fold(ways, |ways, placed| placed.step.sent(ways))
     }
 
     /// Runs the steps in the order they were written.

@@ -37,9 +37,9 @@ pub trait Apply: Send + Sync {
         None
     }
 
-    /// Where the step sends requests, when it sends them to another path.
-    fn sent(&self) -> Option<Sent> {
-        None
+    /// Where requests go behind the step, of the ways that they may have gone before it.
+    fn sent(&self, ways: Vec<Sent>) -> Vec<Sent> {
+        ways
     }
 }
 
@@ -47,6 +47,11 @@ pub trait Apply: Send + Sync {
 pub trait ApplyAsync: Send + Sync {
     /// Runs the step.
     fn apply<'a>(&'a self, call: Call<'a>) -> BoxFuture<'a, Result<Flow, Fault>>;
+
+    /// Where requests go behind the step, of the ways that they may have gone before it.
+    fn sent(&self, ways: Vec<Sent>) -> Vec<Sent> {
+        ways
+    }
 }
 
 /// What an asynchronous step sees. It takes the state's lock for short moments only, never across an await.
@@ -89,6 +94,15 @@ impl Step {
     /// An asynchronous step.
     pub fn asynchronous(step: impl ApplyAsync + 'static) -> Self {
         Self::Async(Arc::new(step))
+    }
+
+    /// Where requests go behind the step, as far as that is known beforehand: of a layer, and of what it holds, nothing is.
+    pub fn sent(&self, ways: Vec<Sent>) -> Vec<Sent> {
+        match self {
+            Self::Sync(step) => step.sent(ways),
+            Self::Async(step) => step.sent(ways),
+            Self::Layer(_) => ways,
+        }
     }
 
     /// A layer.

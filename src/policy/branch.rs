@@ -14,6 +14,7 @@ use crate::pipeline::{
     Apply, ApplyAsync, BoxFuture, Call, Chain, Context, Exchange, Fault, Flow, Message, Next, Origin, Placed, Segment,
     Step,
 };
+use crate::routing::Sent;
 
 /// One step of several lists: the first whose condition holds runs, else `otherwise`. The weakest kind that the lists
 /// allow. For the policy that is being compiled, whose needs are those of the conditions.
@@ -55,7 +56,27 @@ fn choose<'c>(conditions: impl IntoIterator<Item = &'c Condition>, cx: &Context<
     Ok(count)
 }
 
+/// The most ways that are looked back on from a link.
+const MOST_WAYS: usize = 16;
+
+impl Branches {
+    /// Where requests go: the ways of all branches.
+    fn ways(&self, before: &[Sent]) -> Vec<Sent> {
+        let mut all = Vec::new();
+        for way in self.segments.iter().flat_map(|segment| segment.sent(before.to_vec())) {
+            if !all.contains(&way) && all.len() < MOST_WAYS {
+                all.push(way);
+            }
+        }
+        all
+    }
+}
+
 impl Apply for Branches {
+    fn sent(&self, ways: Vec<Sent>) -> Vec<Sent> {
+        self.ways(&ways)
+    }
+
     fn apply(&self, cx: &mut Context<'_>) -> Result<Flow, Fault> {
         let chosen = choose(&self.conditions, cx)?;
         self.segments.get(chosen).map_or(Ok(Flow::Next), |segment| segment.apply(cx))
@@ -63,6 +84,10 @@ impl Apply for Branches {
 }
 
 impl ApplyAsync for Branches {
+    fn sent(&self, ways: Vec<Sent>) -> Vec<Sent> {
+        self.ways(&ways)
+    }
+
     fn apply<'a>(&'a self, mut call: Call<'a>) -> BoxFuture<'a, Result<Flow, Fault>> {
         let chosen = call.with(|cx| choose(&self.conditions, cx));
         Box::pin(async move {

@@ -9,6 +9,7 @@ mod authentication_oauth2;
 mod authorize;
 mod azure_openai_token_limit;
 mod basic_auth;
+mod body_places;
 mod body_property;
 mod body_template;
 mod branch;
@@ -20,7 +21,10 @@ mod cache_store_value;
 mod cached;
 mod check_header;
 mod choose;
+mod collect_pages;
 mod convert_array_to_object;
+mod convert_dates;
+mod convert_numbers;
 mod convert_object_to_array;
 mod cors;
 mod draw;
@@ -232,7 +236,10 @@ pub const KINDS: &[Kind] = &[
     Kind::of::<cache_store_value::CacheStoreValue>(),
     Kind::of::<check_header::CheckHeader>(),
     Kind::of::<choose::Choose>(),
+    Kind::of::<collect_pages::CollectPages>(),
     Kind::of::<convert_array_to_object::ConvertArrayToObject>(),
+    Kind::of::<convert_dates::ConvertDates>(),
+    Kind::of::<convert_numbers::ConvertNumbers>(),
     Kind::of::<convert_object_to_array::ConvertObjectToArray>(),
     Kind::of::<cors::Cors>(),
     Kind::of::<dynamic_host_url::DynamicHostUrl>(),

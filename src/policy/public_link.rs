@@ -50,9 +50,32 @@ impl<'a> Links<'a> {
     pub(super) fn of(rules: &'a LinkRules, cx: &Context<'a>) -> Option<Self> {
         let exchange = cx.exchange;
         let backend = cx.state.upstream.backend.clone()?;
-        let public = format!("{}{}", exchange.public_origin(), exchange.base_path().trim_end_matches('/'));
         let sent = cx.uri().map(|uri| uri.path().to_owned()).unwrap_or_default();
-        Some(Self { rules, exchange, backend, public, sent })
+        Some(Self::new(rules, exchange, backend, sent))
+    }
+
+    /// For a request that this backend was sent, below its base path.
+    pub(super) fn new(rules: &'a LinkRules, exchange: &'a Exchange, backend: Arc<Backend>, sent: String) -> Self {
+        let public = format!("{}{}", exchange.public_origin(), exchange.base_path().trim_end_matches('/'));
+        Self { rules, exchange, backend, public, sent }
+    }
+
+    /// What to ask the backend for in order to follow a link: path and query below its base path. None when the link leads elsewhere.
+    pub(super) fn target(&self, link: &str) -> Option<String> {
+        let link = link.trim();
+        let link = link.split('#').next().unwrap_or_default();
+        let (target, query) = link.find('?').map_or((link, ""), |at| link.split_at(at));
+        let mut all = query.strip_prefix('?').unwrap_or_default().to_owned();
+        let path = self.inside(target).or_else(|| self.is_own(target).then(|| self.sent.clone()))?;
+        self.clean(&mut all);
+        let mark = if all.is_empty() { "" } else { "?" };
+        Some(format!("{path}{mark}{all}"))
+    }
+
+    /// Whether a URL is the one that the caller asked for.
+    fn is_own(&self, target: &str) -> bool {
+        let own = format!("{}{}", self.exchange.public_origin(), self.exchange.target.path());
+        own == target
     }
 
     /// The authorities of the backend, as links have them after `://`: what to look for in a text.
@@ -69,21 +92,35 @@ impl<'a> Links<'a> {
         let public = self.path(&path)?;
         let mut all = query.strip_prefix('?').unwrap_or_default().to_owned();
         self.clean(&mut all);
-        let mark = match (all.is_empty(), public.contains('?')) {
-            (true, _) => "",
-            (false, true) => "&",
-            (false, false) => "?",
-        };
+        let mut mark = "?";
+        // What tells the operation stands there once: the backend's own parameter of that name is not sent to it again.
+        if let Some((_, telling)) = public.split_once('?') {
+            for pair in query::pairs(telling) {
+                query::remove(&mut all, &pair.name());
+            }
+            mark = "&";
+        }
+        let mark = if all.is_empty() { "" } else { mark };
         Some(format!("{public}{mark}{all}{fragment}"))
     }
 
     /// The public URL of a path below the base path of the backend.
     fn path(&self, inside: &str) -> Option<String> {
         if inside == self.sent {
-            return Some(format!("{}{}", self.exchange.public_origin(), self.exchange.target.path()));
+            return Some(format!("{}{}", self.exchange.public_origin(), self.asked()));
         }
         let back = self.exchange.way_back().and_then(|way| way.find(&self.exchange.method, inside));
         Some(format!("{}{}", self.public, back.as_deref().unwrap_or(inside)))
+    }
+
+    /// The path that the caller asked for, with those parameters of the query that told the operation.
+    fn asked(&self) -> String {
+        let target = &self.exchange.target;
+        let template = self.exchange.operation.as_ref().and_then(|own| own.template.as_str().split_once('?'));
+        let mut telling = target.query().unwrap_or_default().to_owned();
+        query::retain(&mut telling, |pair| template.is_some_and(|(_, own)| query::find(own, &pair.name()).is_some()));
+        let mark = if telling.is_empty() { "" } else { "?" };
+        format!("{}{mark}{telling}", target.path())
     }
 
     /// The path below the base path of the backend that a link without query leads to.

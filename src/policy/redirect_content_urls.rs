@@ -225,6 +225,11 @@ fn each_url(
         out.extend_from_slice(&text[written..found.start]);
         out.extend_from_slice(new.as_bytes());
         written = end;
+        // A link whose path is told by a query has one already.
+        if new.contains('?') && text.get(end) == Some(&b'?') {
+            out.push(b'&');
+            written += 1;
+        }
     }
     if written == 0 {
         return None;
@@ -301,6 +306,7 @@ mod tests {
             (r#"{"a":"http:\/\/erp:8000\/x\/y"}"#, Some(r#"{"a":"https:\/\/gw\/x\/y"}"#)),
             ("<a href='http://erp:8000/x'>http://erp:8000</a>", Some("<a href='https://gw/x'>https://gw</a>")),
             ("'http://erp:8000', (http://erp:8000)", Some("'https://gw', (https://gw)")),
+            ("http://erp:8000/find/a?p=2 http://erp:8000/find/b", Some("https://gw/find/a?p=2 https://gw/find/b")),
             ("http://other/http://erp:8000/x", Some("http://other/https://gw/x")),
             ("http://http://http://http://", None),
             ("http://erp:8000/a/http://erp:8000/b", Some("https://gw/a/http://erp:8000/b")),

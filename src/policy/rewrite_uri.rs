@@ -65,11 +65,11 @@ enum Target {
 }
 
 impl Apply for Compiled {
-    fn sent(&self) -> Option<Sent> {
-        Some(match &self.target {
+    fn sent(&self, _: Vec<Sent>) -> Vec<Sent> {
+        vec![match &self.target {
             Target::Template(rewrite) => rewrite.sent(),
             Target::Expression(_) => Sent::Unknown,
-        })
+        }]
     }
 
     fn apply(&self, cx: &mut Context<'_>) -> Result<Flow, Fault> {

@@ -73,8 +73,8 @@ enum NewMethod {
 }
 
 impl Apply for Compiled {
-    fn sent(&self) -> Option<Sent> {
-        Some(self.path.sent())
+    fn sent(&self, _: Vec<Sent>) -> Vec<Sent> {
+        vec![self.path.sent()]
     }
 
     fn apply(&self, cx: &mut Context<'_>) -> Result<Flow, Fault> {

@@ -17,7 +17,8 @@ use crate::pipeline::{Apply, Context, Fault, Flow, Step};
 ///
 /// Scheme and host become the gateway's own (`[server] public-url`, else as the caller used them), the base path of the backend becomes the
 /// API's, and the query stays. A link to the path that this request went to gets the caller's own path; another path that a
-/// `rewrite-uri` or `route-request` of the API leads to is found backwards, by its template. Relative links are rewritten as well. Links to
+/// `rewrite-uri` or `route-request` of the API leads to is found backwards, by its template; inside `choose` too, unless a policy there wraps what
+/// comes after it (`retry`, `timeout`). A parameter of the query that tells the operation stands in the link once. Relative links are rewritten as well. Links to
 /// other hosts, and to paths outside the backend's base URL, stay as they are, because the gateway does not lead there. The query parameters
 /// of the backend's own `credentials` are taken out. Nothing happens where there is no link.
 ///

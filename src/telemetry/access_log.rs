@@ -69,6 +69,8 @@ pub struct Line<'a> {
     pub request_id: &'a str,
     /// The trace id of the W3C trace context, when there is one.
     pub trace_id: Option<&'a str>,
+    /// What the caller calls the request (`x-ms-client-request-id`), where its API looks at that.
+    pub client_request_id: Option<&'a str>,
     /// The client's address, behind trusted proxies the real one.
     pub client: IpAddr,
     /// The version the client spoke.

@@ -54,6 +54,24 @@ impl Connection {
         let _ = self.0.read_to_end(&mut Vec::new());
     }
 
+    /// What comes until this text, which is in it.
+    #[track_caller]
+    pub(crate) fn read_until(&mut self, text: &str) -> String {
+        let (mut seen, mut byte) = (Vec::new(), [0]);
+        while !seen.ends_with(text.as_bytes()) {
+            self.0.read_exact(&mut byte).unwrap();
+            seen.push(byte[0]);
+        }
+        String::from_utf8(seen).unwrap()
+    }
+
+    /// What comes until the other side closes.
+    pub(crate) fn rest(&mut self) -> String {
+        let mut rest = Vec::new();
+        let _ = self.0.read_to_end(&mut rest);
+        String::from_utf8_lossy(&rest).into_owned()
+    }
+
     /// A request; `None` when the other side closes before its end.
     pub(crate) fn request(&mut self) -> Option<Message> {
         let mut message = self.head()?;

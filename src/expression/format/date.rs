@@ -9,9 +9,9 @@ use jiff::tz::Offset;
 
 /// A date and time that is in UTC, or in no stated time zone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::expression) struct Moment {
-    pub(in crate::expression) civil: DateTime,
-    pub(in crate::expression) utc: bool,
+pub(crate) struct Moment {
+    pub(crate) civil: DateTime,
+    pub(crate) utc: bool,
 }
 
 const MONTHS: [&str; 12] = [
@@ -123,7 +123,7 @@ fn tokens(format: &str) -> Result<Vec<Token>, String> {
 }
 
 /// Writes a moment in a standard (`R`) or custom (`yyyy-MM-dd`) format.
-pub(in crate::expression) fn format(moment: Moment, format: &str) -> Result<String, String> {
+pub(crate) fn format(moment: Moment, format: &str) -> Result<String, String> {
     let civil = moment.civil;
     let mut text = String::with_capacity(32);
     for token in tokens(format)? {
@@ -195,7 +195,7 @@ pub(in crate::expression) fn weekday(civil: DateTime) -> usize {
 }
 
 /// Reads a text that is written exactly in a format; `None` where it is not, or the format is none.
-pub(in crate::expression) fn parse_exact(text: &str, format: &str) -> Option<Moment> {
+pub(crate) fn parse_exact(text: &str, format: &str) -> Option<Moment> {
     let mut rest = text;
     let (mut year, mut month, mut day) = (1_i16, 1_i8, 1_i8);
     let (mut hour, mut minute, mut second, mut nanosecond) = (0_i8, 0_i8, 0_i8, 0_i32);

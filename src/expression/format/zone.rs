@@ -3,7 +3,7 @@
 use jiff::tz::TimeZone;
 
 /// The zone of a Windows or IANA name, without case; `None` where there is none, or where the machine has no database.
-pub(in crate::expression) fn find(name: &str) -> Option<TimeZone> {
+pub(crate) fn find(name: &str) -> Option<TimeZone> {
     let iana = WINDOWS.iter().find(|(windows, _)| windows.eq_ignore_ascii_case(name)).map_or(name, |(_, iana)| iana);
     if iana == "Etc/UTC" {
         return Some(TimeZone::UTC);

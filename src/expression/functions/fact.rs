@@ -51,6 +51,14 @@ pub(super) const FUNCTIONS: &[Function] = &[
     })
     .reads(AT_HAND),
     Function::new(
+        "connection()",
+        "The name of the connection that the call uses: that of its subscription, else the API's for all others. Null without one.",
+        "connection()",
+        "'contoso'",
+        |call| Ok(Value::from_text(call.facts.connection_name())),
+    )
+    .reads(Needs::CONNECTION),
+    Function::new(
         "connectionIp()",
         "The address of the connection: the caller's own, or that of the proxy in front.",
         "connectionIp()",

@@ -45,6 +45,7 @@ pub(super) fn json(out: &mut Vec<u8>, line: &Line<'_>, time: &[u8], log: &Access
     out.push(b'"');
     string(out, ",\"request_id\":\"", line.request_id);
     optional(out, ",\"trace_id\":\"", line.trace_id);
+    optional(out, ",\"client_request_id\":\"", line.client_request_id);
     out.extend_from_slice(b",\"client\":\"");
     address(out, line.client);
     out.extend_from_slice(b"\",\"protocol\":\"");
@@ -189,6 +190,9 @@ pub(super) fn human(out: &mut Vec<u8>, line: &Line<'_>, time: &[u8], log: &Acces
     }
     if let Some(trace) = line.trace_id {
         note(out, " trace=", trace);
+    }
+    if let Some(id) = line.client_request_id {
+        note(out, " client-id=", id);
     }
     note(out, " id=", line.request_id);
     if let Some(failure) = &line.error {

@@ -20,6 +20,7 @@ fn plain() -> Line<'static> {
         time: Clock::manual().wall(),
         request_id: "7f1c",
         trace_id: None,
+        client_request_id: None,
         client: IpAddr::V4(Ipv4Addr::new(192, 0, 2, 7)),
         protocol: Version::HTTP_11,
         method: &Method::GET,
@@ -48,6 +49,7 @@ fn plain() -> Line<'static> {
 fn full() -> Line<'static> {
     Line {
         trace_id: Some("4bf92f3577b34da6a3ce929d0e0e4736"),
+        client_request_id: Some("c-1"),
         protocol: Version::HTTP_2,
         host: Some("api.example"),
         query: Some("page=1&subscription-key=s3cret"),
@@ -117,6 +119,7 @@ fn json_holds_every_fact() {
         "time": "2026-01-01T00:00:00.000Z",
         "request_id": "7f1c",
         "trace_id": "4bf92f3577b34da6a3ce929d0e0e4736",
+        "client_request_id": "c-1",
         "client": "192.0.2.7",
         "protocol": "HTTP/2",
         "method": "GET",
@@ -156,7 +159,7 @@ fn human_lines_read_from_left_to_right() {
             "2026-01-01T00:00:00.000Z 200 GET /orders/1 12.034ms 0B/1024B 192.0.2.7 HTTP/1.1 id=7f1c\n",
             "2026-01-01T00:00:00.000Z 502 GET api.example/orders/1?page=1&subscription-key=*** 12.034ms 5B/1024B ",
             "192.0.2.7 HTTP/2 orders/GetOrder -> erp 10.0.0.1:80 503 11.000ms x3 cache=miss subscription=sub-1 consumer=contoso ",
-            "trace=4bf92f3577b34da6a3ce929d0e0e4736 id=7f1c error=forward-request/BackendConnectionFailure ",
+            "trace=4bf92f3577b34da6a3ce929d0e0e4736 client-id=c-1 id=7f1c error=forward-request/BackendConnectionFailure ",
             "at api/backend/retry: \"gave up\" cause=\"the connection broke: \\\"reset\\\"\" \"curl/8\" aborted truncated\n",
             "2026-01-01T00:00:00.000Z 200 GET /orders/1 12.034ms 0B/1024B 192.0.2.7 HTTP/1.1 consumer=\"Contoso Ltd\" ",
             "id=7f1c\n",

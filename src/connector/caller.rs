@@ -1,0 +1,65 @@
+//! What an imported API does toward its callers, as the connector runtime does: one deadline, a limit when asked, errors and links.
+
+use std::num::NonZeroU32;
+
+use super::written::Block;
+
+/// The limit that the platform has for each connection, in requests a minute; see [the limits of
+/// connectors](https://learn.microsoft.com/power-automate/limits-and-config#throughput-limits).
+pub const PLATFORM_LIMIT: &str = "500";
+
+/// When policies of the section `Failure` run: on-error is also for callers' mistakes and for limits, of which the section knows nothing.
+pub const FAILURE: &str = "@equals(lastError('blame'), 'backend')";
+
+/// The form of errors.
+pub fn errors() -> Block {
+    Block::default()
+        .text("format", "connector")
+        .text("backend", "wrap-unstructured")
+        .comment("Errors as the connector runtime writes them; those of the backend that are no JSON object with a message stand in its envelope.")
+}
+
+/// Headers of messages.
+pub fn headers() -> Block {
+    Block::default()
+        .raw("correlation", "true")
+        .comment("The ids by which the platform tells calls apart. `remove-from-requests = [\"x-ms-workflow-*\"]` keeps others from the backend.")
+}
+
+/// What comes before everything else.
+pub fn requests(limit: Option<NonZeroU32>) -> Vec<Block> {
+    let deadline = Block::policy("timeout")
+        .text("duration", "120s")
+        .text("until", "end")
+        .comment("As long as the platform waits: for all tries together, to the last byte of the answer.");
+    let limit = limit.map(|calls| {
+        Block::policy("rate-limit")
+            .text("id", "connection-limit")
+            .text("key", "@coalesce(connection(), subscription(), clientIp())")
+            .raw("calls", calls.to_string())
+            .text("period", "1m")
+            .comment("The platform's limit for each connection; for each subscription or address where calls use none.")
+    });
+    [deadline].into_iter().chain(limit).collect()
+}
+
+/// What comes behind the policies of the package, on the way back.
+pub fn answers() -> Block {
+    Block::policy("redirect-content-urls")
+        .raw("body", "false")
+        .comment("`Location` and its kin lead through the gateway: callers poll there, and delete webhooks.")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_limit_is_written_when_it_is_asked_for() {
+        for (limit, want) in [(None, vec!["timeout"]), (NonZeroU32::new(500), vec!["timeout", "rate-limit"])] {
+            let blocks = requests(limit);
+            let names: Vec<_> = blocks.iter().map(|block| block.pairs[0].1.trim_matches('"')).collect();
+            assert_eq!(names, want, "{limit:?}");
+        }
+    }
+}

@@ -1,0 +1,10 @@
+//! What callers of an API see that stands behind a connector, over sockets: deadlines, pages, limits.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod connector;
+mod deadline;
+mod pages;
+mod scripted;
+#[path = "../support/mod.rs"]
+mod support;
