@@ -37,7 +37,7 @@ mod window;
 #[cfg(test)]
 mod tests;
 
-pub use concurrency::{ConcurrencyLimit, Permit};
+pub use concurrency::{Admission, ConcurrencyLimit, Permit};
 pub use decision::{Ask, Count, Decision};
 pub use limiter::Limiter;
 pub use line::{Line, Passed};

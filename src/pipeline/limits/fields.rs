@@ -16,6 +16,9 @@ const RATELIMIT: HeaderName = HeaderName::from_static("ratelimit");
 /// The draft's unit for the bytes of bodies.
 pub const CONTENT_BYTES: &str = "content-bytes";
 
+/// The draft's unit for requests that run at once.
+pub const CONCURRENT_REQUESTS: &str = "concurrent-requests";
+
 /// The largest integer of a structured field (RFC 9651 §3.3.1).
 const LARGEST: u64 = 999_999_999_999_999;
 
