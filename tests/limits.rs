@@ -109,6 +109,28 @@ fn counts_survive_a_reload_and_a_changed_limit_takes_them_over() {
 
 const ONE_AT_ONCE: &str = "[[inbound]]\npolicy = \"limit-concurrency\"\nmax-count = 1\n";
 
+#[test]
+fn a_limit_on_requests_at_once_is_told_of_and_can_be_tried_without_refusing() {
+    let backend = Backend::start();
+    let gateway = start(files(backend.address, "", ONE_AT_ONCE));
+    let _hanging = begin(&gateway, "x-test-hang: 9\r\n");
+    let began = Instant::now();
+    while backend.take().is_empty() {
+        assert!(began.elapsed() < PATIENCE, "the request does not arrive");
+        std::thread::yield_now();
+    }
+    let get = || gateway.send(&Message { first_line: "GET /".to_owned(), ..Message::default() }).expect("an answer");
+    let answer = get();
+    assert!(answer.first_line.contains(" 429 "), "{answer:?}");
+    assert_eq!(answer.field("ratelimit"), Some("\"api-concurrency\";r=0"));
+    assert_eq!(answer.field("ratelimit-policy"), Some("\"api-concurrency\";q=1;qu=\"concurrent-requests\""));
+    gateway.reload(files(backend.address, "", &format!("{ONE_AT_ONCE}mode = \"shadow\"\n")));
+    let answer = get();
+    assert!(answer.first_line.contains(" 200 ") && answer.field("ratelimit").is_none(), "{answer:?}");
+    let line = r#"sluicegate_limit_shadow_refused_total{policy="api:all/inbound/limit-concurrency[1]"} 1"#;
+    assert!(gateway.has_metric(line), "{line}");
+}
+
 /// Answers with half of a body, and with the rest when told to.
 fn half_way() -> (SocketAddr, mpsc::Sender<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();

@@ -41,6 +41,17 @@ impl std::fmt::Debug for Count {
 #[derive(Debug)]
 pub struct Permit(pub(super) Held);
 
+/// What came of asking for a place.
+#[derive(Debug)]
+pub struct Admission {
+    /// The right to run; none when the maximum is running.
+    pub permit: Option<Permit>,
+    /// The most at once, by whoever decided: a part of the limit while a shared store does not answer.
+    pub max: u32,
+    /// How many of them others leave: the place that was taken is free again when its request has ended.
+    pub left: u32,
+}
+
 /// What a permit holds.
 #[derive(Debug)]
 pub(super) enum Held {
@@ -80,24 +91,30 @@ impl ConcurrencyLimit {
 
     /// Takes a place, or nothing when `max` requests of `key` are running.
     pub fn try_acquire(&self, key: &str) -> Option<Permit> {
+        self.enter(key).permit
+    }
+
+    /// The same, and how many are left.
+    pub fn enter(&self, key: &str) -> Admission {
         let counts = &self.counts;
         let hash = counts.hasher.hash_one(key);
         let mut table = counts.shard(hash).lock();
-        let key = match table.find_mut(hash, |count| *count.key == *key) {
-            Some(count) if count.running >= self.max => return None,
+        let (key, before) = match table.find_mut(hash, |count| *count.key == *key) {
+            Some(count) if count.running >= self.max => return Admission { permit: None, max: self.max, left: 0 },
             Some(count) => {
                 count.running += 1;
-                Arc::clone(&count.key)
+                (Arc::clone(&count.key), count.running - 1)
             }
             None => {
                 let key: Arc<str> = key.into();
                 let count = Count { key: Arc::clone(&key), running: 1 };
                 table.insert_unique(hash, count, |count| counts.hasher.hash_one(&*count.key));
-                key
+                (key, 0)
             }
         };
         drop(table);
-        Some(Permit(Held::Local(Place { counts: Arc::clone(counts), key, hash })))
+        let permit = Permit(Held::Local(Place { counts: Arc::clone(counts), key, hash }));
+        Admission { permit: Some(permit), max: self.max, left: self.max - before }
     }
 
     /// How many keys have requests running.
@@ -110,6 +127,13 @@ impl Counts {
     fn shard(&self, hash: u64) -> &Mutex<HashTable<Count>> {
         // hashbrown takes its bucket from the lowest bits and its tag from the seven highest.
         &self.shards[(hash >> 48) as usize & (SHARDS - 1)]
+    }
+}
+
+impl Permit {
+    /// The right to run without being counted.
+    pub fn uncounted() -> Self {
+        Self(Held::Uncounted)
     }
 }
 

@@ -7,7 +7,7 @@
 //!
 //! | algorithm | admits at most | memory for each key |
 //! |---|---|---|
-//! | sliding window, exact | `calls` in any half-open window of `period`, and all that this allows | 16 bytes; with several requests in the window 80 and 12 for each, up to `12 × calls` |
+//! | sliding window, exact | `calls` in any half-open window of `period`, and all that this allows | 16 bytes; with several requests in the window 80 and 12 for each in steps of powers of two, up to `24 × calls` |
 //! | sliding window in slots | the same, and refuses up to `period / slots` longer | 32 bytes and `4 × slots` |
 //! | token bucket | `burst + calls × t / period` in any time `t` | 24 bytes |
 //! | fixed window | `calls` in each window, so `2 × calls` in some `period` | 12 bytes |
@@ -37,7 +37,7 @@ mod window;
 #[cfg(test)]
 mod tests;
 
-pub use concurrency::{ConcurrencyLimit, Permit};
+pub use concurrency::{Admission, ConcurrencyLimit, Permit};
 pub use decision::{Ask, Count, Decision};
 pub use limiter::Limiter;
 pub use line::{Line, Passed};

@@ -13,7 +13,7 @@ use serde_json::Value as Json;
 use smallvec::SmallVec;
 
 use super::cached::Cached;
-use super::limits::Limited;
+use super::limits::{Fields, Limited, Standing};
 use super::{Fault, Followers};
 use crate::backend::ClientIdentity;
 use crate::body::{Body, BodyError};
@@ -25,6 +25,7 @@ use crate::gateway::{Backend, Connection, Gateway, Operation, Product};
 use crate::identity::certificate::Presented;
 use crate::identity::{Subscription, Verified};
 use crate::json::Document;
+use crate::limit::Admission;
 use crate::llm::Meter;
 use crate::routing::{Capture, Value as Captured};
 use crate::server::authority::Authority;
@@ -329,6 +330,18 @@ impl State {
     pub fn consumer(&self) -> Option<&str> {
         let subscribed = || self.subscription.as_ref()?.consumer.as_deref();
         self.consumer.as_deref().or_else(subscribed)
+    }
+
+    /// Notes how a limit on requests at once stands, for the answer. A retry around it asks anew.
+    pub fn tell(&mut self, fields: &Arc<Fields>, admission: &Admission) {
+        let standing =
+            Standing { limit: admission.max.into(), remaining: admission.left.into(), ..Standing::default() };
+        let limited = Limited::told(fields, standing, admission.permit.is_none());
+        let is_same = |known: &&mut Limited| known.fields.as_ref().is_some_and(|it| Arc::ptr_eq(it, fields));
+        match self.limits.iter_mut().find(is_same) {
+            Some(known) => *known = limited,
+            None => self.limits.push(limited),
+        }
     }
 
     /// Sets a variable.

@@ -8,7 +8,7 @@ use http::HeaderName;
 use smallvec::SmallVec;
 
 pub(super) use self::fields::write;
-pub use self::fields::{CONTENT_BYTES, Fields, Shown, Standing, TOKENS, Terms};
+pub use self::fields::{CONCURRENT_REQUESTS, CONTENT_BYTES, Fields, Shown, Standing, TOKENS, Terms};
 use super::exchange::Context;
 use crate::clock::Clock;
 use crate::expression::{EvaluationError, Expression};
@@ -154,6 +154,12 @@ impl Limited {
             refused: false,
             counted: Counted::Rate { rule: rule.clone(), rate, decision, units: 0, pending: false },
         }
+    }
+
+    /// A decision that is told and never corrected.
+    pub fn told(fields: &Arc<Fields>, standing: Standing, refused: bool) -> Self {
+        let key = KeyText::new("");
+        Self { fields: Some(fields.clone()), key, standing, refused, counted: Counted::Nothing }
     }
 
     /// The decision of a rate limit, when it is this one and this key.

@@ -9,15 +9,21 @@ use serde::Deserialize;
 use tower_layer::Layer as _;
 use tower_service::Service as _;
 
+use super::quota::allowance::Told;
+use super::rate_limit::Mode;
 use super::value::TextValue;
 use super::{Policy, Sections};
 use crate::body::Body;
 use crate::compile::{CompileCx, CompileError};
-use crate::config::Text;
+use crate::config::spec::LimitHeaders;
+use crate::config::{At, Text};
 use crate::expression::Needs;
 use crate::layer::ConcurrencyLayer;
 use crate::layer::concurrency::Gate;
-use crate::limit::{ConcurrencyLimit, Count, MissingKey, Permit, RemoteConcurrency, Stated, StatedKey, StatedTerms};
+use crate::limit::{
+    Admission, ConcurrencyLimit, Count, MissingKey, Permit, RemoteConcurrency, Stated, StatedKey, StatedTerms,
+};
+use crate::pipeline::limits::{self, Fields, Terms};
 use crate::pipeline::next::{Serve, exchange_of};
 use crate::pipeline::{BoxFuture, Context, Fault, Message, Next, Origin, Step};
 use crate::telemetry::metrics::LimitMetrics;
@@ -26,9 +32,11 @@ use crate::telemetry::metrics::LimitMetrics;
 /// answer's body has been passed on, a policy has read all of it, or the client has left.
 ///
 /// A request beyond that is refused at once with 429 (reason `ConcurrencyLimitExceeded`), and on-error runs; nothing is queued. There
-/// is no `Retry-After`, because nobody knows when a request in progress will end. See
+/// is no `Retry-After`, because nobody knows when a request in progress will end. `RateLimit` tells how many requests may be in progress
+/// once this one has ended (`qu="concurrent-requests"` in `RateLimit-Policy`). See
 /// [limit-concurrency](https://learn.microsoft.com/azure/api-management/limit-concurrency-policy) in Azure API Management. Requests
-/// in progress count on over a reload, under a changed maximum too.
+/// in progress count on over a reload, under a changed maximum too. A key takes memory only while one of its requests is in progress:
+/// 137 bytes, so that no bound on keys is needed.
 ///
 /// With a `[store]` all gateways count together: one round trip before, and one after that nobody waits for. The places of a gateway
 /// that died are free again after 30 seconds. While the store does not answer, `on-error` of the store decides: by default each
@@ -48,6 +56,15 @@ pub struct LimitConcurrency {
     key: Option<Text>,
     /// How many requests of a key may be in progress. At least 1.
     max_count: NonZeroU32,
+    /// Whether the limit refuses anything. Default `enforce`.
+    #[serde(default)]
+    mode: Mode,
+    /// Its name in the `RateLimit` fields: printable ASCII. Default: the policy's `id`, else its scope with `-concurrency`
+    /// (`api-concurrency`).
+    name: Option<At<String>>,
+    /// Which headers tell of the limit, on both outcomes; `[]` for none. `x-ratelimit-*` never do, because they cannot say what they
+    /// count. Default: what `[limits] headers` of gateway.toml says, which is `["ratelimit"]` unless it says otherwise.
+    headers: Option<Vec<LimitHeaders>>,
 }
 
 impl Policy for LimitConcurrency {
@@ -57,9 +74,17 @@ impl Policy for LimitConcurrency {
     // A layer, because it has to know when everything after it has ended.
     fn compile(self, cx: &mut CompileCx<'_, '_>) -> Result<Step, CompileError> {
         let id = cx.state_id();
-        cx.world.stated.lock().push((cx.origin.clone(), self.stated()));
+        let told = Told::compile(cx, self.name.as_ref(), "-concurrency", self.mode.headers(self.headers.as_deref()));
+        let told = cx.note(told);
+        let key = self.key.as_ref().map(|key| TextValue::compile(key, cx)).transpose()?;
+        let terms =
+            Terms { unit: Some(limits::CONCURRENT_REQUESTS), ..Terms::requests(u64::from(self.max_count.get())) };
+        let fields = told?.fields(terms);
+        cx.world.stated.lock().push((cx.origin.clone(), self.stated(fields.is_some())));
         let entry = Entry(Arc::new(Compiled {
-            key: self.key.as_ref().map(|key| TextValue::compile(key, cx)).transpose()?,
+            key,
+            fields,
+            shadow: self.mode == Mode::Shadow,
             metrics: cx.world.shared.metrics.limit(&id),
             origin: cx.origin.clone(),
         }));
@@ -83,16 +108,16 @@ impl Policy for LimitConcurrency {
 
 impl LimitConcurrency {
     /// What is said about the limit, for who tests it.
-    fn stated(&self) -> Stated {
+    fn stated(&self, told: bool) -> Stated {
         Stated {
             terms: StatedTerms::Concurrency(self.max_count),
             key: self.key.as_ref().map_or(StatedKey::All, |key| StatedKey::Written(key.0.clone())),
             missing_key: MissingKey::OneKey,
             cost: Some(1),
             count: Some(Count::Admitted),
-            shadow: false,
+            shadow: self.mode == Mode::Shadow,
             delays: false,
-            told: false,
+            told,
             api: None,
             operation: None,
         }
@@ -104,6 +129,9 @@ struct Entry(Arc<Compiled>);
 
 struct Compiled {
     key: Option<TextValue>,
+    /// What is said of it, when anybody is told.
+    fields: Option<Arc<Fields>>,
+    shadow: bool,
     metrics: LimitMetrics,
     origin: Arc<Origin>,
 }
@@ -119,12 +147,19 @@ impl Entry {
         Ok(then(&key))
     }
 
-    /// Counts the outcome; no permit is a refusal.
-    fn conclude(&self, request: &Request<Body>, permit: Option<Permit>) -> Result<Permit, Fault> {
-        let Compiled { metrics, origin, .. } = &*self.0;
-        if let Some(permit) = permit {
+    /// Counts the outcome and tells of it; no permit is a refusal.
+    fn conclude(&self, request: &Request<Body>, admission: Admission) -> Result<Permit, Fault> {
+        let Compiled { metrics, origin, fields, shadow, .. } = &*self.0;
+        if let Some(fields) = fields {
+            exchange_of(request)?.state.lock().tell(fields, &admission);
+        }
+        if let Some(permit) = admission.permit {
             metrics.admitted.inc();
             return Ok(permit);
+        }
+        if *shadow {
+            metrics.shadow_refused.inc();
+            return Ok(Permit::uncounted());
         }
         metrics.refused.inc();
         exchange_of(request)?.state.lock().save_head(request);
@@ -149,8 +184,8 @@ impl Gate<Body, Body, Fault> for Alone {
     type Held = Body;
 
     fn admit(&self, request: &mut Request<Body>) -> Result<Permit, Fault> {
-        let permit = self.entry.with_key(request, |key| self.limit.try_acquire(key))?;
-        self.entry.conclude(request, permit)
+        let admission = self.entry.with_key(request, |key| self.limit.enter(key))?;
+        self.entry.conclude(request, admission)
     }
 
     fn hold(&self, body: Body, permit: Permit) -> Body {
@@ -171,8 +206,8 @@ impl Serve for Together {
     fn serve(self: Arc<Self>, mut request: Request<Body>) -> BoxFuture<'static, Result<Response<Body>, Fault>> {
         Box::pin(async move {
             let key = self.entry.with_key(&mut request, str::to_owned)?;
-            let permit = self.limit.acquire(&key).await;
-            let permit = self.entry.conclude(&request, permit)?;
+            let admission = self.limit.enter(&key).await;
+            let permit = self.entry.conclude(&request, admission)?;
             let response = self.next.clone().call(request).await?;
             Ok(response.map(|body| body.holding(permit)))
         })

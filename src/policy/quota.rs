@@ -8,7 +8,7 @@ use std::num::NonZeroUsize;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::rate_limit::{OnMissingKey, OnOverflow};
+use super::rate_limit::{Mode, OnMissingKey, OnOverflow};
 use super::{Policy, Sections};
 use crate::compile::{CompileCx, CompileError};
 use crate::config::spec::LimitHeaders;
@@ -74,6 +74,9 @@ pub struct Quota {
     /// What happens to a new one when `max-keys` are held and none can be let go. Default `reject`.
     #[serde(default)]
     on_overflow: OnOverflow,
+    /// Whether the quota refuses anything. Default `enforce`.
+    #[serde(default)]
+    mode: Mode,
     /// The quota's name in the `RateLimit` fields: printable ASCII. `bandwidth` is told under it with `-bandwidth` behind. Default:
     /// the policy's `id`, else its scope with `-quota` (`api-quota`).
     name: Option<At<String>>,
@@ -129,7 +132,7 @@ impl Policy for Quota {
         let id = cx.state_id();
         let max_keys = self.max_keys;
         let on_overflow = self.on_overflow;
-        let told = Told::compile(cx, self.name.as_ref(), "-quota", self.headers.as_deref());
+        let told = Told::compile(cx, self.name.as_ref(), "-quota", self.mode.headers(self.headers.as_deref()));
         let told = cx.note(told)?;
         let terms = |calls: &Option<At<std::num::NonZeroU64>>,
                      bandwidth: Option<Kilobytes>,
@@ -182,6 +185,7 @@ impl Policy for Quota {
             counters: counters?,
             counting: Counting::one(),
             outputs: outputs?,
+            shadow: self.mode == Mode::Shadow,
             metrics,
         }
         .into_step())

@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use super::quota::allowance::{Terms, Told, Window};
 use super::quota::step::{Compiled, Counting, KeySource, Outputs};
-use super::rate_limit::{OnMissingKey, OnOverflow};
+use super::rate_limit::{Mode, OnMissingKey, OnOverflow};
 use super::{Policy, Sections};
 use crate::compile::{CompileCx, CompileError};
 use crate::config::spec::LimitHeaders;
@@ -66,6 +66,9 @@ pub struct QuotaByKey {
     /// What happens to a request with a new key when `max-keys` are held and none can be let go. Default `reject`.
     #[serde(default)]
     on_overflow: OnOverflow,
+    /// Whether the quota refuses anything. Default `enforce`.
+    #[serde(default)]
+    mode: Mode,
     /// The quota's name in the `RateLimit` fields: printable ASCII. `bandwidth` is told under it with `-bandwidth` behind. Default:
     /// the policy's `id`, else its scope with `-quota` (`api-quota`).
     name: Option<At<String>>,
@@ -91,7 +94,7 @@ impl Policy for QuotaByKey {
         let key = cx.expression(&self.key);
         let key = cx.note(key);
         let counting = Counting::compile(cx, self.increment_condition.as_ref(), self.increment_count.as_ref());
-        let told = Told::compile(cx, self.name.as_ref(), "-quota", self.headers.as_deref());
+        let told = Told::compile(cx, self.name.as_ref(), "-quota", self.mode.headers(self.headers.as_deref()));
         let told = cx.note(told)?;
         let terms = Terms {
             calls: self.calls.as_ref().map(|calls| calls.value),
@@ -121,6 +124,7 @@ impl Policy for QuotaByKey {
             counters: Box::new([counter?]),
             counting: counting?,
             outputs: outputs?,
+            shadow: self.mode == Mode::Shadow,
             metrics,
         }
         .into_step())

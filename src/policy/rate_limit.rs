@@ -33,6 +33,20 @@ pub(super) use compile::{Counted, limit_name};
 /// fragment it is the fragment's, whoever includes it. Counts are kept over a reload; a changed limit takes over how much of the
 /// old one was used. Preflights are answered by `cors` before any limit is asked.
 ///
+/// What a million keys of 21 bytes were seen to take, everything included; `max-keys` bounds how many there are:
+///
+/// | `algorithm` | memory |
+/// |---|---|
+/// | `sliding-window`, one request of each key in the window | 102 MiB |
+/// | `sliding-window`, ten requests of each key in the window | 424 MiB |
+/// | `sliding-window` with `slots = 10`, however many requests | 164 MiB |
+/// | `sliding-window` with `slots = 16`, however many requests | 194 MiB |
+/// | `token-bucket` | 118 MiB |
+/// | `fixed-window` | 102 MiB |
+///
+/// So an exact window is for limits of some hundred calls, or for few keys; `slots` bounds it for others, and all of them stay exact on
+/// the safe side.
+///
 /// Azure API Management's names for the keys are understood too: `renewal-period`, `retry-after-header-name`,
 /// `remaining-calls-variable-name` and so on.
 ///
@@ -171,7 +185,8 @@ struct OperationLimit {
 #[serde(rename_all = "kebab-case")]
 pub enum Algorithm {
     /// At most `calls` in any window of `period`, wherever it begins, and all that this allows: Azure API Management's classic
-    /// tiers. A key takes 16 bytes while one request is in its window, up to `12 × calls + 80` with more; see `slots`.
+    /// tiers. A key takes 16 bytes while one request is in its window; with more 80, and 12 for each in steps of powers of two, up to
+    /// `24 × calls`; see `slots`.
     #[default]
     SlidingWindow,
     /// A bucket of `burst` tokens that fills evenly with `calls` in each `period`: Azure API Management's v2 tiers. At most
@@ -216,6 +231,13 @@ pub enum Mode {
     /// It only counts: what it would refuse shows in the metric `sluicegate_limit_shadow_refused_total`, and no header tells of it. To
     /// try a limit out before it hurts anyone.
     Shadow,
+}
+
+impl Mode {
+    /// The headers that tell of it: none of what refuses nothing.
+    pub(super) fn headers(self, headers: Option<&[LimitHeaders]>) -> Option<&[LimitHeaders]> {
+        if self == Self::Shadow { Some(&[]) } else { headers }
+    }
 }
 
 /// What happens to a request without a key.

@@ -17,6 +17,8 @@ use crate::pipeline::Step;
 /// one counter for each value of the key, in whatever scope, API or fragment they stand, and a request that passes several of them
 /// counts once. Policies that differ in one of these count apart.
 ///
+/// What a key takes in memory depends on the algorithm; [`rate-limit`](#rate-limit) has a table.
+///
 /// ```toml
 /// [[inbound]]
 /// policy      = "rate-limit-by-key"

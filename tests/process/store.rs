@@ -62,6 +62,20 @@ fn a_crash_loses_what_one_interval_holds_at_most() {
 }
 
 #[test]
+fn what_is_counted_without_the_shared_store_is_kept_in_the_file() {
+    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let shared = format!("[store]\nkind = \"redis\"\nurl = \"redis://{address}/\"\n");
+    let folder = Folder::sample(&QUOTA.replace("[store]\n", &shared));
+    let mut gateway = Gateway::run(folder.path());
+    assert_eq!(call(&gateway, 60), 940);
+    synced(&gateway);
+    gateway.signal("KILL");
+    gateway.wait();
+    let gateway = Gateway::run(folder.path());
+    assert_eq!(call(&gateway, 1), 939);
+}
+
+#[test]
 fn crashes_under_load_lose_at_most_an_interval_each() {
     let folder = Folder::sample(QUOTA);
     let mut sure = 0;

@@ -265,18 +265,18 @@ fn a_server_that_dies_under_load_loses_no_place_and_gives_none_twice() {
     let mut server = Server::start(&[]);
     let (backend, counting) = Counting::start();
     let store = format!(
-        "url = \"{}\"\ntimeout = \"250ms\"\nconnect-timeout = \"250ms\"\npause = \"200ms\"\non-error = \"local\"\nreplicas = 3",
+        "url = \"{}\"\ntimeout = \"10s\"\nconnect-timeout = \"10s\"\npause = \"200ms\"\non-error = \"local\"\nreplicas = 3",
         server.url()
     );
     let policy = format!("policy = \"limit-concurrency\"\nmax-count = {MAX}\nkey = \"@headers('x-key')\"");
     let gateways: Vec<_> = (0..3).map(|_| gateway(backend, &store, &policy)).collect();
     // The gateways' clocks say when they look whether the server is back.
     let pause = || gateways.iter().for_each(|gateway| gateway.clock.advance(Duration::from_millis(200)));
-    let (answered, admitted, done) = (AtomicUsize::new(0), AtomicUsize::new(0), AtomicBool::new(false));
+    let (admitted, done) = (AtomicUsize::new(0), AtomicBool::new(false));
     std::thread::scope(|scope| {
         let clients: Vec<_> = (0..12)
             .map(|client| {
-                let (address, answered, admitted, done) = (gateways[client % 3].address, &answered, &admitted, &done);
+                let (address, admitted, done) = (gateways[client % 3].address, &admitted, &done);
                 scope.spawn(move || {
                     let mut connection = Client::connect(address);
                     while !done.load(Ordering::Relaxed) {
@@ -284,7 +284,6 @@ fn a_server_that_dies_under_load_loses_no_place_and_gives_none_twice() {
                             200 => drop(admitted.fetch_add(1, Ordering::Relaxed)),
                             status => assert_eq!(status, 429, "whatever happens to the store"),
                         }
-                        answered.fetch_add(1, Ordering::Relaxed);
                     }
                 })
             })
@@ -293,23 +292,22 @@ fn a_server_that_dies_under_load_loses_no_place_and_gives_none_twice() {
         let _end = Finally(&done);
         let began = Instant::now();
         let more = |requests: usize| {
-            let (goal, before) = (answered.load(Ordering::Relaxed) + requests, admitted.load(Ordering::Relaxed));
-            while answered.load(Ordering::Relaxed) < goal && clients.iter().all(|client| !client.is_finished()) {
-                assert!(began.elapsed() < LONG, "requests are not answered");
+            let goal = admitted.load(Ordering::Relaxed) + requests;
+            while admitted.load(Ordering::Relaxed) < goal && clients.iter().all(|client| !client.is_finished()) {
+                assert!(began.elapsed() < LONG, "requests are not admitted");
                 std::thread::yield_now();
             }
-            assert!(admitted.load(Ordering::Relaxed) > before, "nothing is admitted any more");
         };
-        more(300);
+        more(100);
         let before = counting.most.load(Ordering::SeqCst);
         server.kill();
         for _ in 0..3 {
-            more(300);
+            more(100);
             pause();
         }
         server.restart();
         for _ in 0..3 {
-            more(300);
+            more(100);
             pause();
         }
         let during = counting.most.load(Ordering::SeqCst);

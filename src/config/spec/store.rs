@@ -14,7 +14,9 @@ pub struct StoreSpec {
     /// The kind of store. Default `memory`.
     pub kind: StoreKind,
     /// The file that quotas are kept in over restarts and crashes, relative to the configuration folder; it is made when it is
-    /// not there. Only one process can use it. Default: none, and quotas are forgotten when the process ends.
+    /// not there. Only one process can use it. With `redis` the server has the quotas, and keeps them over its own restarts as far as it
+    /// is told to (`appendonly yes`); the file then has what this gateway counts by itself while the server does not answer. Default:
+    /// none, and quotas counted here are forgotten when the process ends.
     pub path: Option<At<String>>,
     /// How often changed counts are written to the file: at most what was counted in such an interval is lost when the process
     /// or the machine crashes. From 10 ms to 1 h; default `1s`.

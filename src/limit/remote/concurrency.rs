@@ -14,7 +14,7 @@ use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 use parking_lot::Mutex;
 
-use super::super::concurrency::{ConcurrencyLimit, Held, Permit};
+use super::super::concurrency::{Admission, ConcurrencyLimit, Held, Permit};
 use super::{OnStoreError, SharedCounters, store_key};
 use crate::clock::{Clock, Nanos};
 use crate::shared_store::redis::Script;
@@ -100,19 +100,26 @@ impl RemoteConcurrency {
 
     /// Takes a place, in one round trip, or nothing when the maximum of `key` is running.
     pub async fn acquire(&self, key: &str) -> Option<Permit> {
+        self.enter(key).await.permit
+    }
+
+    /// The same, and how many are left.
+    pub async fn enter(&self, key: &str) -> Admission {
         let shared = &self.0;
         let number = shared.next.fetch_add(1, Ordering::Relaxed);
         let stored: Arc<[u8]> = store_key(&shared.name, key).into();
         // Whoever leaves before there is an answer gives back what the store may have given.
         let mut permit = Permit(Held::Shared(Place { shared: Arc::clone(shared), key: Arc::clone(&stored), number }));
+        let max = shared.max;
         match shared.run("take", &stored, &[number]).await {
-            Ok(1) => {
+            Ok((1, held)) => {
                 shared.begin(&stored, number);
-                Some(permit)
+                let held = u32::try_from(held).unwrap_or(u32::MAX);
+                Admission { permit: Some(permit), max, left: max.saturating_sub(held).saturating_add(1) }
             }
             Ok(_) => {
                 permit.0 = Held::Uncounted;
-                None
+                Admission { permit: None, max, left: 0 }
             }
             Err(error) => {
                 if matches!(error, StoreError::Resting) {
@@ -120,9 +127,9 @@ impl RemoteConcurrency {
                     permit.0 = Held::Uncounted;
                 }
                 match shared.on_error {
-                    OnStoreError::Local => shared.local.try_acquire(key),
-                    OnStoreError::Allow => Some(Permit(Held::Uncounted)),
-                    OnStoreError::Deny => None,
+                    OnStoreError::Local => shared.local.enter(key),
+                    OnStoreError::Allow => Admission { permit: Some(Permit::uncounted()), max, left: 0 },
+                    OnStoreError::Deny => Admission { permit: None, max, left: 0 },
                 }
             }
         }
@@ -135,16 +142,16 @@ impl RemoteConcurrency {
 }
 
 impl Shared {
-    /// Runs the script; says how many places were taken, renewed or given back.
-    async fn run(&self, operation: &str, key: &[u8], numbers: &[u64]) -> Result<u64, StoreError> {
+    /// Runs the script; says how many places were taken, renewed or given back, and how many are held then.
+    async fn run(&self, operation: &str, key: &[u8], numbers: &[u64]) -> Result<(u64, u64), StoreError> {
         let lease = u64::try_from(self.lease.as_millis()).unwrap_or(u64::MAX);
-        let run = self.store.run::<(u64, u64)>(&SCRIPT, key, |command| {
+        let arguments = |command: &mut redis::Cmd| {
             command.arg(operation).arg(self.max).arg(lease);
             for number in numbers {
                 command.arg(format!("{:016x}:{number:x}", self.gateway));
             }
-        });
-        run.await.map(|(done, _)| done)
+        };
+        self.store.run(&SCRIPT, key, arguments).await
     }
 
     /// Notes that a request runs, and sees to it that its lease is renewed.

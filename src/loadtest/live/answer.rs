@@ -30,7 +30,8 @@ pub(super) fn read(status: u16, headers: &HeaderMap, names: &Names, now: SystemT
     let mut answer = Answer { status, ..Answer::default() };
     answer.retry_after = text(headers, &names.retry_after).and_then(|text| wait(text, headers, now));
     if let Some(field) = text(headers, &HeaderName::from_static("ratelimit")) {
-        (answer.remaining, answer.reset) = fields(field);
+        let policy = text(headers, &HeaderName::from_static("ratelimit-policy")).unwrap_or_default();
+        (answer.remaining, answer.reset) = fields(field, policy);
     }
     let first =
         |wanted: &[&'static str]| wanted.iter().find_map(|name| number(text(headers, &HeaderName::from_static(name))?));
@@ -77,11 +78,18 @@ fn wait(text: &str, headers: &HeaderMap, now: SystemTime) -> Option<u32> {
 }
 
 /// What `RateLimit` says is left and when there is more, of the limit with the least left: `"default";r=50;t=30`, a list of them
-/// (draft-ietf-httpapi-ratelimit-headers-10), or `limit=100, remaining=50, reset=30` (its drafts up to 07).
-fn fields(field: &str) -> (Option<u32>, Option<u32>) {
+/// (draft-ietf-httpapi-ratelimit-headers-10), or `limit=100, remaining=50, reset=30` (its drafts up to 07). Limits that `policy` says
+/// count something else than requests are left out.
+fn fields(field: &str, policy: &str) -> (Option<u32>, Option<u32>) {
+    let name = |item: &str| split(item, ';').next().unwrap_or_default().trim().to_owned();
+    let counts_other = |item: &&str| {
+        let unit = split(item, ';').find_map(|part| part.trim().strip_prefix("qu="));
+        unit.is_some_and(|unit| unit.trim() != "\"requests\"")
+    };
+    let others: Vec<String> = split(policy, ',').filter(counts_other).map(name).collect();
     let mut tightest: Option<(u32, Option<u32>)> = None;
     let mut old = (None, None);
-    for item in split(field, ',') {
+    for item in split(field, ',').filter(|item| others.is_empty() || !others.contains(&name(item))) {
         let (mut left, mut time) = (None, None);
         for part in split(item, ';') {
             let Some((name, value)) = part.split_once('=') else { continue };
@@ -149,6 +157,16 @@ mod tests {
                 want: (None, Some(1), Some(60)),
             },
             Case { headers: &[("ratelimit", "\"a\";r=0;t=9, \"c\";r=0;t=60")], want: (None, Some(0), Some(60)) },
+            Case {
+                headers: &[
+                    (
+                        "ratelimit-policy",
+                        "\"a\";q=9;w=60, \"b\";q=5;qu=\"concurrent-requests\", \"c\";qu=\"requests\";q=8",
+                    ),
+                    ("ratelimit", "\"a\";r=5;t=9, \"b\";r=0, \"c\";r=3;t=2"),
+                ],
+                want: (None, Some(3), Some(2)),
+            },
             Case { headers: &[("ratelimit", "limit=10, remaining=5, reset=3")], want: (None, Some(5), Some(3)) },
             Case {
                 headers: &[("x-ratelimit-remaining", "4, 100"), ("x-ratelimit-reset", "1795687210")],

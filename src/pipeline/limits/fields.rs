@@ -19,6 +19,9 @@ pub const CONTENT_BYTES: &str = "content-bytes";
 /// The unit for the tokens of language models. The draft's registry has none for them; unknown ones are let be by who reads it.
 pub const TOKENS: &str = "tokens";
 
+/// The draft's unit for requests that run at once.
+pub const CONCURRENT_REQUESTS: &str = "concurrent-requests";
+
 /// The largest integer of a structured field (RFC 9651 §3.3.1).
 const LARGEST: u64 = 999_999_999_999_999;
 

@@ -33,6 +33,8 @@ pub(in crate::policy) struct Compiled {
     pub(in crate::policy) counters: Box<[Counter]>,
     pub(in crate::policy) counting: Arc<Counting>,
     pub(in crate::policy) outputs: Outputs,
+    /// Whether it refuses nothing.
+    pub(in crate::policy) shadow: bool,
     pub(in crate::policy) metrics: LimitMetrics,
 }
 
@@ -209,6 +211,8 @@ struct Pass {
     metered: Places,
     remaining: Option<u64>,
     overflowed: bool,
+    /// Whether a quota in shadow mode would have refused it.
+    would_refuse: bool,
 }
 
 // === impl Apply ===
@@ -291,6 +295,10 @@ impl Compiled {
             _ if by_address => Ok(Some(KeyText::new(&AddressKey::new(cx.exchange.client_ip)))),
             OnMissingKey::Share => Ok(Some(KeyText::new("\0"))),
             OnMissingKey::Skip => Ok(None),
+            OnMissingKey::Reject | OnMissingKey::ClientIp if self.shadow => {
+                self.metrics.shadow_refused.inc();
+                Ok(None)
+            }
             OnMissingKey::Reject | OnMissingKey::ClientIp => {
                 self.metrics.refused.inc();
                 let message = "The key of the quota is missing.";
@@ -309,6 +317,7 @@ impl Compiled {
             metered: Places::new(),
             remaining: None,
             overflowed: false,
+            would_refuse: false,
         }))
     }
 
@@ -323,6 +332,10 @@ impl Compiled {
         let earlier = pass.earlier(counter, cx);
         pass.overflowed |= verdict.overflowed;
         let refused = verdict.outcome.is_err();
+        if refused && self.shadow {
+            pass.would_refuse = true;
+            return Ok(());
+        }
         let mut counted = Counted::Nothing;
         if let (Ok(ticket), None) = (verdict.outcome, earlier) {
             pass.counted.push(cx.state.limits.len());
@@ -363,13 +376,15 @@ impl Compiled {
 
     /// Tells what is left, and leaves behind what is to be counted later.
     fn end(&self, cx: &mut Context<'_>, pass: Pass) {
-        if pass.overflowed {
+        if pass.would_refuse {
+            self.metrics.shadow_refused.inc();
+        } else if pass.overflowed {
             self.metrics.overflow.inc();
         } else {
             self.metrics.admitted.inc();
         }
         if let Some(remaining) = pass.remaining {
-            if let Some(name) = &self.outputs.remaining_header {
+            if let Some(name) = self.outputs.remaining_header.as_ref().filter(|_| !self.shadow) {
                 cx.state.response_headers.push((name.clone(), HeaderValue::from(remaining)));
             }
             if let Some(name) = &self.outputs.remaining_variable {
