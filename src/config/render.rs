@@ -24,9 +24,8 @@ impl Style {
     /// Colours on a terminal, unless `NO_COLOR` (no-color.org) or a terminal without colours says otherwise.
     #[expect(clippy::disallowed_methods, reason = "`config` is the one module that reads the environment")]
     pub fn of(terminal: bool) -> Self {
-        let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
-            || std::env::var_os("TERM").is_some_and(|value| value == "dumb");
-        if terminal && !refused { Self::Coloured } else { Self::Plain }
+        let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        if moves_cursor(terminal) && !refused { Self::Coloured } else { Self::Plain }
     }
 
     /// A text in a colour: the parameters of `SGR` (`1;31`).
@@ -36,6 +35,12 @@ impl Style {
             Self::Coloured => format!("\u{1b}[{colour}m{text}\u{1b}[0m"),
         }
     }
+}
+
+/// Whether a line can be written over with another one: on a terminal that understands more than lines.
+#[expect(clippy::disallowed_methods, reason = "`config` is the one module that reads the environment")]
+pub fn moves_cursor(terminal: bool) -> bool {
+    terminal && std::env::var_os("TERM").is_none_or(|value| value != "dumb")
 }
 
 const BOLD: &str = "1";

@@ -107,6 +107,11 @@ impl Forwarding {
         Self { trusted, fields }
     }
 
+    /// Which fields are believed of somebody at this address; none when he is not trusted.
+    pub fn believed_of(&self, address: IpAddr) -> Option<Fields> {
+        self.trusted.contains(address).then_some(self.fields)
+    }
+
     /// Looks at a new connection.
     pub fn peer(&self, socket: SocketAddr, scheme: Scheme) -> Peer {
         let address = socket.ip().to_canonical();

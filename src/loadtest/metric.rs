@@ -54,7 +54,7 @@ impl fmt::Display for Metric {
 }
 
 /// The figures that can be asserted on, with their units and what they mean. Those of a strategy end in its name.
-pub const METRICS: [(&str, Unit, &str); 43] = [
+pub const METRICS: [(&str, Unit, &str); 47] = [
     ("excess", Unit::Percent, "the largest proven excess over a limit"),
     ("excess.requests", Unit::Requests, "the same in requests"),
     ("false-rejections", Unit::Percent, "requests that were refused although the limit surely had room"),
@@ -63,10 +63,12 @@ pub const METRICS: [(&str, Unit, &str); 43] = [
     ("retry-after.honest", Unit::Percent, "clients that were admitted after waiting exactly that long"),
     ("retry-after.missing", Unit::Percent, "refusals without it"),
     ("retry-after.zero", Unit::Percent, "refusals that say 0"),
+    ("retry-after.early", Unit::Seconds, "how much longer one that had waited exactly that long was told to wait"),
     ("retry-after.late", Unit::Seconds, "by how much the longest wait was too long; up to 1 is rounding"),
     ("ratelimit.missing", Unit::Percent, "answers without `RateLimit`, where the policy says that they carry it"),
     ("ratelimit.remaining", Unit::Percent, "answers that say truly how much is left"),
     ("ratelimit.reset", Unit::Percent, "clients that were admitted after waiting until the reset"),
+    ("ratelimit.reset-early", Unit::Seconds, "how much later the reset was for one that had waited until then"),
     (
         "ratelimit.reset-late",
         Unit::Seconds,
@@ -79,7 +81,9 @@ pub const METRICS: [(&str, Unit, &str); 43] = [
     ("ladder.least", Unit::Percent, "the least that was admitted of the limit on the overload ladder"),
     ("churn.excess", Unit::Requests, "too many of a key that was forgotten"),
     ("missing-key.excess", Unit::Requests, "too many without a key"),
+    ("missing-key.refused", Unit::Requests, "refused without a key although there was room for them"),
     ("forged.admitted", Unit::Requests, "too many with a forged address"),
+    ("ipv6.admitted", Unit::Requests, "too many from other addresses of one IPv6 network"),
     ("preflights.counted", Unit::Requests, "requests that preflights took away"),
     ("reload.excess", Unit::Requests, "too many after a reload"),
     ("outage.failed", Unit::Percent, "requests that failed while the shared store was cut off"),
@@ -135,12 +139,14 @@ pub fn collect(report: &Report) -> BTreeMap<String, Metric> {
     add("retry-after.honest", honesty.honest());
     add("retry-after.missing", share(honesty.missing, honesty.refusals));
     add("retry-after.zero", share(honesty.zeros, honesty.refusals));
+    add("retry-after.early", honesty.early());
     add("retry-after.late", honesty.late_by);
     add("ratelimit.missing", share(honesty.untold, honesty.told));
     add("outage.failed", report.outage.map(|outage| outage.failed));
     add("outage.p90", report.outage.map(|outage| outage.p90));
     add("ratelimit.remaining", share(honesty.remaining_true, honesty.remaining_judged));
     add("ratelimit.reset", share(honesty.reset_admitted, honesty.reset_waited));
+    add("ratelimit.reset-early", honesty.reset_early());
     add("ratelimit.reset-late", honesty.reset_late_by);
     for (name, value) in report.findings.iter().filter_map(|finding| finding.metric) {
         add(name, Some(value));
@@ -227,7 +233,7 @@ impl FromStr for Assertion {
         };
         let Some((_, unit, _)) = METRICS.iter().find(|(known, _, _)| fits(known)) else {
             let names = METRICS.map(|(name, _, _)| name);
-            let hint = suggest(&name, names).unwrap_or_else(|| format!("one of {}", names.join(", ")));
+            let hint = suggest(&name, names).unwrap_or_else(|| "--list-figures lists them".to_owned());
             return Err(format!("`{name}` is no figure of the report; {hint}"));
         };
         let digits = value.find(|c: char| !(c.is_ascii_digit() || c == '.')).unwrap_or(value.len());
@@ -263,7 +269,7 @@ pub struct Verdict {
 }
 
 /// What a right limiter holds, unless the command line says otherwise.
-const DEFAULTS: [&str; 25] = [
+const DEFAULTS: [&str; 27] = [
     "excess<=0%",
     "false-rejections<=0.1%",
     "retry-after.honest>=99.9%",
@@ -280,6 +286,8 @@ const DEFAULTS: [&str; 25] = [
     "ladder.least>=80%",
     "churn.excess<=0",
     "missing-key.excess<=0",
+    "missing-key.refused<=0",
+    "ipv6.admitted<=0",
     "forged.admitted<=0",
     "preflights.counted<=0",
     "reload.excess<=0",

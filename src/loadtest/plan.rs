@@ -30,6 +30,8 @@ pub enum Role {
     MissingKey,
     /// A drained key with forging of the client's address.
     Forged,
+    /// A caller that comes from many addresses of one IPv6 network.
+    Ipv6,
     /// Preflights, then as many requests as the limit allows.
     Preflight,
     /// A drained key over a reload.
@@ -101,6 +103,16 @@ pub struct Bounds {
     pub duration: u64,
 }
 
+/// What may have been counted before the test began, by somebody else or by the test before. A limit that refuses because of that is
+/// right, so that nobody is accused of what this can explain.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Used {
+    /// Of the keys of the test.
+    pub keys: bool,
+    /// Of requests without a key.
+    pub missing: bool,
+}
+
 /// A test.
 #[derive(Clone, Debug)]
 pub struct Plan {
@@ -122,6 +134,8 @@ pub struct Plan {
     pub keys: u32,
     /// Whether there are limits on the way that are not in `limits`: then a refusal is never known to be wrong.
     pub others: bool,
+    /// What may have been counted before.
+    pub used: Used,
     /// What is left out, and why.
     pub notes: Vec<String>,
 }
@@ -139,6 +153,25 @@ impl Plan {
     /// The limit that probes aim at.
     pub fn aimed(&self) -> Option<&Expected> {
         self.limits.get(self.aim?)
+    }
+
+    /// Until when what was counted before the test may be why a request is refused.
+    pub fn clouded_until(&self) -> u64 {
+        if self.used.keys { rest(&self.limits) } else { 0 }
+    }
+
+    /// How long something that happens around the target may take: until its probe asks what came of it.
+    pub fn room_after(&self, act: Act) -> Option<u64> {
+        let at = |act: Act| self.acts.iter().find(|(_, one)| *one == act).map(|(at, _)| *at);
+        let asks = match act {
+            Act::Reload => {
+                let phase = self.phases.iter().find(|phase| phase.role == Role::Reload)?;
+                phase.start + phase.arrivals.length()
+            }
+            Act::StoreDown => at(Act::StoreUp)?,
+            Act::StoreUp => return None,
+        };
+        asks.checked_sub(at(act)?)
     }
 
     /// How many requests its phases have, without those that are sent again.

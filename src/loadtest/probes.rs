@@ -10,7 +10,7 @@ use self::planner::Planner;
 use super::arrivals::Shape;
 use super::expect::{Expected, Scope};
 use super::keys::Distribution;
-use super::plan::{self, Bounds, Plan};
+use super::plan::{self, Bounds, Plan, Used};
 use super::strategy::Strategy;
 use crate::config::diagnostic::suggest;
 
@@ -33,6 +33,8 @@ pub enum Probe {
     MissingKey,
     /// Whether forging the client's address frees a caller.
     Forged,
+    /// Whether a caller has an allowance for each address of its IPv6 network.
+    Ipv6,
     /// Whether preflights count.
     Preflight,
     /// Whether a reload refills.
@@ -59,7 +61,7 @@ impl Probe {
 }
 
 /// The probes with their names.
-pub const PROBES: [(&str, Probe); 15] = [
+pub const PROBES: [(&str, Probe); 16] = [
     ("cold-start", Probe::ColdStart),
     ("simultaneous", Probe::Simultaneous),
     ("refill", Probe::Refill),
@@ -68,6 +70,7 @@ pub const PROBES: [(&str, Probe); 15] = [
     ("churn", Probe::Churn),
     ("missing-key", Probe::MissingKey),
     ("forged-address", Probe::Forged),
+    ("ipv6-network", Probe::Ipv6),
     ("preflight", Probe::Preflight),
     ("reload", Probe::Reload),
     ("store-outage", Probe::StoreOutage),
@@ -89,7 +92,8 @@ impl FromStr for Probe {
     fn from_str(text: &str) -> Result<Self, String> {
         let names = PROBES.map(|(name, _)| name);
         PROBES.iter().find(|(name, _)| *name == text).map(|(_, probe)| *probe).ok_or_else(|| {
-            let hint = suggest(text, names).unwrap_or_else(|| format!("`all`, `none` or some of {}", names.join(", ")));
+            let hint = suggest(text, names)
+                .unwrap_or_else(|| format!("expected `all`, `none` or some of {}", names.join(", ")));
             format!("`{text}` is no probe; {hint}")
         })
     }
@@ -128,6 +132,8 @@ pub struct Order {
     pub keyed: bool,
     /// Whether requests without a key get as far as the limits.
     pub omits_key: bool,
+    /// What may have been counted before.
+    pub used: Used,
     /// Whether time is virtual.
     pub is_virtual: bool,
     /// The bounds.
@@ -152,6 +158,7 @@ impl Default for Order {
             cohort: None,
             keyed: true,
             omits_key: true,
+            used: Used::default(),
             is_virtual: false,
             bounds: Bounds {
                 requests: 2_000_000,

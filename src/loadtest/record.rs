@@ -24,6 +24,8 @@ pub enum Kind {
     Forged,
     /// A CORS preflight.
     Preflight,
+    /// From another address of the caller's IPv6 network each time.
+    Network,
 }
 
 /// What an answer said.

@@ -1,5 +1,6 @@
 //! What is expected of an operation's limits, from what its policies say.
 
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use super::expect::{Expected, Scope, Terms};
@@ -22,6 +23,8 @@ pub struct Found {
     pub notes: Vec<String>,
     /// Where the key of the limit that is met soonest stands.
     pub place: KeyPlace,
+    /// Whether that key is the caller's address, of IPv6 its network.
+    pub by_network: bool,
 }
 
 /// Policies that refuse requests for other reasons than a rate or the number at once.
@@ -118,6 +121,8 @@ pub fn find(
         Some(place) => place.clone(),
         None => soonest.map_or(KeyPlace::None, |one| place_of(&one.stated.key, by_subscription)),
     };
+    found.by_network =
+        soonest.is_some_and(|one| one.stated.key == StatedKey::Caller) && found.place == KeyPlace::Address;
     for one in &all {
         if let Err(why) = found.add(one, by_subscription) {
             found.others = true;
@@ -238,8 +243,15 @@ fn reads_what_may_be_missing(place: &KeyPlace) -> bool {
 /// Limits to run for what is expected of somebody else's: for `--expect` in virtual time.
 pub fn setups(limits: &[Expected]) -> Result<Vec<Setup>, String> {
     let one = |limit: &Expected| {
+        let mut terms =
+            SetupTerms::of(&limit.terms).ok_or_else(|| format!("`{}` is too large to be run", limit.terms))?;
+        if let SetupTerms::Rate(settings) = &mut terms {
+            // How many keys somebody else's holds is not known; then none is ever turned away for that.
+            let held = limit.max_keys.and_then(|held| usize::try_from(held).ok()?.try_into().ok());
+            settings.max_keys = held.unwrap_or(NonZeroUsize::MAX);
+        }
         Ok(Setup {
-            terms: SetupTerms::of(&limit.terms).ok_or_else(|| format!("`{}` is too large to be run", limit.terms))?,
+            terms,
             scope: limit.scope,
             cost: 1,
             count: if limit.counts_refusals { Count::All } else { Count::Admitted },

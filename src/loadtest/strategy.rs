@@ -134,7 +134,7 @@ impl FromStr for Strategy {
     fn from_str(text: &str) -> Result<Self, String> {
         let names = STRATEGIES.map(|(name, _)| name);
         STRATEGIES.iter().find(|(name, _)| *name == text).map(|(_, strategy)| *strategy).ok_or_else(|| {
-            let hint = suggest(text, names).unwrap_or_else(|| format!("one of {}", names.join(", ")));
+            let hint = suggest(text, names).unwrap_or_else(|| format!("expected one of {}", names.join(", ")));
             format!("`{text}` is no strategy; {hint}")
         })
     }

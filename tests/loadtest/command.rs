@@ -17,6 +17,15 @@ fn it_ends_as_it_found() {
         ("a bad limit", &good, &["--expect", "5/1s fixd aligned"], 2, "did you mean `fixed`?"),
         ("an unknown probe", &good, &[".", "--probes", "refil"], 2, "did you mean `refill`?"),
         ("somebody else's limit", &good, &["--expect", "5/1s sliding"], 0, "what is expected"),
+        // As the help has it, with more keys beside the drained one than a gateway holds by itself.
+        ("an example", &good, &["--expect", "100/1m fixed aligned", "--assert", "window<=1"], 4, "fixed aligned (200,"),
+        (
+            "a report that has no place",
+            &good,
+            &[".", "--html", "nowhere/report.html"],
+            2,
+            "cannot be written to `nowhere",
+        ),
         ("figures", &good, &["--list-figures"], 0, "retry-after.honest"),
     ] {
         let arguments: Vec<&str> = arguments.iter().copied().chain(quick).collect();
@@ -46,4 +55,32 @@ fn a_seed_repeats_it() {
     std::fs::write(folder.path().join("orders.toml"), super::orders(SLIDING) + "# changed\n").unwrap();
     let changed = run(folder.path(), &arguments);
     assert!(!String::from_utf8_lossy(&changed.stdout).contains(policy), "another folder, another digest");
+}
+
+/// What a person sees on a terminal of 80 columns.
+#[test]
+fn a_terminal_shows_how_far_it_is_in_one_line() {
+    let folder = folder(SLIDING);
+    let program = env!("CARGO_BIN_EXE_sluicegate");
+    let on_terminal = |environment: &str| {
+        let load = format!("stty cols 80; {environment} {program} loadtest . --virtual-time --duration 10s --seed 1");
+        let mut command = std::process::Command::new("script");
+        let output = command.args(["-qec", &load, "/dev/null"]).current_dir(folder.path()).output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let shown = on_terminal("TERM=xterm");
+    let lines: Vec<&str> = shown.split('\r').filter(|line| line.contains(" s of ")).collect();
+    assert!(!lines.is_empty(), "{shown}");
+    for line in lines {
+        let line = line.trim_end_matches("\u{1b}[K");
+        assert!(line.chars().count() < 80 && !line.contains('\n'), "{line:?}");
+    }
+    assert!(shown.contains("\u{1b}[1;32mall "), "a verdict is green: {shown}");
+    let table = shown.lines().skip_while(|line| !line.contains("Client strategies")).skip(1).take(6);
+    assert!(table.clone().all(|line| line.trim_end().chars().count() < 80), "{:?}", table.collect::<Vec<_>>());
+    let plain = on_terminal("TERM=xterm NO_COLOR=1");
+    assert!(!plain.contains("\u{1b}[1;") && plain.contains(" s of "), "NO_COLOR is about colours: {plain}");
+    let dumb = on_terminal("TERM=dumb");
+    assert!(!dumb.contains('\u{1b}') && !dumb.contains(" s of "), "{dumb}");
 }

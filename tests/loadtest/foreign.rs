@@ -60,13 +60,16 @@ fn what_somebody_elses_gateway_promises_is_proven_or_refuted() {
         /// What is proven not to hold.
         broken: &'static [&'static str],
     }
-    for Case { expect, code, broken } in [
+    let cases = [
         Case { expect: "20/2s token-bucket", code: 0, broken: &[] },
         // A bucket lets through twenty at once and more within the window.
         Case { expect: "20/2s sliding", code: 4, broken: &["excess"] },
         Case { expect: "20/2s token-bucket burst=10", code: 4, broken: &["excess", "simultaneous.excess"] },
         Case { expect: "40/2s token-bucket burst=40", code: 4, broken: &["false-rejections"] },
-    ] {
+    ];
+    let test = |Case { expect, code, broken }: Case, number: usize| {
+        // Keys of its own for each.
+        let template = format!("{number}-{{number}}");
         let found = report(
             nothing.path(),
             &[
@@ -74,6 +77,8 @@ fn what_somebody_elses_gateway_promises_is_proven_or_refuted() {
                 &url,
                 "--key",
                 "header=apikey",
+                "--key-template",
+                &template,
                 "--expect",
                 expect,
                 "--keys",
@@ -96,7 +101,13 @@ fn what_somebody_elses_gateway_promises_is_proven_or_refuted() {
             assert!(failed.contains(figure), "{expect}: {figure} in {failed:?}: {found}");
         }
         assert!(found.count("/totals/refused") > 0 && found.count("/totals/admitted") > 0, "{expect}: {found}");
-    }
+    };
+    std::thread::scope(|scope| {
+        for (number, case) in cases.into_iter().enumerate() {
+            let test = &test;
+            scope.spawn(move || test(case, number));
+        }
+    });
 }
 
 #[test]
@@ -113,13 +124,15 @@ fn a_gateway_that_answers_something_else_proves_nothing() {
         "{:#}",
         found.report["setting"]
     );
-    // And where nobody is.
+    // And where nobody is, even if it is one of several, before anything is asked.
     let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let nobody = format!("http://{address}/");
-    let output =
-        run(nothing.path(), &["--url", &nobody, "--expect", "20/2s sliding", "--duration", "1s", "--probes", "none"]);
-    assert_eq!(output.status.code(), Some(1));
-    assert!(String::from_utf8_lossy(&output.stderr).contains("cannot connect"), "{output:?}");
+    for urls in [&["--url", &nobody][..], &["--url", &url, "--url", &nobody]] {
+        let output = run(nothing.path(), &[urls, &["--expect", "20/2s sliding"]].concat());
+        assert_eq!((output.status.code(), output.stdout.len()), (Some(1), 0), "{output:?}");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(said.starts_with(&format!("error: cannot connect to {address}: ")), "{said}");
+    }
 }
 
 /// Five thousand requests in five milliseconds: no machine sends them.

@@ -16,25 +16,90 @@ fn files(gateway: &str, limit: &str) -> tempfile::TempDir {
 
 const BY_KEY: &str = "policy = \"rate-limit\"\ncalls = 10\nperiod = \"4s\"\nkey = \"@headers('x-key')\"";
 
+/// A long period, so that the gateway has seconds to see that a file has changed before the probe asks again.
+const SLOW: &str = "policy = \"rate-limit\"\ncalls = 10\nperiod = \"50s\"\nkey = \"@headers('x-key')\"";
+
 #[test]
-fn a_reload_in_mid_run_refills_nothing_and_a_command_that_fails_fails_the_test() {
+fn a_reload_in_mid_run_refills_nothing() {
+    let folder = files("", SLOW);
+    let gateway = Gateway::run(folder.path());
+    let url = format!("http://{}", gateway.address);
+    // The folder changes, with a limit that is as it was, and the command ends when the new configuration is in force.
+    let reload = format!(
+        "sed -i 's|rewrite-uri|rewrite-uri\"\\nid = \"changed|' echo.toml; \
+         until curl -s http://{}/readyz | grep -q '\"generation\":2'; do :; done",
+        gateway.admin
+    );
+    let load = [".", "--url", &url, "--duration", "3s", "--keys", "2", "--probes", "reload", "--on-reload", &reload];
+    let found = report(folder.path(), &load);
+    found.assert_exact("reloaded");
+    assert_eq!(gateway.ready().1["configuration"]["generation"], 2, "{}", gateway.stderr());
+    assert_eq!(found.figure("reload.excess"), 0.0, "{found}");
+    let text = found.report["findings"][0]["text"].as_str().unwrap();
+    assert!(text.starts_with("10 and 0 admitted before and after"), "{text}");
+}
+
+#[test]
+fn a_reload_that_did_not_happen_in_time_proves_nothing() {
     let folder = files("", BY_KEY);
     let gateway = Gateway::run(folder.path());
     let url = format!("http://{}", gateway.address);
-    // The gateway watches its folder; the limit is as it was.
-    let reload = "echo '# again' >> echo.toml";
-    let load = [".", "--url", &url, "--duration", "5s", "--keys", "2", "--probes", "reload"];
-    let found = report(folder.path(), &[&load[..], &["--on-reload", reload]].concat());
-    found.assert_exact("reloaded");
-    assert_eq!(found.figure("reload.excess"), 0.0, "{found}");
-    assert_eq!(gateway.ready().1["configuration"]["generation"], 2, "{}", gateway.stderr());
-
-    let found = report(folder.path(), &[&load[..], &["--on-reload", "exit 3"]].concat());
-    assert_eq!(found.code, Some(1), "{found}");
-    assert!(found.stderr.contains("warning: --on-reload failed: exit status: 3"), "{found}");
-    assert!(found.report["setting"]["broken"][0].as_str().unwrap().contains("--on-reload failed"), "{found}");
+    let load = [".", "--url", &url, "--duration", "1s", "--keys", "2", "--probes", "reload"];
+    for (command, says) in
+        [("exit 3", "--on-reload failed: exit status: 3 of `exit 3`"), ("sleep 2", "--on-reload failed: it took ")]
+    {
+        let found = report(folder.path(), &[&load[..], &["--on-reload", command]].concat());
+        assert_eq!(found.code, Some(1), "{found}");
+        assert!(found.stderr.contains(says), "{command}: {found}");
+        let broken = found.report["setting"]["broken"][0].as_str().unwrap();
+        assert!(broken.starts_with("--on-reload failed, so that its probe"), "{broken}");
+    }
     let output = run(folder.path(), &load);
     assert_eq!(output.status.code(), Some(2), "nobody knows how to reload somebody else's gateway");
+}
+
+/// A test right after another one finds its keys used up.
+#[test]
+fn what_the_test_before_has_left_is_held_against_nobody() {
+    let folder = files("", "policy = \"rate-limit\"\ncalls = 10\nperiod = \"30s\"");
+    let gateway = Gateway::run(folder.path());
+    let url = format!("http://{}", gateway.address);
+    let load = [".", "--url", &url, "--duration", "2s", "--rate", "50", "--keys", "2", "--probes", "simultaneous"];
+    for _ in 0..2 {
+        let found = report(folder.path(), &load);
+        found.assert_exact("once more");
+        assert!(found.count("/totals/refused") > 60, "{found}");
+    }
+}
+
+/// Where the test's own address is a trusted proxy's, it speaks for callers as one: what a caller forges stands before his address.
+#[test]
+fn a_gateway_that_trusts_the_sender_hears_of_callers_as_from_a_proxy() {
+    let trust = "[server]\ntrusted-proxies = [\"127.0.0.0/8\"]\nforwarded-headers = ";
+    std::thread::scope(|scope| {
+        for fields in ["x-forwarded", "forwarded"] {
+            scope.spawn(move || {
+                let limit = "policy = \"rate-limit\"\ncalls = 5\nperiod = \"3s\"";
+                let folder = files(&format!("{trust}\"{fields}\""), limit);
+                let probes = "forged-address,ipv6-network,retry-after,fairness";
+                let found = report(folder.path(), &[".", "--duration", "3s", "--cohort", "10", "--probes", probes]);
+                found.assert_exact(fields);
+                for figure in ["forged.admitted", "ipv6.admitted", "victims.refused"] {
+                    assert_eq!(found.figure(figure), 0.0, "{fields}: {figure}: {found}");
+                }
+                assert_eq!(found.figure("retry-after.honest"), 100.0, "{fields}: {found}");
+            });
+        }
+    });
+    // Whole addresses are counted where that is written, and nobody promises more.
+    let folder = files(
+        &format!("{trust}\"forwarded\""),
+        "policy = \"rate-limit\"\ncalls = 5\nperiod = \"3s\"\nkey = \"@clientIp()\"",
+    );
+    let output = run(folder.path(), &[".", "--duration", "0s", "--probes", "ipv6-network"]);
+    assert_eq!(output.status.code(), Some(2), "{output:?}");
+    let found = report(folder.path(), &[".", "--duration", "1s", "--probes", "forged-address"]);
+    found.assert_exact("whole addresses");
 }
 
 #[test]

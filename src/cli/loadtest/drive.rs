@@ -74,6 +74,10 @@ fn over_connections(
     let target = target::target(arguments, subject, own.as_ref(), keys)?;
     let seen = Arc::<Seen>::default();
     let timeout = arguments.bounds.timeout;
+    live::reach(&target, timeout).map_err(|why| {
+        complain(&format!("error: {why}\n"));
+        exit::FAILED
+    })?;
     let (driven, broken) = std::thread::scope(|scope| {
         let (done, ended) = oneshot::channel();
         let (acting, acts) = mpsc::unbounded_channel();
@@ -83,7 +87,7 @@ fn over_connections(
             let _ = done.send(live::run(plan, target, timeout, &acting, &mut look));
         });
         let progress = Progress::new(arguments.report.progress, seen.clone(), plan.end);
-        let hooks = hooks::follow(acts, &arguments.probes, own.as_ref());
+        let hooks = hooks::follow(acts, plan, &arguments.probes, own.as_ref());
         runtime.block_on(async { tokio::join!(watch(ended, signals, progress, &seen), hooks) })
     });
     let driven = driven?.map_err(|error| {

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use super::ProbeArguments;
 use super::serve::Own;
 use crate::cli::output::complain;
-use crate::loadtest::plan::Act;
+use crate::loadtest::plan::{Act, Plan};
 
 /// How long a command may still take when the test is over. One that goes on, as a server in the foreground does, is left alone.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -64,6 +64,7 @@ impl Acts {
 /// Does what is to happen, one after the other, until the test is over. Returns what failed.
 pub(super) async fn follow(
     coming: UnboundedReceiver<Act>,
+    plan: &Plan,
     commands: &ProbeArguments,
     own: Option<&Own>,
 ) -> Vec<String> {
@@ -77,7 +78,18 @@ pub(super) async fn follow(
         };
         match (command, own) {
             (Some(command), _) => {
-                if let Err(why) = acts.execute(command).await {
+                let began = Instant::now();
+                let done = acts.execute(command).await;
+                let room = plan.room_after(act).map(Duration::from_nanos).filter(|room| began.elapsed() > *room);
+                let done = done.and_then(|()| match room {
+                    None => Ok(()),
+                    Some(room) => Err(format!(
+                        "it took {:.1} s, and its probe waits {:.1} s: a longer period of the limit gives it more time",
+                        began.elapsed().as_secs_f64(),
+                        room.as_secs_f64()
+                    )),
+                });
+                if let Err(why) = done {
                     complain(&format!("\nwarning: {name} failed: {why}\n"));
                     failed.push(format!("{name} failed, so that its probe did not ask what it was to ask: {why}"));
                 }

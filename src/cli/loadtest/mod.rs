@@ -164,7 +164,7 @@ struct TrafficArguments {
 #[command(next_help_heading = "Probes")]
 struct ProbeArguments {
     /// What to probe: `all`, `none` or some of cold-start, simultaneous, refill, boundary, ladder, churn, missing-key, forged-address,
-    /// preflight, reload, store-outage, retry-after, rate-limit-fields, fairness, strategies. Default: all that can be done.
+    /// ipv6-network, preflight, reload, store-outage, retry-after, rate-limit-fields, fairness, strategies. Default: all that can be done.
     #[arg(long, value_name = "LIST", value_parser = probes)]
     probes: Option<ProbeList>,
     /// The strategies that are compared. Default: all but `once`.
@@ -337,6 +337,7 @@ impl Loadtest {
     }
 
     fn test(&self) -> Result<u8, u8> {
+        output::check(self)?;
         let subject = subject::find(self)?;
         let plan = order::plan(self, &subject)?;
         let report = drive::drive(self, &subject, &plan)?;

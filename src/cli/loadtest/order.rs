@@ -2,9 +2,9 @@
 
 use super::subject::Subject;
 use super::{Loadtest, usage};
-use crate::loadtest::expect::{Terms, nanos};
+use crate::loadtest::expect::{Scope, Terms, nanos};
 use crate::loadtest::live::KeyPlace;
-use crate::loadtest::plan::{Bounds, Plan};
+use crate::loadtest::plan::{Bounds, Plan, Used};
 use crate::loadtest::probes::{self, Order, Probe, default_probes};
 
 /// How long an answer of the backend takes when a limit on requests at once is tested: without time nothing is at once.
@@ -60,16 +60,30 @@ pub(super) fn plan(arguments: &Loadtest, subject: &Subject) -> Result<Planned, u
             chosen
         }
     };
+    let speaks_for_others = subject.operation.as_ref().is_some_and(|known| known.proxy.is_some());
     let can = |probe: &Probe| match probe {
         Probe::Reload => served || is_virtual || probing.on_reload.is_some(),
         Probe::StoreOutage => probing.on_store_down.is_some() && !is_virtual,
+        Probe::Ipv6 => speaks_for_others && found.by_network && !is_virtual,
         _ => true,
     };
     if let Some(cannot) = chosen.iter().find(|probe| !can(probe)).filter(|_| is_listed(probing)) {
-        let how = if *cannot == Probe::Reload { "--on-reload" } else { "--on-store-down and --on-store-up" };
+        let how = match cannot {
+            Probe::Reload => "--on-reload",
+            Probe::Ipv6 => "a limit by the caller's address, in a folder whose `trusted-proxies` hold this machine",
+            _ => "--on-store-down and --on-store-up",
+        };
         return Err(usage(&format!("the probe {cannot} needs {how}")));
     }
     let seed = traffic.seed.unwrap_or_else(|| fastrand::u64(..1 << 32));
+    // Keys that are made up by chance are nobody's; with a seed that was given they may be those of the test before.
+    let running = !target.urls.is_empty();
+    let made_up = matches!(found.place, KeyPlace::Header(_) | KeyPlace::Query(_))
+        && supplied.is_none()
+        && traffic.seed.is_none()
+        && target.key_template.contains("{seed}")
+        && limits.iter().all(|limit| limit.scope == Scope::PerKey);
+    let used = Used { keys: running && !made_up, missing: running };
     let mut order = Order {
         seed,
         limits,
@@ -87,6 +101,7 @@ pub(super) fn plan(arguments: &Loadtest, subject: &Subject) -> Result<Planned, u
         keyed: is_virtual || found.place != KeyPlace::None,
         // A call without the key of a subscription, or without an address, does not get as far.
         omits_key: matches!(found.place, KeyPlace::Header(_) | KeyPlace::Query(_)),
+        used,
         is_virtual,
         bounds: Bounds {
             requests: bounds.max_requests.min(u64::from(u32::MAX)),
@@ -115,6 +130,12 @@ pub(super) fn plan(arguments: &Loadtest, subject: &Subject) -> Result<Planned, u
             .map(|key| crate::loadtest::keys::text(&target.key_template, crate::loadtest::record::KeyId(key), seed))
             .collect(),
     };
+    if plan.used.keys && !plan.limits.is_empty() {
+        plan.notes.push(
+            "others, or the test before, may have used these keys: a refusal that this can explain is not held against the limit"
+                .to_owned(),
+        );
+    }
     plan.notes.splice(0..0, found.notes.iter().cloned());
     if plan.phases.is_empty() {
         return Err(usage("nothing is left to be sent; --duration is 0s and there are no probes"));

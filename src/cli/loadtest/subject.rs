@@ -1,9 +1,10 @@
 //! What is tested: an operation of a folder, or what the command line says of somebody else's gateway.
 
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use http::{HeaderName, HeaderValue, Method};
+use http::{HeaderName, HeaderValue, Method, Uri};
 
 use super::{Loadtest, usage};
 use crate::cli::output::{complain, load_offline};
@@ -11,6 +12,7 @@ use crate::cli::{exit, routes};
 use crate::compile::Loaded;
 use crate::config::spec::VersionScheme;
 use crate::config::{Diagnostics, folder, named, render};
+use crate::forwarded::Fields;
 use crate::gateway::{Gateway, Operation, Product};
 use crate::loadtest::live::KeyPlace;
 use crate::loadtest::stated::{self, Found};
@@ -41,6 +43,8 @@ pub(super) struct Known {
     pub key_header: HeaderName,
     pub needs_key: bool,
     pub answers_preflights: bool,
+    /// In which fields the gateway believes who sends, if it trusts this machine as a proxy.
+    pub proxy: Option<Fields>,
 }
 
 /// Finds out what is tested.
@@ -139,11 +143,27 @@ fn known(arguments: &Loadtest, folder: &Path) -> Result<Known, u8> {
         path,
         headers,
         answers_preflights: operation.pipeline(product.as_deref()).answers_preflights(),
+        proxy: proxy(gateway, &target.urls),
         product,
         key_header: api.key_header.clone(),
         needs_key: api.subscription_required,
         loaded,
     })
+}
+
+/// How requests of this machine to gateways of this machine are believed; of others it is not known where they come from.
+fn proxy(gateway: &Gateway, urls: &[Uri]) -> Option<Fields> {
+    let mut senders = vec![IpAddr::from(Ipv4Addr::LOCALHOST)];
+    if !urls.is_empty() {
+        let sender = |url: &Uri| match url.host()?.trim_matches(['[', ']']) {
+            "localhost" => Some(Ipv4Addr::LOCALHOST.into()),
+            host => host.parse().ok().filter(IpAddr::is_loopback),
+        };
+        senders = urls.iter().map(sender).collect::<Option<_>>()?;
+    }
+    let forwarding = &gateway.settings.forwarding;
+    let believed: Option<Vec<Fields>> = senders.into_iter().map(|sender| forwarding.believed_of(sender)).collect();
+    believed?.first().copied()
 }
 
 /// The product that a call is made under: where a key is needed, a key of the first that holds the API.

@@ -54,11 +54,19 @@ pub(super) fn target(
             "{address} is not on this machine. Load somebody else's machine only with their consent, and with --allow-remote"
         )));
     }
-    if place == KeyPlace::Address && (target.remote().is_some() || target.addresses().any(|address| address.is_ipv6()))
+    let proxy = known.and_then(|known| known.proxy);
+    if place == KeyPlace::Address
+        && proxy.is_none()
+        && (target.remote().is_some() || target.addresses().any(|address| address.is_ipv6()))
     {
         return Err(usage("--key address needs a target at an IPv4 address of this machine"));
     }
-    Ok(target.with_method(method).with_headers(headers).with_body(body).with_keys(place, keys.to_vec().into()))
+    Ok(target
+        .with_method(method)
+        .with_headers(headers)
+        .with_body(body)
+        .with_keys(place, keys.to_vec().into())
+        .as_proxy(proxy))
 }
 
 /// The URLs of the gateways. One without a path is where the gateway is; the operation says the rest.

@@ -28,7 +28,7 @@ pub struct Conformance {
     pub window_ratio: Option<f64>,
     /// Refusals that were proven wrong. With several limits a refusal is wrong when each had room.
     pub false_refusals: Option<u64>,
-    /// Requests that were admitted or refused, but for the many that ask once to crowd others out.
+    /// Requests that were admitted or refused, but for those of the many that ask once to crowd others out and were admitted.
     pub judged: u64,
 }
 
@@ -53,7 +53,7 @@ pub struct WorstExcess {
 
 /// The histories that a limit keeps, with the key of each and the records of its refusals.
 struct Kept {
-    /// Requests that were admitted or refused, but for the crowd's.
+    /// Requests that were admitted or refused, but for what the crowd had admitted.
     judged: u64,
     histories: Vec<History>,
     keys: Vec<Option<u32>>,
@@ -62,14 +62,15 @@ struct Kept {
 
 fn kept(evidence: &Evidence<'_>, limit: &Expected) -> Kept {
     let mut kept = Kept { judged: 0, histories: Vec::new(), keys: Vec::new(), refusals: Vec::new() };
-    let phases = &evidence.plan.phases;
+    let (phases, used) = (&evidence.plan.phases, evidence.plan.used);
     let mut add = |key: Option<u32>, places: &mut dyn Iterator<Item = u32>| {
-        let (mut history, mut refusals) = (History::default(), Vec::new());
+        let used_before = if key == Some(KeyId::MISSING.0) { used.missing } else { used.keys };
+        let (mut history, mut refusals) = (History { used_before, ..History::default() }, Vec::new());
         for place in places {
             let (record, fate) = (&evidence.records[place as usize], evidence.fates[place as usize]);
             let span = record.span();
             let of_crowd = phases[usize::from(record.attempt.phase)].role == Role::ChurnOthers;
-            kept.judged += u64::from(fate != Fate::Unknown && !of_crowd);
+            kept.judged += u64::from(fate == Fate::Refused || fate == Fate::Admitted && !of_crowd);
             match fate {
                 Fate::Admitted if limit.shadow => {}
                 Fate::Admitted => history.admitted.push(span),
@@ -188,7 +189,7 @@ pub(super) fn excess_of(evidence: &Evidence<'_>, keys: &std::ops::Range<u32>) ->
         let mut histories: Vec<History> = Vec::new();
         for places in keys.clone().filter_map(|key| evidence.by_key.get(key as usize)) {
             if histories.is_empty() || limit.scope == Scope::PerKey {
-                histories.push(History::default());
+                histories.push(History { used_before: evidence.plan.used.keys, ..History::default() });
             }
             let Some(history) = histories.last_mut() else { continue };
             for place in places {

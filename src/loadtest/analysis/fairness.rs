@@ -5,7 +5,7 @@ use serde::Serialize;
 use super::Evidence;
 use super::honesty::share;
 use crate::loadtest::plan::Role;
-use crate::loadtest::record::Fate;
+use crate::loadtest::record::{Fate, Record};
 
 /// How evenly keys are served.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -42,7 +42,9 @@ pub(super) fn judge(evidence: &Evidence<'_>) -> Fairness {
             (fairness.jain, fairness.keys) = (jain(&admitted), keys.len() as u64);
         }
     }
-    for (_, fate) in evidence.of(Role::Victims) {
+    // What was counted before may be why one is refused at first.
+    let judged = |record: &Record| record.sent >= evidence.plan.clouded_until();
+    for (_, fate) in evidence.of(Role::Victims).filter(|(record, _)| judged(record)) {
         fairness.victims += 1;
         fairness.victims_refused += u64::from(fate == Fate::Refused);
     }

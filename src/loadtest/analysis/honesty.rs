@@ -37,6 +37,8 @@ pub struct Honesty {
     pub reset_waited: u64,
     /// Of these, the ones that were admitted then.
     pub reset_admitted: u64,
+    /// The longest further wait that one was told, in seconds.
+    pub reset_early_by: Option<u32>,
     /// By how much the farthest reset was later than one more request would have been admitted, proven, in seconds; up to 1 is
     /// rounding. Some tell when everything is back, so that this is no mistake by itself.
     pub reset_late_by: Option<f64>,
@@ -46,6 +48,16 @@ impl Honesty {
     /// The share of clients that were admitted after waiting as they were told.
     pub fn honest(&self) -> Option<f64> {
         share(self.admitted, self.waited)
+    }
+
+    /// By how much `Retry-After` was too early at most, as far as the next refusal tells, in seconds.
+    pub fn early(&self) -> Option<f64> {
+        (self.waited > 0).then(|| f64::from(self.early_by.unwrap_or(0)))
+    }
+
+    /// The same of the reset.
+    pub fn reset_early(&self) -> Option<f64> {
+        (self.reset_waited > 0).then(|| f64::from(self.reset_early_by.unwrap_or(0)))
     }
 }
 
@@ -91,9 +103,12 @@ pub(super) fn judge(evidence: &Evidence<'_>) -> Honesty {
             honesty.early_by = honesty.early_by.max(Some(record.retry_after().unwrap_or(0)));
         }
     }
-    for (_, fate) in evidence.of(Role::Reset).filter(|(record, _)| record.attempt.refusals == 1) {
+    for (record, fate) in evidence.of(Role::Reset).filter(|(record, _)| record.attempt.refusals == 1) {
         honesty.reset_waited += u64::from(fate != Fate::Unknown);
         honesty.reset_admitted += u64::from(fate == Fate::Admitted);
+        if fate == Fate::Refused {
+            honesty.reset_early_by = honesty.reset_early_by.max(Some(record.reset().unwrap_or(0)));
+        }
     }
     let cohorts = evidence.plan.phases.iter().filter(|phase| waits(phase.role));
     for key in cohorts.flat_map(|phase| phase.keys.range()) {
@@ -109,6 +124,7 @@ fn one_client(evidence: &Evidence<'_>, key: u32, honesty: &mut Honesty) {
     let alone = crate::loadtest::plan::keys_are_apart(&evidence.plan.limits) && !evidence.plan.others;
     let limits: Vec<&Expected> =
         evidence.plan.limits.iter().filter(|limit| !limit.shadow && limit.terms.is_rate()).collect();
+    let used = evidence.plan.used.keys;
     let mut admitted: Vec<Span> = Vec::new();
     for place in places {
         let record = &evidence.records[*place as usize];
@@ -118,7 +134,7 @@ fn one_client(evidence: &Evidence<'_>, key: u32, honesty: &mut Honesty) {
                 admitted.push(record.span());
                 let known = limits.iter().map(|limit| replay::remaining(&limit.terms, &admitted, record.span()));
                 let known: Option<Vec<(u64, u64)>> = known.collect();
-                if let (Some(known), Some(said), true) = (known, record.remaining(), alone) {
+                if let (Some(known), Some(said), true) = (known, record.remaining(), alone && !used) {
                     let least = known.iter().map(|(least, _)| *least).min().unwrap_or(0);
                     let most = known.iter().map(|(_, most)| *most).min().unwrap_or(u64::MAX);
                     honesty.remaining_judged += 1;
@@ -126,7 +142,7 @@ fn one_client(evidence: &Evidence<'_>, key: u32, honesty: &mut Honesty) {
                 }
             }
             Fate::Refused => {
-                let at = limits.iter().map(|limit| replay::admits_at(&limit.terms, &admitted));
+                let at = limits.iter().map(|limit| replay::admits_at(&limit.terms, &admitted, used));
                 let at: Option<u64> = at.collect::<Option<Vec<u64>>>().and_then(|all| all.into_iter().max());
                 let Some(at) = at.filter(|_| alone) else { continue };
                 let late = |said: Option<u32>, known: &mut Option<f64>| {

@@ -6,8 +6,10 @@ use super::conformance::excess_of;
 use super::{Evidence, Quantiles};
 use crate::limit::MissingKey;
 use crate::loadtest::arrivals::LADDER;
+use crate::loadtest::expect::Scope;
 use crate::loadtest::plan::{self, Act, Phase, Role};
 use crate::loadtest::record::{Fate, Kind, Record};
+use crate::loadtest::report::thousands;
 
 /// What a finding means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -57,8 +59,20 @@ fn count<'a>(records: impl Iterator<Item = (&'a Record, Fate)>) -> Counts {
 }
 
 pub(super) fn find(evidence: &Evidence<'_>) -> Vec<Finding> {
-    let finders: [fn(&Evidence<'_>) -> Option<Finding>; 11] =
-        [cold_start, simultaneous, refill, boundary, ladder, churn, missing_key, forged, preflight, reload, outage];
+    let finders: [fn(&Evidence<'_>) -> Option<Finding>; 12] = [
+        cold_start,
+        simultaneous,
+        refill,
+        boundary,
+        ladder,
+        churn,
+        missing_key,
+        forged,
+        ipv6,
+        preflight,
+        reload,
+        outage,
+    ];
     finders.iter().filter_map(|find| find(evidence)).collect()
 }
 
@@ -189,66 +203,102 @@ fn ladder(evidence: &Evidence<'_>) -> Option<Finding> {
         let inside = |record: &Record| (from..to).contains(&record.attempt.intended);
         let counts = count(evidence.of(Role::Ladder).filter(|(record, _)| inside(record)));
         let share = counts.admitted as f64 / allowed;
-        least = least.min(share);
+        // At first, what was counted before may be why so few are.
+        if from >= evidence.plan.clouded_until() {
+            least = least.min(share);
+        }
         steps.push(format!("{times}×: {:.0} %", share * 100.0));
     }
-    let text = format!("admitted of what the limit gives at {}", steps.join(", "));
     // A limit that lets no burst through admits every second of requests that come half as soon again, and is right to.
     const LEAST_BURST: u64 = 5;
-    let strict = evidence.plan.limits.iter().any(|limit| limit.counts_refusals);
+    let limits = &evidence.plan.limits;
     // Sent so late, they were no ladder.
     let late = |record: &Record| record.sent.saturating_sub(record.attempt.intended) > step / 20;
-    let late = evidence.of(Role::Ladder).any(|(record, _)| late(record));
-    if late {
-        steps.push("not judged, because some were sent too late".to_owned());
-    }
-    let judged = capacity(evidence) >= LEAST_BURST && !strict && !late;
-    let outcome = match (judged, least < 0.8) {
-        (false, _) => Outcome::Seen,
-        (true, true) => Outcome::Wrong,
-        (true, false) => Outcome::Right,
+    let longest = limits.iter().filter(|limit| limit.terms.is_rate()).map(|limit| limit.terms.period()).max();
+    let moot = if evidence.of(Role::Ladder).any(|(record, _)| late(record)) {
+        Some("some were sent too late")
+    } else if longest.is_some_and(|longest| longest > step) {
+        Some("the longest window is longer than a step, so that one may have all of it and the next one nothing")
+    } else if limits.iter().any(|limit| limit.counts_refusals) {
+        Some("refusals count")
+    } else if capacity(evidence) < LEAST_BURST {
+        Some("so small a burst loses what comes too soon")
+    } else if least == f64::MAX {
+        Some("what was counted before the test may be why")
+    } else {
+        None
     };
-    Some(Finding { probe: "ladder", outcome, text, metric: judged.then_some(("ladder.least", 100.0 * least)) })
+    let mut text = format!("admitted of what the limit gives at {}", steps.join(", "));
+    if let Some(moot) = moot {
+        text += &format!("; not judged: {moot}");
+    }
+    let outcome = match (moot, least < 0.8) {
+        (Some(_), _) => Outcome::Seen,
+        (None, true) => Outcome::Wrong,
+        (None, false) => Outcome::Right,
+    };
+    Some(Finding { probe: "ladder", outcome, text, metric: moot.is_none().then_some(("ladder.least", 100.0 * least)) })
 }
 
 fn churn(evidence: &Evidence<'_>) -> Option<Finding> {
     let keys = phase(evidence, Role::Churn)?.keys.range();
-    let others = count(evidence.of(Role::ChurnOthers));
+    let sent = thousands(count(evidence.of(Role::ChurnOthers)).sent);
     let excess = excess_of(evidence, &keys);
     let text = match excess {
-        0 => format!("a drained key stayed limited while {} others came", others.sent),
-        excess => format!("a drained key had {excess} too many after {} others came: it was forgotten", others.sent),
+        0 => format!("a drained key stayed limited while {sent} others came"),
+        excess => format!("a drained key had {excess} too many after {sent} others came: it was forgotten"),
     };
     Some(judged("churn", "churn.excess", excess, text))
 }
 
+/// How many requests without a key the limits admit from rest, one after the other and at one instant; none where one of them does
+/// not say what happens without it.
+fn room_without_key(evidence: &Evidence<'_>) -> Option<(u64, u64)> {
+    let (mut in_turn, mut at_once) = (u64::MAX, u64::MAX);
+    for limit in evidence.plan.limits.iter().filter(|limit| !limit.shadow) {
+        let room = match (limit.scope, limit.missing_key) {
+            (Scope::Shared, _) | (_, Some(MissingKey::OneKey)) => limit.terms.capacity(),
+            (_, Some(MissingKey::Unlimited)) => continue,
+            (_, Some(MissingKey::Refused)) => 0,
+            (_, Some(MissingKey::Otherwise) | None) => return None,
+        };
+        at_once = at_once.min(room);
+        if limit.terms.is_rate() || room == 0 {
+            in_turn = in_turn.min(room);
+        }
+    }
+    Some((in_turn, at_once))
+}
+
 fn missing_key(evidence: &Evidence<'_>) -> Option<Finding> {
     phase(evidence, Role::MissingKey)?;
+    let plan = evidence.plan;
     let counts = count(evidence.of(Role::MissingKey));
-    let behaviour = match counts {
-        Counts { admitted, sent, .. } if admitted == sent => MissingKey::Unlimited,
-        Counts { admitted: 0, .. } => MissingKey::Refused,
-        _ => MissingKey::OneKey,
+    let words = match counts {
+        Counts { admitted, sent, .. } if admitted == sent => "not limited at all",
+        Counts { admitted: 0, .. } => "refused",
+        _ => "limited together",
     };
-    let words = match behaviour {
-        MissingKey::Unlimited => "not limited at all",
-        MissingKey::Refused => "refused",
-        MissingKey::OneKey | MissingKey::Otherwise => "limited together",
-    };
-    let wanted = evidence.plan.aimed().and_then(|limit| limit.missing_key.filter(|_| !limit.shadow));
-    let text = format!("requests without a key are {words} ({})", of_sent(counts));
-    let Some(wanted) = wanted else {
+    let mut text = format!("requests without a key are {words} ({})", of_sent(counts));
+    let Some((room, at_once)) = room_without_key(evidence).filter(|_| !plan.limits.iter().all(|limit| limit.shadow))
+    else {
         return Some(Finding { probe: "missing-key", outcome: Outcome::Seen, text, metric: None });
     };
     // All are admitted where a limit is shared with nobody and has room; more than it has is what tells.
-    let excess = if wanted != MissingKey::Unlimited && behaviour == MissingKey::Unlimited {
-        counts.admitted.saturating_sub(if wanted == MissingKey::Refused { 0 } else { capacity(evidence) })
-    } else if wanted == MissingKey::Refused {
-        counts.admitted
-    } else {
-        0
-    };
-    Some(judged("missing-key", "missing-key.excess", excess, text))
+    let excess = if room == 0 || counts.admitted == counts.sent { counts.admitted.saturating_sub(room) } else { 0 };
+    if excess > 0 {
+        text += &format!("; {excess} too many");
+        return Some(judged("missing-key", "missing-key.excess", excess, text));
+    }
+    // What got no answer may have been admitted, and so may what others, or who came before, took the room of.
+    let unanswered = evidence.of(Role::MissingKey).filter(|(record, _)| record.status == 0).count() as u64;
+    let told = !plan.others && !plan.used.missing && plan::keys_are_apart(&plan.limits);
+    let wrong = if told { at_once.min(counts.sent).saturating_sub(counts.admitted + unanswered) } else { 0 };
+    if wrong > 0 {
+        text += &format!("; {wrong} of them although there was room");
+        return Some(judged("missing-key", "missing-key.refused", wrong, text));
+    }
+    Some(judged("missing-key", "missing-key.excess", 0, text))
 }
 
 fn forged(evidence: &Evidence<'_>) -> Option<Finding> {
@@ -259,6 +309,13 @@ fn forged(evidence: &Evidence<'_>) -> Option<Finding> {
     Some(judged("forged-address", "forged.admitted", excess, text))
 }
 
+fn ipv6(evidence: &Evidence<'_>) -> Option<Finding> {
+    let keys = phase(evidence, Role::Ipv6)?.keys.range();
+    let counts = count(evidence.of(Role::Ipv6));
+    let text = format!("{} from as many addresses of one IPv6 network (/64)", of_sent(counts));
+    Some(judged("ipv6-network", "ipv6.admitted", excess_of(evidence, &keys), text))
+}
+
 fn preflight(evidence: &Evidence<'_>) -> Option<Finding> {
     phase(evidence, Role::Preflight)?;
     let of = |kind: Kind| count(evidence.of(Role::Preflight).filter(|(record, _)| record.attempt.kind == kind));
@@ -266,6 +323,10 @@ fn preflight(evidence: &Evidence<'_>) -> Option<Finding> {
     let counted = capacity(evidence).min(plain.sent).saturating_sub(plain.admitted + plain.unknown);
     let text =
         format!("after {} preflights ({} refused), {} requests", preflights.sent, preflights.refused, of_sent(plain));
+    if evidence.plan.used.keys && preflights.refused == 0 {
+        // Others may have used the key just before.
+        return Some(Finding { probe: "preflight", outcome: Outcome::Seen, text, metric: None });
+    }
     Some(judged("preflight", "preflights.counted", counted + preflights.refused, text))
 }
 

@@ -124,6 +124,11 @@ async fn drain(mut body: Incoming) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Connects to a gateway and hangs up.
+pub(super) async fn reach(endpoint: &Endpoint) -> io::Result<()> {
+    open(endpoint, None).await.map(drop)
+}
+
 async fn connect(target: &Target, attempt: &Attempt) -> io::Result<Sender> {
     let stream = open(target.endpoint(attempt), target.source(attempt)).await?;
     let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(io::Error::other)?;

@@ -83,6 +83,26 @@ pub struct Driven<'p> {
     pub first_error: Option<String>,
 }
 
+/// Connects to each gateway of the target once, so that one that is not there is told of before anything is asked.
+///
+/// # Errors
+/// The first that cannot be reached, and why.
+pub fn reach(target: &Target, timeout: Duration) -> Result<(), String> {
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| error.to_string())?;
+    runtime.block_on(async {
+        for endpoint in target.endpoints() {
+            let why = match tokio::time::timeout(timeout, connection::reach(endpoint)).await {
+                Ok(Ok(())) => continue,
+                Ok(Err(error)) => error.to_string(),
+                Err(_) => format!("no answer within {timeout:?}"),
+            };
+            return Err(format!("cannot connect to {}: {why}", endpoint.name()));
+        }
+        Ok(())
+    })
+}
+
 /// Goes through the plan over connections. Blocks its thread, which should do nothing else. What is to happen around the target
 /// goes to `acts`; `look` sees the test now and then.
 ///

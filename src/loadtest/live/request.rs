@@ -1,6 +1,6 @@
 //! What is sent, and where: the request of each attempt, and where it carries its key.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::path::Path;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -17,6 +17,7 @@ use rustls::pki_types::ServerName;
 use super::answer::Names;
 use super::connection::Outgoing;
 use crate::clock::Clock;
+use crate::forwarded::Fields;
 use crate::loadtest::record::{Attempt, KeyId, Kind};
 use crate::server::tls::{Authorities, client_config};
 
@@ -108,6 +109,8 @@ pub struct Target {
     place: KeyPlace,
     /// The texts of the keys, by their numbers.
     keys: Arc<[String]>,
+    /// The fields in which it tells whom it speaks for, as a proxy that the gateway trusts.
+    proxy: Option<Fields>,
     /// What answers are read by.
     pub(super) names: Names,
     clock: Clock,
@@ -139,6 +142,13 @@ impl Endpoint {
     }
 }
 
+impl Endpoint {
+    /// Its host and port, as the URL has them.
+    pub(super) fn name(&self) -> &str {
+        self.host.to_str().unwrap_or_default()
+    }
+}
+
 impl Target {
     /// A target at a URL, with `GET` and no key.
     ///
@@ -154,6 +164,7 @@ impl Target {
             body: Bytes::new(),
             place: KeyPlace::None,
             keys: Arc::new([]),
+            proxy: None,
             names: Names::default(),
             clock,
         })
@@ -203,6 +214,17 @@ impl Target {
         self
     }
 
+    /// The same for gateways that trust who sends as a proxy: callers' addresses are told in these fields.
+    #[must_use]
+    pub fn as_proxy(self, proxy: Option<Fields>) -> Self {
+        Self { proxy, ..self }
+    }
+
+    /// Its gateways.
+    pub(super) fn endpoints(&self) -> &[Endpoint] {
+        &self.endpoints
+    }
+
     /// The addresses of its gateways.
     pub fn addresses(&self) -> impl Iterator<Item = SocketAddr> + '_ {
         self.endpoints.iter().map(|endpoint| endpoint.address)
@@ -231,18 +253,49 @@ impl Target {
 
     /// Which connections an attempt may use: each gateway has its own, and each address that requests come from.
     pub(super) fn line(&self, attempt: &Attempt) -> u64 {
-        let source = if self.place == KeyPlace::Address { u64::from(attempt.key.0) } else { 0 };
+        let own_source = self.place == KeyPlace::Address && self.proxy.is_none();
+        let source = if own_source { u64::from(attempt.key.0) } else { 0 };
         source * self.endpoints.len() as u64 + self.gateway(attempt) as u64
     }
 
     /// The address that an attempt is sent from.
     pub(super) fn source(&self, attempt: &Attempt) -> Option<IpAddr> {
-        if self.place != KeyPlace::Address || attempt.key == KeyId::MISSING {
+        if self.place != KeyPlace::Address || self.proxy.is_some() || attempt.key == KeyId::MISSING {
             return None;
         }
         // 127.64.0.1 and on: nobody's, and each of them this machine's.
         let [_, high, middle, low] = (attempt.key.0 + 1).to_be_bytes();
         Some(Ipv4Addr::new(127, 64 | (high & 63), middle, low).into())
+    }
+
+    /// Says who calls: as a trusted proxy does, after what the caller has said himself, or as a caller who has no right to.
+    fn tell_address(&self, attempt: &Attempt, headers: &mut HeaderMap) {
+        let mut set = |name: &'static str, value: String| {
+            if let Ok(value) = HeaderValue::try_from(value) {
+                headers.insert(HeaderName::from_static(name), value);
+            }
+        };
+        let forged = (attempt.kind == Kind::Forged).then(|| forged(attempt));
+        let chain: Vec<IpAddr> = match self.proxy {
+            Some(_) if self.place == KeyPlace::Address || forged.is_some() => {
+                forged.into_iter().chain([spoken_for(attempt)]).collect()
+            }
+            _ => forged.into_iter().collect(),
+        };
+        if chain.is_empty() {
+            return;
+        }
+        let joined = |one: fn(IpAddr) -> String| chain.iter().copied().map(one).collect::<Vec<_>>().join(", ");
+        if self.proxy != Some(Fields::Forwarded) {
+            set("x-forwarded-for", joined(|address| address.to_string()));
+        }
+        if self.proxy != Some(Fields::XForwarded) {
+            set("forwarded", joined(element));
+        }
+        if let Some(forged) = forged {
+            set("x-real-ip", forged.to_string());
+            set("true-client-ip", forged.to_string());
+        }
     }
 
     /// The request of an attempt.
@@ -254,21 +307,9 @@ impl Target {
         let mut path = self.path.clone();
         let headers = request.headers_mut();
         headers.entry(HOST).or_insert_with(|| self.endpoint(attempt).host.clone());
+        self.tell_address(attempt, headers);
         match attempt.kind {
-            Kind::Plain => {}
-            Kind::Forged => {
-                let address = format!("198.51.100.{}", attempt.job % 250 + 1);
-                for (name, value) in [
-                    ("x-forwarded-for", address.clone()),
-                    ("x-real-ip", address.clone()),
-                    ("true-client-ip", address.clone()),
-                    ("forwarded", format!("for={address}")),
-                ] {
-                    if let Ok(value) = HeaderValue::try_from(value) {
-                        headers.insert(HeaderName::from_static(name), value);
-                    }
-                }
-            }
+            Kind::Plain | Kind::Forged | Kind::Network => {}
             Kind::Preflight => {
                 headers.insert(http::header::ORIGIN, HeaderValue::from_static("https://make.powerapps.com"));
                 let method = HeaderValue::from_str(self.method.as_str()).unwrap_or(HeaderValue::from_static("GET"));
@@ -297,6 +338,32 @@ impl Target {
         }
         *request.uri_mut() = path.into();
         request
+    }
+}
+
+/// An address that nobody has, another one for each request (RFC 5737).
+fn forged(attempt: &Attempt) -> IpAddr {
+    Ipv4Addr::new(198, 51, 100, (attempt.job % 250) as u8 + 1).into()
+}
+
+/// The address of a caller for whom a proxy speaks: reserved (RFC 1112 §4), or for documentation (RFC 3849), so that no range of
+/// trusted proxies holds it.
+fn spoken_for(attempt: &Attempt) -> IpAddr {
+    let key = attempt.key.0 & 0x0fff_ffff;
+    match attempt.kind {
+        Kind::Network => {
+            let network = u128::from(0x2001_0db8_u32) << 96 | u128::from(key) << 64;
+            Ipv6Addr::from_bits(network | u128::from(attempt.job)).into()
+        }
+        _ => Ipv4Addr::from_bits(0xf000_0000 | key).into(),
+    }
+}
+
+/// An address as `Forwarded` has it (RFC 7239 §6).
+fn element(address: IpAddr) -> String {
+    match address {
+        IpAddr::V4(address) => format!("for={address}"),
+        IpAddr::V6(address) => format!("for=\"[{address}]\""),
     }
 }
 

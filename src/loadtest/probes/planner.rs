@@ -66,6 +66,7 @@ impl<'o> Planner<'o> {
             bounds: order.bounds,
             keys: next_key,
             others: order.others,
+            used: order.used,
             notes,
         }
     }
@@ -224,8 +225,10 @@ impl<'o> Planner<'o> {
             }
             Probe::Ladder => {
                 let rate = plan::rate(self.limits()).unwrap_or_else(|| terms.rate());
-                let steps = if self.order.is_virtual { 2 } else { 1 };
-                let length = (steps * period).max(SECOND);
+                // Virtual time is free, so that each step has the longest window twice.
+                let rates = self.limits().iter().filter(|limit| limit.terms.is_rate());
+                let longest = rates.map(|limit| limit.terms.period()).max().unwrap_or(period);
+                let length = if self.order.is_virtual { 2 * longest } else { period }.max(SECOND);
                 let stretch = |times: &f64| Stretch { length, from: rate * times, to: rate * times };
                 let arrivals = Arrivals::Rates { stretches: LADDER.iter().map(stretch).collect(), random: false };
                 let keys = self.new_key();
@@ -246,6 +249,13 @@ impl<'o> Planner<'o> {
                 let forged = Phase::script(Role::Forged, keys, vec![(moment, capacity.min(50))]);
                 let forged = Phase { kind: Kind::Forged, ..forged };
                 self.place(vec![drain, forged], moment + MILLISECOND, &name);
+            }
+            Probe::Ipv6 => {
+                let keys = self.new_key();
+                let moment = after(0.05, period).clamp(10 * MILLISECOND, 500 * MILLISECOND);
+                let moments = vec![(0, capacity + 1), (moment, capacity.min(50))];
+                let phase = Phase { kind: Kind::Network, ..Phase::script(Role::Ipv6, keys, moments) };
+                self.place(vec![phase], moment + MILLISECOND, &name);
             }
             Probe::Preflight => {
                 let keys = self.new_key();

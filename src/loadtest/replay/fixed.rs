@@ -17,11 +17,12 @@ pub(super) fn excess_from_first_call(history: &History, calls: u64, period: u64)
         return sliding::excess(admitted, calls.saturating_mul(2), period);
     }
     let ends = Ends::of(admitted.iter(), u64::MAX);
-    let stuck = first_that_fits_nowhere(&ends, calls, period)?;
+    let used = history.used_before;
+    let stuck = first_that_fits_nowhere(&ends, calls, period, used)?;
     let (mut proven, mut open) = (0, admitted.len() as u64 - calls);
     while open - proven > 1 {
         let middle = proven + (open - proven) / 2;
-        match first_that_fits_nowhere(&ends, calls + middle, period) {
+        match first_that_fits_nowhere(&ends, calls + middle, period, used) {
             Some(_) => proven = middle,
             None => open = middle,
         }
@@ -31,12 +32,18 @@ pub(super) fn excess_from_first_call(history: &History, calls: u64, period: u64)
 }
 
 /// The first admission that no choice of windows has room for. A window begins with an admission, and the next one no
-/// earlier than its end; for each number of admissions that windows can hold together, the earliest end is the best.
-fn first_that_fits_nowhere(ends: &Ends, calls: u64, period: u64) -> Option<usize> {
+/// earlier than its end; for each number of admissions that windows can hold together, the earliest end is the best. When the key was
+/// `used` before time 0, a window that began then may hold the first ones.
+fn first_that_fits_nowhere(ends: &Ends, calls: u64, period: u64, used: bool) -> Option<usize> {
     let Ends { sent, received } = ends;
     let most = usize::try_from(calls).unwrap_or(usize::MAX);
     // The number of admissions in closed windows, and when the last of these ends at the earliest.
     let mut closed: BTreeMap<usize, u64> = BTreeMap::from([(0, 0)]);
+    if used {
+        let held = sent.iter().take(most).take_while(|sent| **sent < period).map(|sent| sent.saturating_add(1));
+        let fits = |(held, end): &(usize, u64)| received.get(*held).is_some_and(|received| end <= received);
+        closed.extend((1..).zip(held).filter(fits));
+    }
     let mut furthest = 0;
     while let Some((first, free_at)) = closed.pop_first() {
         let (Some(earliest), Some(latest)) = (sent.get(first).map(|sent| free_at.max(*sent)), received.get(first))

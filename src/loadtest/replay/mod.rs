@@ -19,6 +19,8 @@ mod sliding;
 #[cfg(test)]
 mod tests;
 
+use std::borrow::Cow;
+
 use super::expect::{Terms, WindowStart, slack};
 
 /// The time in which something happened, in nanoseconds: not before one, not after the other.
@@ -73,6 +75,14 @@ pub struct History {
     pub refused: Vec<Span>,
     /// Requests of which it is not known: no answer came, or one that says nothing about the limit.
     pub unknown: Vec<Span>,
+    /// Whether the key may have been used before time 0, by requests that are not among these.
+    pub used_before: bool,
+}
+
+/// The most that can have been admitted before time 0 and still count: everything that the limit has, just then.
+fn before(terms: &Terms) -> Vec<Span> {
+    let most = if terms.is_rate() { terms.capacity() } else { 0 };
+    vec![Span::at(0); usize::try_from(most).unwrap_or(usize::MAX)]
 }
 
 /// The times of a list of spans, each end sorted by itself.
@@ -115,7 +125,10 @@ pub fn excess(terms: &Terms, histories: &[History]) -> Vec<Option<Excess>> {
 /// Which refusals of one key were proven wrong: the limit had room, whatever the order was.
 pub fn false_refusals(terms: &Terms, history: &History) -> Vec<bool> {
     // A request whose fate is unknown may have been admitted.
-    let counted: Vec<Span> = history.admitted.iter().chain(&history.unknown).copied().collect();
+    let mut counted: Vec<Span> = history.admitted.iter().chain(&history.unknown).copied().collect();
+    if history.used_before && !history.refused.is_empty() {
+        counted.extend(before(terms));
+    }
     let refused = &history.refused;
     match *terms {
         Terms::SlidingWindow { calls, period, slots } => {
@@ -144,8 +157,16 @@ pub fn remaining(terms: &Terms, admitted: &[Span], span: Span) -> Option<(u64, u
     }
 }
 
-/// The earliest time at which a key with these admissions would surely admit one more.
-pub fn admits_at(terms: &Terms, admitted: &[Span]) -> Option<u64> {
+/// The earliest time at which a key with these admissions, one after the other, would surely admit one more; when it was `used_before`
+/// time 0, whatever was admitted then.
+pub fn admits_at(terms: &Terms, admitted: &[Span], used_before: bool) -> Option<u64> {
+    let all = match terms {
+        _ if !used_before => Cow::Borrowed(admitted),
+        // Which window the first of them lay in is not known; where the last one lies, at the latest, is.
+        Terms::FixedWindow { .. } => Cow::Owned(vec![admitted.last().copied().unwrap_or(Span::at(0))]),
+        _ => Cow::Owned([&before(terms), admitted].concat()),
+    };
+    let admitted = all.as_ref();
     match *terms {
         Terms::SlidingWindow { calls, period, slots } => {
             Some(sliding::admits_at(admitted, calls, period.saturating_add(slack(period, slots))))

@@ -101,6 +101,34 @@ proptest! {
     }
 
     #[test]
+    fn what_was_counted_before_accuses_nobody(
+        terms in terms(), traffic in traffic(), blur in 0_u64..2, seen in any::<prop::sample::Index>()
+    ) {
+        // The test begins when some have come already, of which it knows nothing.
+        let seen = seen.index(traffic.len());
+        let begun = seen.checked_sub(1).map_or(0, |last| traffic[last].0);
+        let (mut right, mut history) = (Right { terms, admitted: Vec::new() }, History::default());
+        for (number, (at, before, after)) in traffic.iter().enumerate() {
+            let admits = right.admits(*at);
+            let received = at + after * blur - begun.min(*at);
+            let span = Span { sent: (at - before * blur).saturating_sub(begun), received, ended: received };
+            match admits {
+                _ if number < seen => {}
+                true => history.admitted.push(span),
+                false => history.refused.push(span),
+            }
+        }
+        history.used_before = true;
+        // Fractions of tokens are cut off on both sides.
+        let next = admits_at(&terms, &history.admitted, true).unwrap() + begun + 2;
+        if next >= traffic.last().unwrap().0 {
+            prop_assert!(Right { terms, admitted: right.admitted.clone() }.admits(next), "it said that it would");
+        }
+        prop_assert!(!false_refusals(&terms, &history).contains(&true));
+        prop_assert_eq!(excess(&terms, &[history]), vec![None]);
+    }
+
+    #[test]
     fn known_times_are_judged_exactly(calls in 1_u64..6, period in 20_u64..200, traffic in traffic()) {
         let terms = Terms::SlidingWindow { calls, period, slots: 0 };
         let times: Vec<u64> = traffic.iter().map(|(at, _, _)| *at).collect();
@@ -146,7 +174,7 @@ proptest! {
             let (least, most) = remaining(&terms, before, span).unwrap();
             prop_assert!(least <= left && left <= most, "{least} ≤ {left} ≤ {most}");
         }
-        let next = admits_at(&terms, &history.admitted).unwrap();
+        let next = admits_at(&terms, &history.admitted, false).unwrap();
         if next >= traffic.last().unwrap().0 {
             prop_assert!(right.admits(next), "it said that it would");
         }
@@ -164,6 +192,33 @@ fn a_window_boundary_shows_as_twice_the_limit() {
     assert_eq!(found(Terms::SlidingWindow { calls, period, slots: 0 }), Some((10, 100.0)));
     assert_eq!(found(Terms::FixedWindow { calls, period, start: WindowStart::Aligned }), None);
     assert_eq!(found(Terms::FixedWindow { calls, period, start: WindowStart::FirstCall }), Some((10, 100.0)));
+}
+
+#[test]
+fn a_key_that_was_used_before_is_judged_when_that_is_over() {
+    // Milliseconds, against which rounding is nothing.
+    const MS: u64 = 1_000_000;
+    for terms in [
+        Terms::SlidingWindow { calls: 3, period: 100 * MS, slots: 0 },
+        Terms::TokenBucket { calls: 3, period: 90 * MS, burst: 3 },
+        Terms::FixedWindow { calls: 3, period: 100 * MS, start: WindowStart::FirstCall },
+        Terms::FixedWindow { calls: 3, period: 100 * MS, start: WindowStart::Aligned },
+    ] {
+        let refused = [10, 99, 2_000].map(|at| Span::at(at * MS)).to_vec();
+        let history = |used_before| History { refused: refused.clone(), used_before, ..History::default() };
+        assert_eq!(false_refusals(&terms, &history(false)), [true, true, true], "{terms}");
+        let early = matches!(terms, Terms::TokenBucket { .. });
+        assert_eq!(false_refusals(&terms, &history(true)), [false, early, true], "{terms}");
+    }
+    // A window from before may hold three, and the next one begin at once; no two windows hold nine.
+    let terms = Terms::FixedWindow { calls: 3, period: 100, start: WindowStart::FirstCall };
+    let found = |admitted: &[u64], used_before| {
+        let admitted = admitted.iter().copied().map(Span::at).collect();
+        excess(&terms, &[History { admitted, used_before, ..History::default() }])[0].map(|found| found.requests())
+    };
+    let six = [10, 11, 12, 20, 21, 22];
+    assert_eq!((found(&six, false), found(&six, true)), (Some(3), None));
+    assert_eq!(found(&[10, 11, 12, 20, 21, 22, 30, 31, 32], true), Some(2));
 }
 
 #[test]

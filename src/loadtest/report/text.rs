@@ -200,14 +200,14 @@ fn strategies(out: &mut String, report: &Report, marks: Marks) {
     let _ = writeln!(out, "\n{}", marks.title("Client strategies"));
     let _ = writeln!(
         out,
-        "  {:20} {:>9} {:>10} {:>11} {:>11} {:>10} {:>16}",
-        "", "succeeded", "median", "99 %", "all done", "goodput", "requests/success"
+        "  {:19} {:>9} {:>7} {:>7} {:>10} {:>8} {:>11}",
+        "", "succeeded", "median", "99 %", "all done", "goodput", "per success"
     );
     for one in &report.strategies {
         let seconds = words::seconds;
         let _ = writeln!(
             out,
-            "  {:20} {:>9} {:>10} {:>11} {:>11} {:>10} {:>16}",
+            "  {:19} {:>9} {:>7} {:>7} {:>10} {:>8} {:>11}",
             one.strategy,
             format!("{}/{}", one.succeeded, one.calls),
             seconds(one.took.map(|took| took.p50)),
@@ -218,7 +218,7 @@ fn strategies(out: &mut String, report: &Report, marks: Marks) {
                 seconds(one.completed.map(|it| it * 1e3))
             },
             one.goodput.map_or("-".to_owned(), |goodput| format!("{goodput:.2}/s")),
-            one.attempts_per_success.map_or("-".to_owned(), |attempts| format!("{attempts:.2}")),
+            one.attempts_per_success.map_or("-".to_owned(), |attempts| format!("{attempts:.2} req.")),
         );
     }
 }

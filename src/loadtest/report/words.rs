@@ -81,10 +81,12 @@ pub(super) fn reset(honesty: &Honesty) -> String {
     let late = honesty
         .reset_late_by
         .map(|late| format!("; the farthest was {late:.2} s after the next one would be admitted"));
+    let early = honesty.reset_early_by.map(|early| format!("; for the others it was up to {early} s later then"));
     format!(
-        "{} of {} clients that waited until then were admitted{}",
+        "{} of {} clients that waited until then were admitted{}{}",
         thousands(honesty.reset_admitted),
         thousands(honesty.reset_waited),
+        early.unwrap_or_default(),
         late.unwrap_or_default()
     )
 }

@@ -23,6 +23,8 @@ pub(in crate::loadtest) enum Flaw {
     ForgetsEarly,
     /// A missing key is no limit.
     MissingKeyIsUnlimited,
+    /// Who has no key is turned away.
+    MissingKeyIsRefused,
     /// `Retry-After` is the whole window (.NET).
     WholeWindow,
     /// `Retry-After` is rounded down (dev-proxy).
@@ -33,6 +35,10 @@ pub(in crate::loadtest) enum Flaw {
     NoRetryAfter,
     /// There is no `RateLimit`.
     NoFields,
+    /// There is one on refusals only.
+    FieldsOnRefusals,
+    /// Of several limits, it tells of the first.
+    TellsOfFirst,
     /// What it says is left is what was left a moment ago.
     StaleRemaining,
     /// The reset that it tells is too early.
@@ -61,6 +67,8 @@ pub(in crate::loadtest) enum Flaw {
     CountsPreflights,
     /// It believes whatever address a caller forges.
     BelievesForgers,
+    /// Each address of an IPv6 network is somebody else.
+    WholeIpv6,
     /// Now and then it refuses somebody for nothing.
     RefusesAtRandom,
     /// The busiest keys take from all others.
@@ -105,6 +113,7 @@ impl Flawed {
         let name = match (self.flaw, key) {
             (Flaw::OneBucketForAll, _) => "everybody".to_owned(),
             (Flaw::BelievesForgers, _) if attempt.kind == Kind::Forged => format!("forged {}", attempt.job),
+            (Flaw::WholeIpv6, _) if attempt.kind == Kind::Network => format!("address {}", attempt.job),
             (Flaw::MissingKeyIsUnlimited, None) => return None,
             (_, None) => "nobody".to_owned(),
             (_, Some(key)) => key.to_owned(),
@@ -117,17 +126,20 @@ impl Flawed {
 
     /// How long until there is room in each limit; zero when there is, and how much is left.
     fn look(&self, key: &Key, now: u64) -> (u64, usize) {
+        let told = if self.flaw == Flaw::TellsOfFirst { 1 } else { self.limits.len() };
         let applying = if self.flaw == Flaw::FirstLimitOnly { &self.limits[..1] } else { &self.limits[..] };
         let mut wait = 0;
         let mut left = usize::MAX;
-        for (calls, period) in applying {
+        for (number, (calls, period)) in applying.iter().enumerate() {
             let calls = if self.flaw == Flaw::Twice { calls * 2 } else { *calls };
             let inside = |at: &&u64| match self.flaw {
                 Flaw::Aligned => **at / period == now / period,
                 _ => now < **at + period,
             };
             let count = key.counted.iter().filter(|at| **at <= now).filter(inside).count();
-            left = left.min(calls.saturating_sub(count));
+            if number < told {
+                left = left.min(calls.saturating_sub(count));
+            }
             if count >= calls {
                 let until = match self.flaw {
                     Flaw::Aligned => (now / period + 1) * period,
@@ -156,6 +168,9 @@ impl Subject for Flawed {
         }
         if self.flaw == Flaw::Unlimited {
             return fine;
+        }
+        if key.is_none() && self.flaw == Flaw::MissingKeyIsRefused {
+            return Answer { status: 400, ..Answer::default() };
         }
         let Some(name) = self.name(key, attempt) else { return fine };
         let (_, period) = self.limits[0];
@@ -212,7 +227,7 @@ impl Subject for Flawed {
             }),
             limit: None,
         };
-        if self.flaw == Flaw::NoFields {
+        if self.flaw == Flaw::NoFields || (self.flaw == Flaw::FieldsOnRefusals && !refused) {
             return Answer { remaining: None, reset: None, ..answer };
         }
         answer

@@ -88,7 +88,7 @@ pub(super) fn conformance(out: &mut String, report: &Report) {
             out,
             "<tr><td><b>{}</b><br><span class=\"soft\">{}</span></td><td>{excess}</td><td>{refused}</td><td class=\"number\">{}</td><td class=\"number\">{}</td></tr>",
             escape(&limit.terms),
-            escape(&limit.limit),
+            if limit.limit == limit.terms { "".into() } else { escape(&limit.limit) },
             limit.window_ratio.map_or_else(|| "-".to_owned(), |ratio| format!("{ratio:.2} × the limit")),
             thousands(limit.keys)
         );
