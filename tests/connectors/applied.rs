@@ -57,21 +57,47 @@ impl Stage {
             }
         }
         folder.finish().unwrap();
+        Self::serve(served, out)
+    }
+
+    /// Serves one package with this connection, and lets callers choose these hosts.
+    #[track_caller]
+    pub(crate) fn with(path: &Path, connection: &[(&str, &str)], hosts: &[&str]) -> Self {
+        let out = tempfile::tempdir().unwrap();
+        let mut folder = Folder::open(out.path()).unwrap();
+        let [place] = &package::find(path).unwrap()[..] else { panic!("{}: one package", path.display()) };
+        let values =
+            connection.iter().map(|(name, value)| ((*name).into(), GivenValue::Text((*value).into()))).collect();
+        let outcome = folder.import(place, &Given { set: None, values }).unwrap();
+        folder.finish().unwrap();
+        let file = out.path().join(format!("{}.toml", outcome.report.api));
+        let text = std::fs::read_to_string(&file).unwrap();
+        let hosts: Vec<String> = hosts.iter().map(|host| format!("{host:?}")).collect();
+        std::fs::write(&file, with_hosts(&text, &hosts)).unwrap();
+        Self::serve(Vec::new(), out)
+    }
+
+    fn serve(served: Vec<Served>, out: tempfile::TempDir) -> Self {
         let backend = Backend::start();
         let started = Gateway::start_before(backend.address, read_folder(out.path()).unwrap(), Some(out.path()));
         let gateway = started.gateway.unwrap_or_else(|| panic!("{}", started.diagnostics));
         Self { served, gateway, backend, _folder: out }
     }
 
-    /// A request that the backend answers with `answer`: what the backend got, and what the caller.
+    /// A request with a body in JSON; the backend answers with `answer`.
     #[track_caller]
     pub(crate) fn ask(&self, line: &str, body: Option<&Json>, answer: &Json) -> (Vec<Message>, Message) {
-        self.backend.take();
-        self.backend.tell(json(200, answer));
         let fields = body.map(|_| ("content-type".to_owned(), "application/json".to_owned()));
         let body = body.map(|body| body.to_string().into_bytes()).unwrap_or_default();
-        let request = Message { first_line: line.to_owned(), fields: fields.into_iter().collect(), body };
-        let response = self.gateway.send(&request).expect("an answer");
+        self.send(&Message { first_line: line.to_owned(), fields: fields.into_iter().collect(), body }, answer)
+    }
+
+    /// A request that the backend answers with `answer`: what the backend got, and what the caller.
+    #[track_caller]
+    pub(crate) fn send(&self, request: &Message, answer: &Json) -> (Vec<Message>, Message) {
+        self.backend.take();
+        self.backend.tell(json(200, answer));
+        let response = self.gateway.send(request).expect("an answer");
         (self.backend.take(), response)
     }
 
@@ -262,7 +288,11 @@ fn allowed(text: &str, served: &Served) -> String {
             hosts.extend(expected.into_iter().flat_map(|it| it.asked).map(|asked| format!("{:?}", asked.host)));
         }
     }
-    let all = hosts.into_iter().collect::<Vec<_>>().join(", ");
+    with_hosts(text, &hosts.into_iter().collect::<Vec<_>>())
+}
+
+fn with_hosts(text: &str, hosts: &[String]) -> String {
+    let all = hosts.join(", ");
     let line = |line: &str| match line.split_once("allowed-hosts") {
         Some(("", _)) => format!("allowed-hosts = [{all}]\n"),
         _ => format!("{line}\n"),

@@ -6,12 +6,14 @@
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test that cannot go on fails")]
 
 mod applied;
+mod bodies;
 mod chains;
 mod model;
 mod reading;
 mod sample;
 #[path = "../support/mod.rs"]
 mod support;
+mod vectors;
 
 use std::path::{Path, PathBuf};
 

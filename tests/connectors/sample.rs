@@ -5,7 +5,8 @@ use std::cell::Cell;
 
 use serde_json::{Map, Value as Json};
 
-use super::model::{self, HOLE, HOLE_IN_TRIGGER, Key, Model, Pairs, Path, Root, Sample};
+use super::bodies::{self, HOLE, HOLE_IN_TRIGGER, Key, Path, Root};
+use super::model::{self, Model, Pairs, Sample};
 use super::reading::{Operation, Package, Policy, follow};
 
 /// Values for everything that a connection may say.
@@ -116,7 +117,7 @@ impl<'a> Maker<'a> {
         };
         for policy in self.policies.iter().filter(|policy| policy.id == "setvaluefromurl") {
             let path = Path::parse(policy.text("parameterValuePathTemplate"));
-            model::put(&mut answer, &path.keys, format!("fetched-{}", policy.number).into());
+            bodies::put(&mut answer, &path.keys, format!("fetched-{}", policy.number).into());
         }
         for policy in self.policies.iter().filter(|policy| policy.id == "pollingtrigger") {
             self.plant_news(policy, &mut answer);
@@ -219,7 +220,7 @@ impl<'a> Maker<'a> {
     fn all_answers(&self) -> Json {
         let mut answer = Json::Object(Map::new());
         for policy in self.policies.iter().filter(|policy| policy.id == "setvaluefromurl") {
-            model::put(&mut answer, &Path::parse(policy.text("parameterValuePathTemplate")).keys, "fetched".into());
+            bodies::put(&mut answer, &Path::parse(policy.text("parameterValuePathTemplate")).keys, "fetched".into());
         }
         answer
     }
@@ -232,7 +233,7 @@ impl<'a> Maker<'a> {
                 keys.push(Key::Name(policy.text("nextLinkPropertyName").to_owned()));
                 let asked = before.asked.last().unwrap();
                 let path = self.path_of_link(&before.base, &asked.path);
-                model::put(answer, &keys, format!("{}{path}?page=2", before.base).into());
+                bodies::put(answer, &keys, format!("{}{path}?page=2", before.base).into());
             } else if edits_body(policy) {
                 let mut so_far: Vec<&Policy> = self.policies[..place].to_vec();
                 so_far.extend(self.policies[place..].iter().filter(|policy| policy.section() == "Request"));
@@ -260,10 +261,10 @@ impl<'a> Maker<'a> {
 
     /// Puts what a policy is about where it looks for it, unless it is there. `now` is the body as the policies before leave it.
     fn plant(&self, policy: &Policy, side: usize, now: &Json, body: &mut Json) {
-        let (parent, property) = model::source(policy);
+        let (parent, property) = bodies::source(policy);
         let keys = [parent.keys.clone(), property.keys.clone()].concat();
         let found =
-            model::get(now, &keys).or_else(|| model::get(model::get(now, &parent.keys)?.get(0)?, &property.keys));
+            bodies::get(now, &keys).or_else(|| bodies::get(bodies::get(now, &parent.keys)?.get(0)?, &property.keys));
         let fits = match policy.id.as_str() {
             "setproperty" => found.is_some_and(|it| it.is_array() || it.is_object()),
             "convertarraytoobject" => found.is_some_and(Json::is_array),
@@ -294,8 +295,8 @@ impl<'a> Maker<'a> {
             let path = Path::parse(&hole["path"]);
             let root = if path.root == Root::Item { &parent.keys[..] } else { &[] };
             let whole = [root, &path.keys].concat();
-            let items = model::get(now, root).and_then(Json::as_array).and_then(|items| items.first());
-            if model::get(now, &whole).or_else(|| model::get(items?, &path.keys)).is_none() {
+            let items = bodies::get(now, root).and_then(Json::as_array).and_then(|items| items.first());
+            if bodies::get(now, &whole).or_else(|| bodies::get(items?, &path.keys)).is_none() {
                 self.put_in_each(body, root, &path.keys, self.text(side).into());
             }
         }
@@ -303,12 +304,12 @@ impl<'a> Maker<'a> {
 
     /// Puts a value into an object, or into each item of an array.
     fn put_in_each(&self, body: &mut Json, parent: &[Key], keys: &[Key], value: Json) {
-        match model::get(body, parent).and_then(Json::as_array).map(Vec::len) {
-            None => model::put(body, &[parent, keys].concat(), value),
-            Some(0) => model::put(body, parent, Json::Array(vec![nested(keys, value)])),
+        match bodies::get(body, parent).and_then(Json::as_array).map(Vec::len) {
+            None => bodies::put(body, &[parent, keys].concat(), value),
+            Some(0) => bodies::put(body, parent, Json::Array(vec![nested(keys, value)])),
             Some(length) => {
                 for index in 0..length {
-                    model::put(body, &[parent, &[Key::Index(index)], keys].concat(), value.clone());
+                    bodies::put(body, &[parent, &[Key::Index(index)], keys].concat(), value.clone());
                 }
             }
         }
@@ -317,13 +318,13 @@ impl<'a> Maker<'a> {
     /// Two new things for a trigger, with what its next poll is made of.
     fn plant_news(&self, policy: &Policy, answer: &mut Json) {
         let data = Path::parse(policy.text("triggerDataPath"));
-        let old = model::get(answer, &data.keys).and_then(Json::as_array).cloned().unwrap_or_default();
+        let old = bodies::get(answer, &data.keys).and_then(Json::as_array).cloned().unwrap_or_default();
         let item = old.into_iter().find(Json::is_object).unwrap_or(Json::Object(Map::new()));
-        model::put(answer, &data.keys, Json::Array(vec![item.clone(), item]));
+        bodies::put(answer, &data.keys, Json::Array(vec![item.clone(), item]));
         let values = policy.parameter("triggerConfig").as_object().into_iter().flatten();
         for text in values.filter_map(|(_, value)| value.as_str()) {
             for hole in HOLE_IN_TRIGGER.captures_iter(text) {
-                model::put(answer, &Path::parse(&hole["path"]).keys, "2026-11-26".into());
+                bodies::put(answer, &Path::parse(&hole["path"]).keys, "2026-11-26".into());
             }
         }
     }
@@ -366,7 +367,7 @@ fn edits_body(policy: &Policy) -> bool {
 
 fn nested(keys: &[Key], value: Json) -> Json {
     let mut made = Json::Null;
-    model::put(&mut made, keys, value);
+    bodies::put(&mut made, keys, value);
     made
 }
 
