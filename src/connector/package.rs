@@ -200,15 +200,18 @@ pub fn read_file(path: &Path, sources: &mut Sources, diagnostics: &mut Diagnosti
     }
 }
 
-fn parse(path: &Path, text: &str) -> Result<(Node, Vec<json::Fault>), json::Fault> {
+/// What a file says and what had to be overlooked, or why it cannot be read.
+pub type Parsed = Result<(Node, Vec<json::Fault>), json::Fault>;
+
+fn parse(path: &Path, text: &str) -> Parsed {
     if is_yaml(path, text.as_bytes()) { yaml::parse(text) } else { json::parse(text) }
 }
 
 /// The text of a file, and what it says. Errors of its encoding are among what had to be overlooked.
-pub fn decode(path: &Path, bytes: &[u8]) -> (Arc<str>, Result<(Node, Vec<json::Fault>), json::Fault>) {
+pub fn decode(path: &Path, bytes: &[u8]) -> (Arc<str>, Parsed) {
     let decoded = text::decode(bytes);
     let parsed = parse(path, &decoded.text).map(|(root, mut faults)| {
-        faults.extend(decoded.fault.map(|(span, message)| json::Fault { span, message: message.into() }));
+        faults.extend(decoded.fault.map(|(span, message)| json::Fault { span, message }));
         (root, faults)
     });
     (decoded.text.into(), parsed)

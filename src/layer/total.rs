@@ -255,8 +255,9 @@ mod tests {
         let due = |clock: &Clock| Due { at: clock.now() + SECOND, clock: clock.clone() };
         let clock = Clock::manual();
         let body = http_body_util::Full::new(Bytes::from_static(b"abc"));
-        let body = DueBody::new(body, due(&clock), || unreachable!("it is in time"));
+        let mut body = DueBody::new(body, due(&clock), || unreachable!("it is in time"));
         assert_eq!(body.size_hint().exact(), Some(3));
-        assert_eq!(body.collect().await.unwrap().to_bytes(), "abc");
+        assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap(), "abc");
+        assert!(body.frame().await.is_none());
     }
 }

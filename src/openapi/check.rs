@@ -148,11 +148,7 @@ impl Check<'_> {
                     valid &= self.array(rules, value)?;
                 }
             }
-            Kind::Object => {
-                if !self.is_done(valid) {
-                    valid &= self.object(schema, value)?;
-                }
-            }
+            Kind::Object if !self.is_done(valid) => valid &= self.object(schema, value)?,
             _ => {}
         }
         if let Some(logic) = &schema.logic

@@ -69,12 +69,14 @@ impl Number {
         if shift < 0 {
             let scale = u32::try_from(-shift).ok().and_then(|shift| 10_u128.checked_pow(shift));
             // A scale that large is larger than the number itself.
-            return scale.and_then(|scale| of_digits.checked_mul(scale)).map_or(digits == 0, |of| digits % of == 0);
+            return scale
+                .and_then(|scale| of_digits.checked_mul(scale))
+                .map_or(digits == 0, |of| digits.is_multiple_of(of));
         }
         if u64::try_from(of_digits).is_err() {
             return (self.value() % of.value()) == 0.0;
         }
-        digits % of_digits * power_of_ten(shift.unsigned_abs(), of_digits) % of_digits == 0
+        (digits % of_digits * power_of_ten(shift.unsigned_abs(), of_digits)).is_multiple_of(of_digits)
     }
 
     /// Its value, rounded.

@@ -73,7 +73,7 @@ impl Policy for ConvertDates {
         let forms = match &self.from {
             None => Ok(vec![Form::Iso, Form::Rfc, Form::JsonDate]),
             Some(written) => {
-                let forms: Vec<_> = written.iter().map(|text| Form::parse(text)).collect();
+                let forms: Vec<_> = written.iter().map(Form::parse).collect();
                 // All mistakes at once.
                 let forms: Vec<_> = forms.into_iter().map(|form| cx.note(form)).collect();
                 forms.into_iter().collect()

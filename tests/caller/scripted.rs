@@ -51,7 +51,7 @@ impl Scripted {
                             script.0(target, number)
                         },
                         &tell,
-                    )
+                    );
                 });
             }
         });

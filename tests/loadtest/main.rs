@@ -15,7 +15,6 @@ mod served;
 #[allow(dead_code, reason = "other tests use the rest")]
 #[path = "../store/server.rs"]
 mod server;
-#[allow(dead_code, reason = "other tests use the rest")]
 #[path = "../support/mod.rs"]
 mod support;
 

@@ -105,7 +105,7 @@ impl Collect {
         let partial = match stop {
             None => None,
             Some(Stop::Bound(bound)) if self.plan.partial_at_bound => Some(bound),
-            Some(Stop::Bound(bound)) => return Err(failed(pages + 1, BAD_GATEWAY, format!("`{bound}` is met"))),
+            Some(Stop::Bound(bound)) => return Err(failed(pages + 1, BAD_GATEWAY, &format!("`{bound}` is met"))),
             Some(Stop::Failed(fault)) if self.plan.partial_on_error => {
                 let id = exchange.request_id.to_str().unwrap_or_default();
                 tracing::warn!(request_id = id, policy = "collect-pages", "a part of the pages is answered: {fault}");
@@ -150,7 +150,7 @@ impl Collect {
             }
             let request = match original.page(plan, exchange, onward, &mut seen) {
                 Ok(request) => request,
-                Err(why) => return (pages, Some(Stop::Failed(failed(pages + 1, BAD_GATEWAY, why.into_owned())))),
+                Err(why) => return (pages, Some(Stop::Failed(failed(pages + 1, BAD_GATEWAY, &why)))),
             };
             let got = tokio::select! {
                 biased;
@@ -179,18 +179,14 @@ impl Collect {
         if status != StatusCode::OK {
             let kept = matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE);
             let answer = if kept { status } else { BAD_GATEWAY };
-            let mut fault = failed(number, answer, format!("the backend answered {status}"));
+            let mut fault = failed(number, answer, &format!("the backend answered {status}"));
             if let Some(wait) = response.headers().get(RETRY_AFTER).filter(|_| kept) {
                 fault = fault.header(RETRY_AFTER, wait.clone());
             }
             return Err(Stop::Failed(fault));
         }
         if is_coded(response.headers()) {
-            return Err(Stop::Failed(failed(
-                number,
-                BAD_GATEWAY,
-                "it is compressed, though it was not to be".to_owned(),
-            )));
+            return Err(Stop::Failed(failed(number, BAD_GATEWAY, "it is compressed, though it was not to be")));
         }
         let text = match response.into_body().buffer(left).await {
             Ok(text) => text,
@@ -202,7 +198,7 @@ impl Collect {
             }
         };
         let page = Page::read(&text, &self.plan.shape);
-        let none = || Stop::Failed(failed(number, BAD_GATEWAY, "the backend answered with something else".to_owned()));
+        let none = || Stop::Failed(failed(number, BAD_GATEWAY, "the backend answered with something else"));
         page.map(|page| (page, text.len())).ok_or_else(none)
     }
 }
@@ -273,7 +269,7 @@ fn is_early(response: &Response<Body>) -> bool {
 const BAD_GATEWAY: StatusCode = StatusCode::BAD_GATEWAY;
 
 #[cold]
-fn failed(page: u32, status: StatusCode, message: String) -> Fault {
+fn failed(page: u32, status: StatusCode, message: &str) -> Fault {
     let mut fault = Fault::upstream(status, "PageFailed", format!("page {page}: {message}"))
         .public(format!("Page {page} of the answer could not be fetched."));
     fault.source = "";

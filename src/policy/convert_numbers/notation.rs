@@ -62,14 +62,14 @@ impl Notation {
             }
             notation.groups = expand(group);
         }
-        if notation.groups.contains(&notation.decimal) {
-            if let Some(written) = group.or(decimal) {
-                return Err(CompileError::at(
-                    written,
-                    format!("`{}` would separate groups and stand before the fraction as well", notation.decimal),
-                )
-                .hint("give both `decimal` and `group`"));
-            }
+        if notation.groups.contains(&notation.decimal)
+            && let Some(written) = group.or(decimal)
+        {
+            return Err(CompileError::at(
+                written,
+                format!("`{}` would separate groups and stand before the fraction as well", notation.decimal),
+            )
+            .hint("give both `decimal` and `group`"));
         }
         Ok(notation)
     }

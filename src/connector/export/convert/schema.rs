@@ -110,7 +110,7 @@ impl Converter<'_> {
                     out.insert(name.clone(), value.clone());
                 }
                 lost if LOST.contains(&lost) => {
-                    self.lose("fewer words for schemas (`not`, `if`, `patternProperties` and the like)")
+                    self.lose("fewer words for schemas (`not`, `if`, `patternProperties` and the like)");
                 }
                 _ => {}
             }
