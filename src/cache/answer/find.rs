@@ -21,7 +21,7 @@ const MOST_TURNS: usize = 16;
 #[expect(clippy::large_enum_variant, reason = "nearly all are answers")]
 pub enum Fetched {
     /// The answer, and the key that it is kept under.
-    Answer(Arc<Stored>, Key),
+    Answer(Arc<Stored>, Box<Key>),
     /// By what the answers at this place differ, as the shared store says: each goes on to its own.
     Varies(Arc<[HeaderName]>),
 }
@@ -97,7 +97,7 @@ impl Cache {
                         match waiting.outcome(until, &self.clock).await {
                             Some(Outcome::Got(Fetched::Answer(stored, fetched))) => {
                                 key = primary.variant(&stored.varies(), request);
-                                if key == fetched {
+                                if key == *fetched {
                                     return Found::Answer(stored, How::Shared);
                                 }
                             }
@@ -115,7 +115,7 @@ impl Cache {
             // Somebody else's fetch may have ended since the first look; and the shared store is only asked by the one who leads.
             match self.look(place, &key).await {
                 Look::Answer(stored) => {
-                    land(lead, Fetched::Answer(stored.clone(), key));
+                    land(lead, Fetched::Answer(stored.clone(), Box::new(key)));
                     return Found::Answer(stored, How::Kept);
                 }
                 Look::Variants(names) if key == *primary => {
@@ -178,10 +178,10 @@ impl Cache {
         let (Place::Store { falls_back }, Some(external)) = (place, self.external.clone()) else {
             let kept = self.remember(&key, &stored, variants.as_ref(), None);
             self.counts(Kind::Answer).stored(kept);
-            return land(lead, Fetched::Answer(stored, key));
+            return land(lead, Fetched::Answer(stored, Box::new(key)));
         };
         let Ok(runtime) = tokio::runtime::Handle::try_current() else {
-            return land(lead, Fetched::Answer(stored, key));
+            return land(lead, Fetched::Answer(stored, Box::new(key)));
         };
         let cache = self.clone();
         runtime.spawn(async move {
@@ -197,7 +197,7 @@ impl Cache {
                 cache.remember(&key, &stored, variants.as_ref(), Some(external.store.outage()));
             }
             cache.counts(Kind::Answer).stored(kept);
-            land(lead, Fetched::Answer(stored, key));
+            land(lead, Fetched::Answer(stored, Box::new(key)));
         });
     }
 
