@@ -408,7 +408,6 @@ const WITHOUT_EFFECT: [(&str, &[usize], &str); 7] = [
 ];
 
 #[test]
-#[expect(clippy::print_stdout, reason = "how many there are is worth knowing")]
 fn every_policy_of_every_real_package_is_applied() {
     let Some(folders) = corpus() else { return };
     let (seen, wrong) = Stage::new(&folders, false).run();

@@ -17,9 +17,9 @@ pub(crate) fn connection(package: &Package) -> Pairs {
 
 fn parameter_value(package: &Package, name: &str, parameter: &Json) -> String {
     let allowed = parameter["uiDefinition"]["constraints"]["allowedValues"].as_array().into_iter().flatten();
-    let allowed = allowed.filter_map(|item| item.get("value").unwrap_or(item).as_str());
+    let mut allowed = allowed.filter_map(|item| item.get("value").unwrap_or(item).as_str());
     // The first is often what the definition has anyway.
-    match (allowed.last(), parameter["type"].as_str().unwrap_or_default()) {
+    match (allowed.next_back(), parameter["type"].as_str().unwrap_or_default()) {
         (Some(value), _) => value.to_owned(),
         (None, "int") => "7".to_owned(),
         (None, "bool") => "true".to_owned(),

@@ -170,6 +170,7 @@ fn exchange(
     for (number, mut message) in received {
         let own = message.field("host") == Some(&*backends[number].address.to_string());
         message.first_line = message.first_line.trim_end_matches(" HTTP/1.1").to_owned();
+        let id = message.field("x-request-id").unwrap_or_default().to_owned();
         message.fields.retain(|(name, value)| {
             // The first backend's own host goes without saying.
             let usual_host = name == "host" && own && number == 0;
@@ -177,7 +178,7 @@ fn exchange(
             let own_agent = name == "user-agent" && value.starts_with("sluicegate/");
             !usual_host && !own_agent && !name.starts_with("x-test-") && !NOISE_UPSTREAM.contains(&name.as_str())
         });
-        let _ = write!(out, "--- upstream\n{}\n\n", names.hide(&render(&message)));
+        let _ = write!(out, "--- upstream\n{}\n\n", without_id(names.hide(&render(&message)), &id));
     }
     let text = match response {
         None => "the connection was closed".to_owned(),
@@ -185,12 +186,16 @@ fn exchange(
             message.first_line = message.first_line.trim_start_matches("HTTP/1.1 ").to_owned();
             let id = message.field("x-request-id").unwrap_or_default().to_owned();
             message.fields.retain(|(name, _)| !NOISE_DOWNSTREAM.contains(&name.as_str()));
-            let text = names.hide(&render(&message));
-            if id.is_empty() { text } else { text.replace(&id, "{{request-id}}") }
+            without_id(names.hide(&render(&message)), &id)
         }
     };
     let _ = write!(out, "--- response\n{text}\n\n");
     Ok(())
+}
+
+/// A message whose request id is another one each time.
+fn without_id(text: String, id: &str) -> String {
+    if id.is_empty() { text } else { text.replace(id, "{{request-id}}") }
 }
 
 fn request(text: &str) -> Result<Message, String> {

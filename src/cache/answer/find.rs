@@ -18,7 +18,6 @@ const MOST_TURNS: usize = 16;
 
 /// What the one who leads has found out for all who wait.
 #[derive(Clone, Debug)]
-#[expect(clippy::large_enum_variant, reason = "nearly all are answers")]
 pub enum Fetched {
     /// The answer, and the key that it is kept under.
     Answer(Arc<Stored>, Box<Key>),
