@@ -120,6 +120,11 @@ impl<'i> Value<'i> {
         }
     }
 
+    /// How many values and keys it is, with all that it holds.
+    pub fn size(self) -> usize {
+        (self.token().next - self.number) as usize
+    }
+
     /// Its JSON text.
     pub fn raw(self) -> &'i str {
         let start = self.start();

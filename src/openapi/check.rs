@@ -1,16 +1,15 @@
 //! A value against a schema: what does not fit, in the words of Json.NET, with the place in the text and without the value itself.
 
-use std::borrow::Cow;
-use std::collections::HashMap;
-use std::collections::hash_map::RandomState;
-use std::hash::BuildHasher;
-
 use smallvec::SmallVec;
 
 use super::format::Format;
 use super::number::Number;
-use super::schema::{ArrayRules, Constant, Logic, ObjectRules, Rest, Schema, SchemaId, Schemas, Types};
+use super::pattern::Pattern;
+use super::same::{first_double, is};
+use super::schema::{ArrayRules, ObjectRules, Rest, Schema, SchemaId, Schemas, Types};
 use crate::json::{Index, Kind, Value};
+
+mod logic;
 
 /// How many mistakes of one value are told.
 pub const MAX_MISTAKES: usize = 16;
@@ -58,7 +57,9 @@ pub fn check(
     direction: Direction,
     strictness: Strictness,
 ) -> Result<Vec<Mistake>, TooMuch> {
-    let work = 200_000 + 64 * text.len() as u64;
+    // Alternatives multiply what one value costs: a few dozen of them are tried on a large body, and the worst takes well below a second.
+    let values = text.len() as u64;
+    let work = 200_000 + (64 * values).min(4_000_000).max(8 * values);
     let mut check = Check { schemas, direction, strictness, mistakes: Vec::new(), quiet: 0, depth: 0, inside: 0, work };
     check.value(schema, text.root())?;
     Ok(check.mistakes)
@@ -96,11 +97,23 @@ impl Check<'_> {
         !valid && (self.quiet > 0 || self.mistakes.len() >= MAX_MISTAKES)
     }
 
+    /// Takes from the work that may be done.
+    fn spend(&mut self, work: u64) -> Result<(), TooMuch> {
+        let left = self.work.checked_sub(work);
+        self.work = left.unwrap_or(0);
+        left.map(drop).ok_or(TooMuch)
+    }
+
+    /// The same for a text that is gone through.
+    fn spend_on_text(&mut self, text: &str) -> Result<(), TooMuch> {
+        self.spend(text.len() as u64 / 64)
+    }
+
     fn value(&mut self, id: SchemaId, value: Value<'_>) -> Verdict {
-        if self.depth >= MAX_DEPTH || self.work == 0 {
+        if self.depth >= MAX_DEPTH {
             return Err(TooMuch);
         }
-        self.work -= 1;
+        self.spend(1)?;
         self.depth += 1;
         let valid = self.schema(self.schemas.get(id), value);
         self.depth -= 1;
@@ -115,7 +128,9 @@ impl Check<'_> {
         if schema.never {
             return Ok(self.mistake(value, || "Schema always fails validation.".to_owned()));
         }
-        let number = if kind == Kind::Number { Number::parse(value.raw()) } else { None };
+        let number = if kind == Kind::Number { Some(value.raw()) } else { None };
+        number.map_or(Ok(()), |raw| self.spend_on_text(raw))?;
+        let number = number.and_then(Number::parse);
         let found = match number {
             Some(number) if self.is_whole(value, number) => Types::INTEGER,
             Some(_) => Types::NUMBER,
@@ -126,15 +141,22 @@ impl Check<'_> {
             let expected = if schema.nullable { schema.types.with(Types::NULL) } else { schema.types };
             return Ok(self.mistake(value, || format!("Invalid type. Expected {expected} but got {found}.")));
         }
+        let looks = schema.values.is_some() || schema.text.is_some() || schema.format != Format::Any;
+        let text = if looks { value.text() } else { None };
+        text.as_deref().map_or(Ok(()), |text| self.spend_on_text(text))?;
+        let text = text.as_deref();
         let mut valid = true;
-        if let Some(values) = &schema.values
-            && !values.iter().any(|one| is(value, number, one))
-        {
-            valid = self.mistake(value, || "Value is not defined in enum.".to_owned());
+        if let Some(values) = &schema.values {
+            self.spend(values.len() as u64 / 16)?;
+            if !values.iter().any(|one| is(value, number, text, one)) {
+                valid = self.mistake(value, || "Value is not defined in enum.".to_owned());
+            }
         }
         match kind {
-            Kind::Text if schema.text.is_some() || schema.format != Format::Any => {
-                valid &= self.text(schema, value);
+            Kind::Text => {
+                if let Some(text) = text {
+                    valid &= self.text(schema, value, text)?;
+                }
             }
             Kind::Number => {
                 if let Some(number) = number {
@@ -166,8 +188,7 @@ impl Check<'_> {
         number.is_whole() && (self.schemas.whole_by_value || !value.raw().contains(['.', 'e', 'E']))
     }
 
-    fn text(&mut self, schema: &Schema, value: Value<'_>) -> bool {
-        let Some(text) = value.text() else { return true };
+    fn text(&mut self, schema: &Schema, value: Value<'_>, text: &str) -> Verdict {
         let mut valid = true;
         if let Some(rules) = &schema.text {
             let count = if rules.min.is_some() || rules.max.is_some() { text.chars().count() as u64 } else { 0 };
@@ -177,16 +198,26 @@ impl Check<'_> {
             if let Some(max) = rules.max.filter(|max| count > *max) {
                 valid = self.mistake(value, || format!("String exceeds maximum length of {max}."));
             }
-            if let Some(pattern) = rules.pattern.as_ref().filter(|pattern| !pattern.is_in(&text)) {
+            // A text that is too long anyway is not gone through.
+            let looks = rules.max.is_none_or(|max| count <= max);
+            if let Some(pattern) = rules.pattern.as_ref().filter(|_| looks)
+                && !self.finds(pattern, text)?
+            {
                 valid =
                     self.mistake(value, || format!("String does not match regex pattern '{}'.", cut(pattern.as_str())));
             }
         }
-        if !schema.format.takes_text(&text) {
+        if !schema.format.takes_text(text) {
             let name = schema.format.as_str();
             valid = self.mistake(value, || format!("String does not validate against format '{name}'."));
         }
-        valid
+        Ok(valid)
+    }
+
+    /// Whether a pattern is found in a text.
+    fn finds(&mut self, pattern: &Pattern, text: &str) -> Verdict {
+        self.spend(1 + text.len() as u64 / 64)?;
+        Ok(pattern.is_in(text))
     }
 
     fn number(&mut self, schema: &Schema, value: Value<'_>, number: Number) -> bool {
@@ -225,6 +256,7 @@ impl Check<'_> {
         let mut valid = true;
         let (mut count, mut contained) = (0, 0);
         for item in value.items() {
+            self.spend(1)?;
             let schema = match (rules.first.get(count), rules.rest) {
                 (Some(first), _) => Some(*first),
                 (None, Rest::Schema(rest)) => Some(rest),
@@ -259,10 +291,12 @@ impl Check<'_> {
         {
             valid = self.mistake(value, || format!("Contains schema is matched by {contained} items."));
         }
-        if rules.unique
-            && let Some((place, item)) = first_double(value)
-        {
-            valid = self.mistake(item, || format!("Non-unique array item at index {place}."));
+        if rules.unique {
+            // All that is in it is gone through once more.
+            self.spend(value.size() as u64)?;
+            if let Some((place, item)) = first_double(value) {
+                valid = self.mistake(item, || format!("Non-unique array item at index {place}."));
+            }
         }
         Ok(valid)
     }
@@ -280,17 +314,24 @@ impl Check<'_> {
         };
         let mut valid = true;
         let mut seen: SmallVec<[u64; 2]> = SmallVec::from_elem(0, rules.properties.len() / 64 + 1);
+        let mut extra: SmallVec<[u64; 1]> = SmallVec::from_elem(0, rules.required.len() / 64 + 1);
+        // Without regard to case, a name is compared with each one.
+        let a_name = if ignore_case { 1 + rules.properties.len() as u64 / 16 } else { 1 };
         let mut count = 0;
         for (name, member) in value.members() {
             count += 1;
+            self.spend(a_name)?;
             let mut known = false;
             if let Some(place) = rules.find(&name, ignore_case) {
                 seen[place / 64] |= 1 << (place % 64);
                 known = true;
                 valid &= self.whole(rules.properties[place].schema, member)?;
             }
+            if let Some(place) = rules.find_required(&name, ignore_case) {
+                extra[place / 64] |= 1 << (place % 64);
+            }
             for (pattern, schema) in &rules.patterns {
-                if pattern.is_in(&name) {
+                if self.finds(pattern, &name)? {
                     known = true;
                     valid &= self.whole(*schema, member)?;
                 }
@@ -300,7 +341,7 @@ impl Check<'_> {
             }
             if !known {
                 let refused = match (self.strictness.additional_properties, rules.rest) {
-                    (Some(false), _) if closed => !self.knows(schema, &name, 0),
+                    (Some(false), _) if closed => !self.knows(schema, &name, 0)?,
                     (allowed, Rest::None) => allowed != Some(true),
                     (_, Rest::Any) => false,
                     (_, Rest::Schema(rest)) => {
@@ -321,7 +362,7 @@ impl Check<'_> {
                 return Ok(false);
             }
         }
-        valid &= self.required(rules, &seen, value);
+        valid &= self.required(rules, &seen, &extra, value);
         if let Some(min) = rules.min.filter(|min| count < *min) {
             valid =
                 self.mistake(value, || format!("Object property count {count} is less than minimum count of {min}."));
@@ -332,7 +373,7 @@ impl Check<'_> {
         Ok(valid)
     }
 
-    fn required(&mut self, rules: &ObjectRules, seen: &[u64], value: Value<'_>) -> bool {
+    fn required(&mut self, rules: &ObjectRules, seen: &[u64], extra: &[u64], value: Value<'_>) -> bool {
         let asked = |schema: SchemaId| {
             let schema = self.schemas.get(schema);
             match self.direction {
@@ -340,17 +381,14 @@ impl Check<'_> {
                 Direction::Response => !schema.write_only,
             }
         };
-        let there = |place: usize| seen[place / 64] & 1 << (place % 64) != 0;
+        let is_set = |bits: &[u64], place: usize| bits[place / 64] & 1 << (place % 64) != 0;
         let declared = rules.properties.iter().enumerate();
         let mut missing: SmallVec<[&str; 4]> = declared
-            .filter(|(place, property)| property.required && !there(*place) && asked(property.schema))
+            .filter(|(place, property)| property.required && !is_set(seen, *place) && asked(property.schema))
             .map(|(_, property)| &*property.name)
             .collect();
-        let ignore_case = self.strictness.ignore_case;
-        let has = |wanted: &str| {
-            value.members().any(|(name, _)| name == wanted || ignore_case && name.eq_ignore_ascii_case(wanted))
-        };
-        missing.extend(rules.required.iter().filter(|name| !has(name)).map(|name| &**name));
+        let others = rules.required.iter().enumerate().filter(|(place, _)| !is_set(extra, *place));
+        missing.extend(others.map(|(_, name)| &**name));
         if missing.is_empty() {
             return true;
         }
@@ -376,83 +414,12 @@ impl Check<'_> {
         Ok(self.mistake(member, || "Property name does not validate.".to_owned()))
     }
 
-    /// Whether a schema, or one that it is taken together with, names a property.
-    fn knows(&self, schema: &Schema, name: &str, depth: usize) -> bool {
-        let of = |id: &SchemaId| depth < 16 && self.knows(self.schemas.get(*id), name, depth + 1);
-        let own = schema.object.as_ref().is_some_and(|rules| {
-            rules.find(name, self.strictness.ignore_case).is_some()
-                || rules.patterns.iter().any(|(pattern, _)| pattern.is_in(name))
-        });
-        own || schema.logic.as_ref().is_some_and(|logic| {
-            let choice = logic.choice.iter().flat_map(|(condition, then, otherwise)| {
-                [Some(condition), then.as_ref(), otherwise.as_ref()].into_iter().flatten()
-            });
-            logic.all.iter().chain(&logic.any).chain(&logic.one).chain(choice).any(of)
-        })
-    }
-
     /// Whether a schema takes a value; if not, nobody is told.
     fn tried(&mut self, schema: SchemaId, value: Value<'_>) -> Verdict {
         self.quiet += 1;
         let verdict = self.value(schema, value);
         self.quiet -= 1;
         verdict
-    }
-
-    fn logic(&mut self, logic: &Logic, value: Value<'_>) -> Verdict {
-        let mut valid = true;
-        for schema in &logic.all {
-            valid &= self.value(*schema, value)?;
-            if self.is_done(valid) {
-                return Ok(false);
-            }
-        }
-        match &*logic.any {
-            [] => {}
-            // The mistakes of the only one say more.
-            [only] => valid &= self.value(*only, value)?,
-            several => {
-                let mut taken = false;
-                for schema in several {
-                    if self.tried(*schema, value)? {
-                        taken = true;
-                        break;
-                    }
-                }
-                if !taken {
-                    valid = self.mistake(value, || "JSON does not match any schemas from 'anyOf'.".to_owned());
-                }
-            }
-        }
-        match &*logic.one {
-            [] => {}
-            [only] => valid &= self.value(*only, value)?,
-            several => {
-                let mut taken = 0;
-                for schema in several {
-                    taken += u32::from(self.tried(*schema, value)?);
-                    if taken > 1 {
-                        break;
-                    }
-                }
-                if taken != 1 {
-                    let how = if taken == 0 { "no schemas" } else { "more than one schema" };
-                    valid = self.mistake(value, || format!("JSON is valid against {how} from 'oneOf'."));
-                }
-            }
-        }
-        if let Some(not) = logic.not
-            && self.tried(not, value)?
-        {
-            valid = self.mistake(value, || "JSON is valid against schema from 'not'.".to_owned());
-        }
-        if let Some((condition, then, otherwise)) = logic.choice {
-            let branch = if self.tried(condition, value)? { then } else { otherwise };
-            if let Some(branch) = branch {
-                valid &= self.value(branch, value)?;
-            }
-        }
-        Ok(valid)
     }
 }
 
@@ -461,80 +428,5 @@ fn cut(text: &str) -> String {
     match text.char_indices().nth(200) {
         None => text.to_owned(),
         Some((end, _)) => format!("{}…", &text[..end]),
-    }
-}
-
-/// Whether a value is a constant.
-fn is(value: Value<'_>, number: Option<Number>, constant: &Constant) -> bool {
-    match constant {
-        Constant::Number(constant) => number.is_some_and(|number| number == *constant),
-        Constant::Text(constant) => value.text().is_some_and(|text| text == **constant),
-        Constant::Other(json) => Index::parse(json.as_bytes()).is_ok_and(|constant| equal(value, constant.root())),
-    }
-}
-
-/// Whether two values are the same: numbers by what they are worth, members in any order.
-fn equal(a: Value<'_>, b: Value<'_>) -> bool {
-    match (a.kind(), b.kind()) {
-        (Kind::Number, Kind::Number) => match (Number::parse(a.raw()), Number::parse(b.raw())) {
-            (Some(a), Some(b)) => a == b,
-            _ => a.raw() == b.raw(),
-        },
-        (Kind::Text, Kind::Text) => a.text() == b.text(),
-        (Kind::Array, Kind::Array) => {
-            let (mut a, mut b) = (a.items(), b.items());
-            loop {
-                match (a.next(), b.next()) {
-                    (None, None) => return true,
-                    (Some(a), Some(b)) if equal(a, b) => {}
-                    _ => return false,
-                }
-            }
-        }
-        (Kind::Object, Kind::Object) => {
-            let (a, b) = (sorted(a), sorted(b));
-            a.len() == b.len() && a.iter().zip(&b).all(|(one, two)| one.0 == two.0 && equal(one.1, two.1))
-        }
-        (a_kind, b_kind) => a_kind == b_kind && a.raw() == b.raw(),
-    }
-}
-
-/// The members of an object by name.
-fn sorted(object: Value<'_>) -> Vec<(Cow<'_, str>, Value<'_>)> {
-    let mut members: Vec<_> = object.members().collect();
-    members.sort_by(|a, b| a.0.cmp(&b.0));
-    members
-}
-
-/// The first item that is the same as one before it.
-fn first_double<'i>(value: Value<'i>) -> Option<(usize, Value<'i>)> {
-    // Keyed anew each time: callers choose what is hashed.
-    let hasher = RandomState::new();
-    let mut seen: HashMap<u64, SmallVec<[Value<'i>; 1]>> = HashMap::new();
-    for (place, item) in value.items().enumerate() {
-        let alike = seen.entry(digest(item, &hasher)).or_default();
-        if alike.iter().any(|other| equal(*other, item)) {
-            return Some((place, item));
-        }
-        alike.push(item);
-    }
-    None
-}
-
-/// A number that is the same for values that are the same.
-fn digest(value: Value<'_>, hasher: &RandomState) -> u64 {
-    match value.kind() {
-        Kind::Number => match Number::parse(value.raw()) {
-            Some(Number::Exact { negative, digits, exponent }) => hasher.hash_one((negative, digits, exponent)),
-            _ => 1,
-        },
-        Kind::Text => hasher.hash_one(value.text()),
-        Kind::Array => {
-            value.items().fold(2, |sum: u64, item| sum.rotate_left(5).wrapping_add(digest(item, hasher)) ^ 0x9e37)
-        }
-        Kind::Object => value
-            .members()
-            .fold(3, |sum: u64, (name, member)| sum.wrapping_add(hasher.hash_one((name, digest(member, hasher))))),
-        Kind::Null | Kind::Bool => hasher.hash_one(value.raw()),
     }
 }

@@ -308,8 +308,10 @@ fn sent(example: &Node, is_json: bool) -> Box<str> {
 }
 
 /// Marks the schemas that hold a property which is filled in, however deep.
-fn mark_fills(schemas: &mut Schemas) {
-    loop {
+pub(super) fn mark_fills(schemas: &mut Schemas) {
+    let count = schemas.all.len();
+    // There and back again: whichever way references lead, a few rounds do.
+    for round in 0.. {
         let fills = |schemas: &Schemas, schema: &Schema| {
             let of = |id: &SchemaId| schemas.get(*id).fills;
             let object = schema.object.iter().flat_map(|rules| &rules.properties).any(|property| {
@@ -319,13 +321,17 @@ fn mark_fills(schemas: &mut Schemas) {
             let array = schema.array.iter().any(|rules| matches!(rules.rest, Rest::Schema(id) if of(&id)));
             object || array || schema.logic.iter().flat_map(|logic| &logic.all).any(of)
         };
-        let found: Vec<usize> = (0..schemas.all.len())
-            .filter(|place| !schemas.all[*place].fills && fills(schemas, &schemas.all[*place]))
-            .collect();
-        if found.is_empty() {
+        let mut is_settled = true;
+        for place in 0..count {
+            let place = if round % 2 == 0 { count - 1 - place } else { place };
+            if !schemas.all[place].fills && fills(schemas, &schemas.all[place]) {
+                schemas.all[place].fills = true;
+                is_settled = false;
+            }
+        }
+        if is_settled {
             return;
         }
-        found.iter().for_each(|place| schemas.all[*place].fills = true);
     }
 }
 

@@ -14,6 +14,7 @@ mod number;
 pub mod parameter;
 mod pattern;
 mod read;
+mod same;
 pub mod sample;
 mod schema;
 #[cfg(test)]

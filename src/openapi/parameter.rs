@@ -98,7 +98,7 @@ impl Parameter {
 
     /// The types that its value may have.
     pub fn types(&self, schemas: &Schemas) -> Types {
-        types(schemas, self.schema, 0)
+        types(schemas, self.schema)
     }
 
     /// Its text as the JSON that it stands for.
@@ -170,7 +170,7 @@ pub fn fields_json<'v>(
         out.push(if out.is_empty() { '{' } else { ',' });
         out.push_str(&serde_json::Value::from(&*property.name).to_string());
         out.push(':');
-        let types = types(schemas, property.schema, 0);
+        let types = types(schemas, property.schema);
         let written = if types.any(Types::ARRAY) && !types.any(Types::STRING) {
             list(schemas, property.schema, found.into_iter(), &mut out)
         } else {
@@ -195,7 +195,7 @@ fn list<'v>(
     out: &mut String,
 ) -> Result<(), String> {
     let of = match schemas.get(schema).array.as_ref().map(|rules| rules.rest) {
-        Some(Rest::Schema(item)) => types(schemas, item, 0),
+        Some(Rest::Schema(item)) => types(schemas, item),
         _ => Types::STRING,
     };
     out.push('[');
@@ -208,15 +208,24 @@ fn list<'v>(
 }
 
 /// The types that a schema takes, those that it is taken together with included.
-fn types(schemas: &Schemas, id: SchemaId, depth: usize) -> Types {
+fn types(schemas: &Schemas, id: SchemaId) -> Types {
+    // Alternatives may be alternatives again, and refer to each other.
+    let mut looks = 256;
+    types_of(schemas, id, &mut looks)
+}
+
+fn types_of(schemas: &Schemas, id: SchemaId, looks: &mut usize) -> Types {
     let schema = schemas.get(id);
     let mut found = schema.types;
-    if let (Some(logic), true) = (&schema.logic, depth < 8) {
-        let of = |id: &SchemaId| types(schemas, *id, depth + 1);
-        found = logic.all.iter().map(of).fold(found, Types::both);
+    if let Some(logic) = &schema.logic
+        && let Some(left) = looks.checked_sub(1)
+    {
+        *looks = left;
+        let mut of = |id: &SchemaId| types_of(schemas, *id, looks);
+        found = logic.all.iter().map(&mut of).fold(found, Types::both);
         for list in [&logic.any, &logic.one] {
             if !list.is_empty() {
-                found = found.both(list.iter().map(of).fold(Types::NONE, Types::with));
+                found = found.both(list.iter().map(&mut of).fold(Types::NONE, Types::with));
             }
         }
     }

@@ -108,6 +108,8 @@ fn translate(source: &str) -> String {
                 in_class = false;
                 out.push(']');
             }
+            // No line ends with it: those of ECMA-262 are four.
+            '.' if !in_class => out.push_str(r"[^\n\r\x{2028}\x{2029}]"),
             // Sets of the engine.
             '&' | '~' if in_class => out.extend(['\\', character]),
             '-' if in_class && characters.peek() == Some(&'-') => out.push_str(r"\-"),
@@ -139,6 +141,9 @@ mod tests {
             (r"^\s$", "\u{feff}", true),
             (r"^[^]$", "x", true),
             ("^a$", "a\n", false),
+            ("^.$", "\r", false),
+            (r"^[.]\.$", "..", true),
+            ("^.{2,3}$", "é€x", true),
             (r"^[0-9a-f]{8}$", "0b5e1d0c", true),
             (r"^\p{L}+$", "é", true),
             (r"\x41", "A", true),

@@ -7,7 +7,8 @@ use super::format::Format;
 use super::number::Number;
 use super::pattern::Pattern;
 use super::schema::{
-    ArrayRules, Constant, Logic, NumberRules, ObjectRules, Property, Rest, Schema, SchemaId, Schemas, TextRules, Types,
+    ArrayRules, Constant, Discriminator, Logic, NumberRules, ObjectRules, Property, Rest, Schema, SchemaId, Schemas,
+    TextRules, Types,
 };
 use crate::connector::tree::{Node, Value};
 
@@ -350,8 +351,38 @@ impl<'n> Reader<'n> {
             let (then, otherwise) = (branch("then"), branch("else"));
             (self.schema(condition), then, otherwise)
         });
+        let discriminator = self.discriminator(node, if one.is_empty() { &any } else { &one });
         let says = !all.is_empty() || !any.is_empty() || !one.is_empty() || not.is_some() || choice.is_some();
-        says.then_some(Logic { all, any, one, not, choice })
+        says.then_some(Logic { all, any, one, discriminator, not, choice })
+    }
+
+    /// What tells the alternatives apart. Each has its own name, and those that `mapping` gives it.
+    fn discriminator(&mut self, node: &'n Node, alternatives: &[SchemaId]) -> Option<Box<Discriminator>> {
+        // In 2.0 it is a text, and there are no alternatives.
+        let written = node.get("discriminator").filter(|_| alternatives.len() > 1)?;
+        let property = written.text_of("propertyName")?.into();
+        let mut mapping: Vec<(Box<str>, SchemaId)> = Vec::new();
+        for member in written.get("mapping").map(Node::members).unwrap_or_default() {
+            let text = member.value.text().unwrap_or_default();
+            let named = || self.root.get("components")?.get("schemas")?.get(text);
+            let Some(target) = named().or_else(|| self.root.resolve(text)) else {
+                self.fault(&member.value, format!("`{text}` leads nowhere"));
+                continue;
+            };
+            let id = self.schema(target);
+            mapping.extend(alternatives.contains(&id).then(|| (member.name.clone(), id)));
+        }
+        let lists = ["oneOf", "anyOf"].map(|name| node.get(name).map(Node::items).unwrap_or_default());
+        for reference in lists.iter().flat_map(|list| list.iter()).filter_map(|one| one.text_of("$ref")) {
+            let (Some(name), Some(target)) = (reference.rsplit('/').next(), self.root.resolve(reference)) else {
+                continue;
+            };
+            let id = self.schema(target);
+            if alternatives.contains(&id) && !mapping.iter().any(|(known, _)| **known == *name) {
+                mapping.push((name.into(), id));
+            }
+        }
+        (!mapping.is_empty()).then(|| Box::new(Discriminator { property, mapping: mapping.into() }))
     }
 
     fn values(&mut self, node: &'n Node, types: Types) -> Option<Box<[Constant]>> {

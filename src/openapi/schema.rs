@@ -269,6 +269,13 @@ impl ObjectRules {
         exact.or_else(|| if ignore_case { alike() } else { None })
     }
 
+    /// The place of a name among those that must be there and are no properties.
+    pub fn find_required(&self, name: &str, ignore_case: bool) -> Option<usize> {
+        let exact = self.required.binary_search_by(|one| (**one).cmp(name)).ok();
+        let alike = || self.required.iter().position(|one| one.eq_ignore_ascii_case(name));
+        exact.or_else(|| if ignore_case { alike() } else { None })
+    }
+
     /// The properties in the order written.
     pub fn in_order(&self) -> impl Iterator<Item = &Property> {
         self.order.iter().filter_map(|place| self.properties.get(*place as usize))
@@ -284,10 +291,21 @@ pub struct Logic {
     pub any: Box<[SchemaId]>,
     /// Exactly one of them.
     pub one: Box<[SchemaId]>,
+    /// The property that tells which of the alternatives is meant.
+    pub discriminator: Option<Box<Discriminator>>,
     /// It must not take the value.
     pub not: Option<SchemaId>,
     /// When the first takes the value, the second must, else the third.
     pub choice: Option<(SchemaId, Option<SchemaId>, Option<SchemaId>)>,
+}
+
+/// A property whose value tells which alternative an object is (OpenAPI 3, discriminator object).
+#[derive(Debug)]
+pub struct Discriminator {
+    /// Its name.
+    pub property: Box<str>,
+    /// Its values and what they stand for.
+    pub mapping: Box<[(Box<str>, SchemaId)]>,
 }
 
 /// A value of a schema.

@@ -239,3 +239,148 @@ fn samples_are_what_their_schemas_take() {
         assert_eq!(sample(&schemas, id).to_string(), want, "{schema}");
     }
 }
+
+fn strict(schemas: &Schemas, id: SchemaId, text: &str) -> Result<usize, TooMuch> {
+    let strictness = Strictness { additional_properties: Some(false), ignore_case: true };
+    let index = Index::parse(text.as_bytes()).unwrap();
+    check(schemas, id, &index, Direction::Request, strictness).map(|found| found.len())
+}
+
+/// What costs more than the value is long is charged for, so that it ends early: none of these takes noticeable time.
+#[test]
+fn hostile_bodies_cost_little() {
+    let names = |count: usize| {
+        let list: Vec<String> = (0..count).map(|number| format!("\"n{number}\":0")).collect();
+        format!("{{{}}}", list.join(","))
+    };
+    let many = |count: usize, one: &str| vec![one; count].join(",");
+    let alternatives = format!("{{\"anyOf\":[{}]}}", many(2_000, r#"{"required":["z"]}"#));
+    let closed =
+        format!("{{\"allOf\":[{},{{\"properties\":{{\"a\":{{}}}}}}]}}", many(500, r#"{"properties":{"b":{}}}"#));
+    let patterns = format!("{{\"anyOf\":[{}]}}", many(5_000, r#"{"type":"string","pattern":"^a+b$"}"#));
+    let constants = format!("{{\"anyOf\":[{}]}}", many(20_000, r#"{"enum":["x","y","z"]}"#));
+    let unique = format!("{{\"anyOf\":[{}]}}", many(200, r#"{"uniqueItems":true,"maxItems":1}"#));
+    let escaped = format!("\"{}\"", "\\u0061".repeat(200_000));
+    let numbers: Vec<String> = (0..50_000).map(|number| number.to_string()).collect();
+    for (name, schema, body) in [
+        ("alternatives that look at each name", &alternatives, &names(100_000)),
+        ("names that only the last part knows", &closed, &format!("{{{}}}", many(50_000, "\"a\":0"))),
+        ("a long text and many patterns", &patterns, &escaped),
+        ("a long text and many constants", &constants, &escaped),
+        ("items that are compared again and again", &unique, &format!("[{}]", numbers.join(","))),
+    ] {
+        let (schemas, id, _) = compile(schema, Dialect::Two);
+        let result = if schema == &closed {
+            strict(&schemas, id, body)
+        } else {
+            mistakes(&schemas, id, body).map(|found| found.len())
+        };
+        assert_eq!(result, Err(TooMuch), "{name}");
+    }
+}
+
+/// Callers choose what is compared: neither the same nor similar values make it quadratic.
+#[test]
+fn items_are_unique_or_not_in_linear_time() {
+    let (schemas, id, _) = compile(r#"{"uniqueItems":true}"#, Dialect::Two);
+    let list = |one: &dyn Fn(usize) -> String| {
+        let items: Vec<String> = (0..30_000).map(one).collect();
+        format!("[{}]", items.join(","))
+    };
+    let long = |number: usize| format!("{number}.{}1", "0".repeat(40));
+    let close = |number: usize| format!("1.0000000000000000000000000{number:08}");
+    let nested =
+        |number: usize| format!("{}{}{}", "[".repeat(number % 90 + 1), number / 90, "]".repeat(number % 90 + 1));
+    let objects = |number: usize| format!("{{\"a\":{number},\"b\":[]}}");
+    for (name, one) in [
+        ("numbers with more digits than are kept", &long as &dyn Fn(usize) -> String),
+        ("numbers that are the same as doubles", &close),
+        ("lists in lists", &nested),
+        ("objects", &objects),
+    ] {
+        assert_eq!(mistakes(&schemas, id, &list(one)).unwrap().len(), 0, "{name}");
+        let twice = list(&|number| one(if number == 29_999 { 7 } else { number }));
+        assert_eq!(mistakes(&schemas, id, &twice).unwrap().len(), 1, "{name}");
+    }
+}
+
+#[test]
+fn patterns_take_linear_time() {
+    for (pattern, text) in [
+        ("^(a+)+$", "a".repeat(100_000) + "!"),
+        ("^(a|a)*b$", "a".repeat(100_000)),
+        (r"^([a-z0-9]+[-.]?)+@contoso\.com$", "a".repeat(100_000)),
+        ("(.*)*x", "y".repeat(100_000)),
+    ] {
+        let schema = serde_json::json!({ "type": "string", "pattern": pattern }).to_string();
+        let (schemas, id, faults) = compile(&schema, Dialect::Three);
+        assert_eq!(faults, [], "{pattern}");
+        let body = serde_json::Value::from(text).to_string();
+        assert_eq!(mistakes(&schemas, id, &body).unwrap().len(), 1, "{pattern}");
+    }
+    // One whose program alone would be large is told, and not checked.
+    let (_, _, faults) = compile(r#"{"pattern":"((a{1,100}){1,100}){1,100}"}"#, Dialect::Three);
+    assert!(faults[0].message.ends_with("it is too large"), "{faults:?}");
+}
+
+/// As deep as bodies and schemas go, on the stack that a worker has.
+#[test]
+fn deep_bodies_and_deep_schemas_fit_the_stack() {
+    let schema = r##"{"allOf":[{"allOf":[{"type":"object","properties":{"a":{"$ref":"#"}}}]}]}"##;
+    let (schemas, id, _) = compile(schema, Dialect::Three);
+    let body = |depth: usize| format!("{}1{}", "{\"a\":".repeat(depth), "}".repeat(depth));
+    assert_eq!(mistakes(&schemas, id, &body(126)).unwrap().len(), 1, "the number inside is no object");
+    let nested = (0..120).fold("{\"type\":\"integer\"}".to_owned(), |inner, _| format!("{{\"items\":{inner}}}"));
+    let (schemas, id, faults) = compile(&nested, Dialect::Three);
+    assert_eq!(faults, []);
+    assert_eq!(mistakes(&schemas, id, &format!("{}1{}", "[".repeat(120), "]".repeat(120))).unwrap().len(), 0);
+    assert!(json::parse(&"[".repeat(100_000)).is_err(), "a definition nests so deep only");
+}
+
+/// Schemas that lead back to themselves, twice at each step: what looks through them ends.
+#[test]
+fn schemas_in_circles_end() {
+    let twice = r##"{"allOf":[{"$ref":"#"},{"$ref":"#"}],"anyOf":[{"$ref":"#"},{"$ref":"#"}],
+        "properties":{"h":{"default":1,"x-ms-visibility":"internal"},"n":{"$ref":"#"}},"required":["n"]}"##;
+    let (mut schemas, id, _) = compile(twice, Dialect::Three);
+    super::contract::mark_fills(&mut schemas);
+    assert!(schemas.get(id).fills);
+    assert_eq!(mistakes(&schemas, id, "{\"n\":1}"), Err(TooMuch));
+    assert_eq!(strict(&schemas, id, "{\"n\":1}"), Err(TooMuch));
+    assert!(sample(&schemas, id).is_object());
+    assert!(super::fill::made(&schemas, id).is_some());
+}
+
+#[test]
+fn a_discriminator_tells_which_alternative_is_meant() {
+    let schema = r##"{"oneOf":[{"$ref":"#/components/schemas/Book"},{"$ref":"#/components/schemas/Game"}],
+        "discriminator":{"propertyName":"kind","mapping":{"novel":"Book","play":"#/components/schemas/Game","gone":"#/nowhere"}},
+        "components":{"schemas":{
+            "Book":{"type":"object","properties":{"pages":{"type":"integer"}}},
+            "Game":{"type":"object","properties":{"players":{"type":"integer"}}}}}}"##;
+    let (schemas, id, faults) = compile(schema, Dialect::Three);
+    let told: Vec<&str> = faults.iter().map(|fault| fault.message.as_str()).collect();
+    assert_eq!(told, ["`#/nowhere` leads nowhere"]);
+    for (name, text, want) in [
+        ("both take it, and one is meant", r#"{"kind":"novel"}"#, ""),
+        ("by the name of its schema", r#"{"kind":"Game","players":2}"#, ""),
+        (
+            "its own mistakes are told",
+            r#"{"kind":"play","players":"two"}"#,
+            "Invalid type. Expected Integer but got String. Path 'players'. Line: 1, Position: 26",
+        ),
+        (
+            "not told",
+            r#"{"players":2}"#,
+            "JSON is valid against more than one schema from 'oneOf'. Line: 1, Position: 1",
+        ),
+        (
+            "told twice",
+            r#"{"kind":"novel","kind":"play"}"#,
+            "JSON is valid against more than one schema from 'oneOf'. Line: 1, Position: 1",
+        ),
+    ] {
+        let found: Vec<String> = mistakes(&schemas, id, text).unwrap().into_iter().map(|one| one.message).collect();
+        assert_eq!(found.join("|"), want, "{name}");
+    }
+}

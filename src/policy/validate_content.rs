@@ -273,8 +273,8 @@ impl Compiled {
         if self.checks[check].action == Action::Ignore || content.schema.is_none() && !has_fields {
             return Plan::Tell(Vec::new());
         }
-        let coding = message.headers().get(CONTENT_ENCODING);
-        if coding.is_some_and(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"identity")) {
+        let mut codings = message.headers().get_all(CONTENT_ENCODING).iter();
+        if codings.any(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"identity")) {
             let why = "The body is compressed.";
             let found = judge::cannot(&media_type, why, self.checks[check].action, is_request);
             return Plan::Tell(vec![found]);
@@ -287,7 +287,10 @@ impl Compiled {
         if let Some(any) = &self.map.any {
             return Some(any.to_string());
         }
-        let text = headers.get(CONTENT_TYPE).map(|value| media::essence(&String::from_utf8_lossy(value.as_bytes())));
+        // Several lines are one list (RFC 9110 §5.3), which is no content type: nobody may be told another one than is checked.
+        let lines = headers.get_all(CONTENT_TYPE).iter().map(|value| String::from_utf8_lossy(value.as_bytes()));
+        let text = lines.reduce(|list, line| format!("{list}, {line}").into());
+        let text = text.map(|text| if text.contains(',') { text.into_owned() } else { media::essence(&text) });
         let Some(found) = text.filter(|text| !text.is_empty()) else {
             return self.map.missing.as_ref().map(|missing| missing.to_string());
         };
