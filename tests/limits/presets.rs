@@ -53,7 +53,7 @@ fn presets_throttle_as_what_they_stand_for() {
             calls: 6_000,
             told: Some(("x-ms-ratelimit-burst-remaining-xrm-requests", "5999")),
             retry_after: 305,
-            body: r#"{"error":{"code":"0x80072322","message":"Number of requests exceeded the limit of 6000, measured over time window of 300 seconds."}}"#,
+            body: r#"{"error":{"code":"0x80072322","message":"Number of requests exceeded the limit of 6000 over time window of 300 seconds."}}"#,
         },
         Case {
             path: "graph",
@@ -108,7 +108,7 @@ fn presets_admit_as_many_at_once_as_what_they_stand_for() {
             path: "graph",
             at_once: 4,
             retry_after: "10",
-            body: r#"{"error":{"code":"TooManyRequests","innerError":{"code":"429","#,
+            body: r#"{"error":{"code":"ApplicationThrottled","message":"Application is over its MailboxConcurrency limit."}}"#,
         },
     ] {
         let backend = Backend::start();

@@ -27,7 +27,7 @@ fn a_reload_in_mid_run_refills_nothing() {
     // The folder changes, with a limit that is as it was, and the command ends when the new configuration is in force.
     let reload = format!(
         "sed -i 's|rewrite-uri|rewrite-uri\"\\nid = \"changed|' echo.toml; \
-         until curl -s http://{}/readyz | grep -q '\"generation\":2'; do :; done",
+         timeout 20 sh -c \"until curl -s http://{}/readyz | grep -q 'generation.: 2'; do :; done\"",
         gateway.admin
     );
     let load = [".", "--url", &url, "--duration", "3s", "--keys", "2", "--probes", "reload", "--on-reload", &reload];
