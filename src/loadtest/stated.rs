@@ -203,6 +203,8 @@ impl Found {
             StatedTerms::Concurrency(_) => None,
         };
         let name = one.origin.id.clone().unwrap_or_else(|| format!("{} at {}", one.origin.policy, one.origin.place));
+        // What is told of requests at once says nothing of how many are left.
+        let told = stated.told && !stated.shadow && terms.is_rate();
         self.limits.push(Expected {
             name,
             terms,
@@ -211,7 +213,7 @@ impl Found {
             missing_key: Some(missing_key).filter(|_| reads_what_may_be_missing(&reads)),
             max_keys,
             shadow: stated.shadow,
-            told: stated.told && !stated.shadow,
+            told,
             counts_refusals: count == Count::All,
         });
         if stated.delays {

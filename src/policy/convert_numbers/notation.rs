@@ -8,6 +8,8 @@ use crate::config::At;
 pub(super) struct Notation {
     decimal: char,
     groups: Vec<char>,
+    /// Whether groups before the last three digits may be of two.
+    pairs: bool,
 }
 
 /// Spaces that stand between groups: U+0020, and those that do not break.
@@ -25,6 +27,9 @@ const WITH_COMMA: [(&str, &str); 47] = [
     ("vi", "."), ("wo", "."),
 ];
 
+/// Countries that group by two before the last three digits, in whichever of their languages (Unicode CLDR, `#,##,##0`).
+const PAIRS: [&str; 5] = ["-in", "-bd", "-np", "-pk", "-lk"];
+
 /// Countries that write otherwise than others with their language: what stands before the fraction, and between groups.
 #[rustfmt::skip]
 const COUNTRIES: [(&str, char, &str); 22] = [
@@ -41,7 +46,7 @@ impl Notation {
         group: Option<&At<String>>,
     ) -> Result<Self, CompileError> {
         let mut notation = match locale {
-            None => Self { decimal: '.', groups: Vec::new() },
+            None => Self { decimal: '.', groups: Vec::new(), pairs: false },
             Some(locale) => Self::of(locale)?,
         };
         if let Some(decimal) = decimal {
@@ -83,12 +88,13 @@ impl Notation {
             return Err(CompileError::at(locale, format!("`{}` is no language", locale.value))
                 .hint("for example `de`, `de-CH` or `pt-BR`"));
         }
+        let pairs = PAIRS.iter().any(|end| folded.ends_with(end)) || folded == "hi";
         if let Some((_, decimal, groups)) = COUNTRIES.iter().find(|(name, ..)| *name == folded) {
-            return Ok(Self { decimal: *decimal, groups: expand(groups) });
+            return Ok(Self { decimal: *decimal, groups: expand(groups), pairs });
         }
         Ok(match WITH_COMMA.iter().find(|(name, _)| *name == language) {
-            Some((_, groups)) => Self { decimal: ',', groups: expand(groups) },
-            None => Self { decimal: '.', groups: vec![','] },
+            Some((_, groups)) => Self { decimal: ',', groups: expand(groups), pairs },
+            None => Self { decimal: '.', groups: vec![','], pairs },
         })
     }
 
@@ -142,7 +148,7 @@ impl Notation {
         Some(out)
     }
 
-    /// The digits of groups: of three, or of two before the last three, as in India. One kind of separator stands between all of them.
+    /// The digits of groups: of three, or of two before the last three where that is the custom. One kind of separator stands between all of them.
     fn grouped(&self, text: &str) -> Option<String> {
         let separator = text.chars().find(|one| !one.is_ascii_digit());
         let Some(separator) = separator else { return (!text.is_empty()).then(|| text.to_owned()) };
@@ -154,7 +160,9 @@ impl Notation {
         let rest: Vec<&str> = groups.collect();
         let (last, between) = rest.split_last()?;
         let inside = |size: usize| between.iter().all(|group| group.len() == size);
-        let fits = (1..=3).contains(&first.len()) && last.len() == 3 && (inside(3) || first.len() <= 2 && inside(2));
+        let fits = (1..=3).contains(&first.len())
+            && last.len() == 3
+            && (inside(3) || self.pairs && first.len() <= 2 && inside(2));
         let all = [&[first], rest.as_slice()].concat().concat();
         (fits && all.bytes().all(|byte| byte.is_ascii_digit())).then_some(all)
     }
@@ -197,6 +205,8 @@ mod tests {
             ("es-MX", "1,234.5", Some("1234.5")),
             ("en-US", "1,234.56", Some("1234.56")),
             ("hi-IN", "12,34,567.8", Some("1234567.8")),
+            ("en-IN", "1,234,567.8", Some("1234567.8")),
+            ("en-US", "12,34,567.8", None),
             ("en-US", "(1,234.00)", Some("-1234.00")),
             ("en-US", "12.5-", Some("-12.5")),
             ("en-US", "-12.5-", None),
