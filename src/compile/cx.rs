@@ -563,11 +563,8 @@ impl<'a, 'i> CompileCx<'a, 'i> {
         }
         match &self.fragment {
             Some(fragment) => {
-                let inside = self
-                    .origin
-                    .path
-                    .split_once(&format!("/{fragment}/"))
-                    .map_or(self.origin.path.as_str(), |(_, inside)| inside);
+                let path = self.origin.path.as_str();
+                let inside = path.split_once(&format!("/{fragment}/")).map_or(path, |(_, inside)| inside);
                 format!("fragment:{fragment}/{inside}")
             }
             None => format!("{}/{}/{}", self.scope.id, self.section.as_str(), self.origin.path),
