@@ -213,7 +213,7 @@ impl Shared {
         let count = match ask.count {
             Count::Admitted => "admitted",
             Count::All => "all",
-            Count::Later => "later",
+            Count::Later | Count::Never => "later",
         };
         let key = store_key(&self.name, ask.key);
         let reply = self.store.run::<Reply>(&SCRIPT, &key, |command| {

@@ -230,7 +230,7 @@ impl Compiled {
     /// Tells later policies what is left, and leaves behind what is to be counted when the answer is known.
     fn end(&self, cx: &mut Context<'_>, pass: Pass) {
         if pass.overflowed {
-            self.metrics.overflow.inc();
+            self.metrics.overflow.note(cx.exchange.gateway.clock.now());
         } else {
             self.metrics.admitted.inc();
         }
@@ -275,7 +275,7 @@ impl Compiled {
     /// What both refusals have in common.
     fn refuse(&self, cx: &mut Context<'_>, pass: &Pass) {
         if pass.overflowed {
-            self.metrics.overflow.inc();
+            self.metrics.overflow.note(cx.exchange.gateway.clock.now());
         } else {
             self.metrics.refused.inc();
         }

@@ -379,7 +379,7 @@ impl Compiled {
         if pass.would_refuse {
             self.metrics.shadow_refused.inc();
         } else if pass.overflowed {
-            self.metrics.overflow.inc();
+            self.metrics.overflow.note(cx.exchange.gateway.clock.now());
         } else {
             self.metrics.admitted.inc();
         }
@@ -403,7 +403,7 @@ impl Compiled {
     #[cold]
     fn exceeded(&self, cx: &mut Context<'_>, verdict: &Verdict) -> Fault {
         if verdict.overflowed {
-            self.metrics.overflow.inc();
+            self.metrics.overflow.note(cx.exchange.gateway.clock.now());
         } else {
             self.metrics.refused.inc();
         }
