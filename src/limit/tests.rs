@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::*;
 use crate::clock::Clock;
 
+mod concurrency;
 mod line;
 mod properties;
 
@@ -178,7 +179,11 @@ fn what_is_counted_later_needs_room_for_its_key_as_well() {
             let want = (on_overflow == Overflow::Admit, true);
             assert_eq!((decision.admitted, decision.overflowed), want, "{name}: no place is left");
             let decision = later("d", Count::Never);
-            assert_eq!((decision.admitted, decision.overflowed), (true, false), "{name}: what is never counted needs none");
+            assert_eq!(
+                (decision.admitted, decision.overflowed),
+                (true, false),
+                "{name}: what is never counted needs none"
+            );
             assert_eq!(limiter.keys(), 3, "{name}");
         }
     }

@@ -506,4 +506,3 @@ impl std::fmt::Debug for Metrics {
         f.debug_struct("Metrics").field("families", &self.names.len()).finish_non_exhaustive()
     }
 }
-

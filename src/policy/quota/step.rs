@@ -340,7 +340,7 @@ impl Compiled {
         if let (Ok(ticket), None) = (verdict.outcome, earlier) {
             pass.counted.push(cx.state.limits.len());
             let (book, first, calls) = (counter.book.clone(), pass.first, pass.calls);
-            counted = Counted::Quota { book, first, ticket, calls, units: 0, metered: false };
+            counted = Counted::Quota { book, first, ticket, calls, units: 0, metered: false, of_units: false };
         }
         let at = earlier.unwrap_or(cx.state.limits.len());
         let [calls, data] = &counter.told;

@@ -246,7 +246,8 @@ impl Compiled {
             let counts = matches!(asked.count, Count::Admitted | Count::All);
             let counted = counts && decision.admitted && !decision.overflowed;
             *units = if counted { asked.cost } else { 0 };
-            *pending = goes_on && !decision.overflowed && rule.later.is_some();
+            // What would be refused counts nothing in shadow mode either.
+            *pending = decision.admitted && !decision.overflowed && rule.later.is_some();
         }
         cx.state.limits.push(limited);
         if goes_on { Ok(()) } else { Err(self.exceeded(cx, &decision)) }

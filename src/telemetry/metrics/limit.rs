@@ -49,7 +49,10 @@ impl Overflows {
             && self.tell_at.compare_exchange(tell_at, next, Ordering::Relaxed, Ordering::Relaxed).is_ok()
         {
             let policy = &*self.policy;
-            tracing::warn!(policy, "the limit holds as many keys as `max-keys` allows; `on-overflow` decides on others");
+            tracing::warn!(
+                policy,
+                "the limit holds as many keys as `max-keys` allows; `on-overflow` decides on others"
+            );
         }
     }
 }
