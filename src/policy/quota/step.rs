@@ -376,10 +376,10 @@ impl Compiled {
 
     /// Tells what is left, and leaves behind what is to be counted later.
     fn end(&self, cx: &mut Context<'_>, pass: Pass) {
-        if pass.would_refuse {
-            self.metrics.shadow_refused.inc();
-        } else if pass.overflowed {
+        if pass.overflowed {
             self.metrics.overflow.note(cx.exchange.gateway.clock.now());
+        } else if pass.would_refuse {
+            self.metrics.shadow_refused.inc();
         } else {
             self.metrics.admitted.inc();
         }
