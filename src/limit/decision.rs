@@ -37,8 +37,10 @@ pub enum Count {
     /// Those that are refused too, so that a client has to stop before it is admitted again. What a refused request counts
     /// never puts a key further back than having just used everything.
     All,
-    /// None now: the limit only says whether it would admit one. It is counted later, by [`charge`](super::Limit::charge).
+    /// None now; an admitted one is counted later, by [`charge`](super::Limit::charge), so that there has to be room for its key.
     Later,
+    /// None: the limit only says whether it would admit one.
+    Never,
 }
 
 /// What a limit says about one request.

@@ -62,7 +62,7 @@ impl Meter for Fixed {
         self.expire(state, now);
         let admitted = cost == 0 || u64::from(state.count) + u64::from(cost) <= self.calls.into();
         let counted = match count {
-            Count::Later => 0,
+            Count::Later | Count::Never => 0,
             Count::Admitted if !admitted => 0,
             Count::Admitted | Count::All => cost.min(self.calls),
         };

@@ -122,14 +122,15 @@ impl<M: Meter> Keys<M> {
                 self.release(usize::from(reserved));
                 return Outcome::Decided(meter.take(&mut entry.state, ask.cost, ask.count, now));
             }
-            let counts = ask.cost > 0 && ask.count != Count::Later;
+            // What is counted later needs room for its key as well, or it would never be counted.
+            let needs_room = ask.cost > 0 && ask.count != Count::Never;
             let mut state = meter.fresh();
-            if !counts || reserved || self.reserve() {
+            if !needs_room || reserved || self.reserve(self.bound) {
                 let decision = meter.take(&mut state, ask.cost, ask.count, now);
                 let full_at = meter.full_at(&state);
-                if !counts || full_at <= now {
+                if full_at <= now {
                     // Nothing was counted, so there is nothing to keep.
-                    self.release(usize::from(counts));
+                    self.release(usize::from(needs_room));
                     return Outcome::Decided(decision);
                 }
                 self.release(table.drop_some(meter, now));
@@ -146,7 +147,8 @@ impl<M: Meter> Keys<M> {
         }
     }
 
-    /// Counts units of a key, whether or not there is room for them. A new key that cannot be held is not counted.
+    /// Counts units of a key, whether or not there is room for them. A new key is held beyond the bound too, up to as many again: there
+    /// was room when its request was admitted, and others of that time have taken it.
     pub(super) fn charge(&self, meter: &M, key: &str, units: u32, clock: &Clock) -> Result<(), Moved> {
         if units == 0 {
             return Ok(());
@@ -164,7 +166,7 @@ impl<M: Meter> Keys<M> {
                 return Ok(());
             }
             self.release(table.drop_some(meter, now));
-            if self.reserve() {
+            if self.reserve(self.bound.saturating_mul(2)) {
                 let mut state = meter.fresh();
                 meter.charge(&mut state, units, now);
                 shard.search_at.fetch_min(meter.full_at(&state), Ordering::Relaxed);
@@ -202,8 +204,8 @@ impl<M: Meter> Keys<M> {
         &self.shards[(hash >> 48) as usize & (SHARDS - 1)]
     }
 
-    fn reserve(&self) -> bool {
-        let more = |held| (held < self.bound).then_some(held + 1);
+    fn reserve(&self, bound: usize) -> bool {
+        let more = |held| (held < bound).then_some(held + 1);
         self.held.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_ok()
     }
 
@@ -222,12 +224,12 @@ impl<M: Meter> Keys<M> {
                 shard.search_at.store(next, Ordering::Relaxed);
                 drop(table);
                 self.release(dropped);
-                if self.reserve() {
+                if self.reserve(self.bound) {
                     return true;
                 }
             }
         }
-        self.reserve()
+        self.reserve(self.bound)
     }
 
     /// The earliest time at which a search may find room.

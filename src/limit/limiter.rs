@@ -169,7 +169,7 @@ impl Limiter {
     }
 
     /// Counts the cost, whether or not there is room for it: what was found out about a request after it was admitted. The key
-    /// has the less later. A new key beyond `max_keys` is not counted.
+    /// has the less later. A new key is held beyond `max_keys` too, up to as many again.
     pub fn charge(&self, ask: &Ask<'_>) {
         if self.store.charge(ask, &self.clock).is_err()
             && let Some(successor) = self.successor.get()

@@ -113,7 +113,7 @@ async fn expected(limit: &Limit, ask: Ask<'_>, ahead: u64) -> Decision {
     // Whoever asks for more than there ever is, is served after so many times the whole has come back.
     let times = units.saturating_sub(1) / whole;
     let rest = u32::try_from(units - times * whole).unwrap_or(u32::MAX);
-    let mut decision = limit.ask(Ask { cost: rest, count: Count::Later, ..ask }).wait().await;
+    let mut decision = limit.ask(Ask { cost: rest, count: Count::Never, ..ask }).wait().await;
     if ask.cost > decision.limit {
         return Decision { admitted: false, retry_after: Duration::MAX, ..decision };
     }

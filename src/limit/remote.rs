@@ -18,7 +18,7 @@ use redis::Cmd;
 pub(super) use self::concurrency::Place;
 pub use self::concurrency::RemoteConcurrency;
 pub use self::lease::Lease;
-use self::lease::Leases;
+use self::lease::{Leases, Spent};
 use super::{Algorithm, Ask, Count, Decision, Limiter, Pending, Precision, Rate, Settings, SharedLimit, WindowStart};
 use crate::clock::{Clock, Nanos};
 use crate::shared_store::redis::Script;
@@ -99,8 +99,8 @@ struct Shared {
 /// The script's word for counting what was found out later.
 const CHARGE: &str = "charge";
 
-/// What a script answers; times in microseconds.
-type Reply = (i64, i64, i64, i64, i64, i64);
+/// What a script answers; times in microseconds, and units in the end.
+type Reply = (i64, i64, i64, i64, i64, i64, i64);
 
 impl RemoteLimit {
     /// The limit of the policy `id`. `local` decides while the store does not answer, where that is asked for.
@@ -183,45 +183,48 @@ impl Shared {
             return self.ask_leased(leases, &ask).await;
         }
         match self.take(&ask, ask.cost).await {
-            Ok(decision) => decision,
+            Ok((decision, _)) => decision,
             Err(_) => self.without_store(&ask),
         }
     }
 
     async fn ask_leased(&self, leases: &Leases, ask: &Ask<'_>) -> Decision {
-        if let Some(decision) = leases.spend(ask.key, ask.cost, self.clock.now()) {
-            return decision;
-        }
-        let wanted = leases.units(self.settings.calls.get()).max(ask.cost);
+        let taking = match leases.spend(ask.key, ask.cost, self.clock.now()) {
+            Spent::Units(decision) => return decision,
+            Spent::Alone => None,
+            Spent::Nothing(taking) => Some(taking),
+        };
+        let wanted = if taking.is_some() { leases.units(self.settings.calls.get()).max(ask.cost) } else { ask.cost };
         match self.take(ask, wanted).await {
-            Ok(decision) if decision.admitted => {
-                leases.keep(ask.key, wanted - ask.cost, decision, self.clock.now());
-                decision
+            Ok((decision, taken)) => {
+                let kept = taken.saturating_sub(ask.cost);
+                if let Some(taking) = taking.filter(|_| decision.admitted) {
+                    taking.keep(kept, decision, self.clock.now());
+                }
+                Decision { remaining: decision.remaining.saturating_add(kept), ..decision }
             }
-            // Not so many are left.
-            Ok(_) if wanted > ask.cost => match self.take(ask, ask.cost).await {
-                Ok(decision) => decision,
-                Err(_) => self.without_store(ask),
-            },
-            Ok(decision) => decision,
             Err(_) => self.without_store(ask),
         }
     }
 
-    async fn take(&self, ask: &Ask<'_>, units: u32) -> Result<Decision, StoreError> {
+    /// Asks the store for so many units, and for no more than are left as long as the cost is; says how many it counted of an
+    /// admitted request.
+    async fn take(&self, ask: &Ask<'_>, units: u32) -> Result<(Decision, u32), StoreError> {
         let rate = ask.rate.unwrap_or_else(|| self.settings.rate());
         let count = match ask.count {
             Count::Admitted => "admitted",
             Count::All => "all",
-            Count::Later => "later",
+            Count::Later | Count::Never => "later",
         };
         let key = store_key(&self.name, ask.key);
         let reply = self.store.run::<Reply>(&SCRIPT, &key, |command| {
             self.arguments(command, "take", &rate, units, count);
+            command.arg(ask.cost);
         });
-        let (admitted, remaining, retry_after, more, reset, at) = reply.await?;
-        Ok(Decision {
-            admitted: admitted == 1,
+        let (admitted, remaining, retry_after, more, reset, at, taken) = reply.await?;
+        let admitted = admitted == 1;
+        let decision = Decision {
+            admitted,
             limit: self.settings.capacity(&rate),
             remaining: u32::try_from(remaining).unwrap_or(0),
             retry_after: if retry_after < 0 { Duration::MAX } else { micros(retry_after) },
@@ -229,7 +232,8 @@ impl Shared {
             reset: micros(reset),
             at: Nanos(u64::try_from(at).unwrap_or(0).saturating_mul(1000)),
             overflowed: false,
-        })
+        };
+        Ok((decision, if admitted { u32::try_from(taken).unwrap_or(0) } else { 0 }))
     }
 
     fn arguments(&self, command: &mut Cmd, operation: &str, rate: &Rate, units: u32, extra: &str) {

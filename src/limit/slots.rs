@@ -105,7 +105,7 @@ impl Meter for Slots {
         let mut used = state.sum();
         let admitted = cost == 0 || used + u64::from(cost) <= calls;
         let counted = match count {
-            Count::Later => 0,
+            Count::Later | Count::Never => 0,
             Count::Admitted if !admitted => 0,
             Count::Admitted => cost,
             Count::All => cost.min(self.calls),

@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::*;
 use crate::clock::Clock;
 
+mod concurrency;
 mod line;
 mod properties;
 
@@ -151,6 +152,38 @@ fn at_max_keys_a_new_key_overflows_until_one_is_back_to_full() {
             assert_eq!((decision.admitted, decision.overflowed), (true, false), "{name}");
             assert!(!limiter.decide("d", 1).admitted, "{name}: and is counted");
             assert!(!limiter.decide("c", 1).admitted, "{name}: only the full key was dropped");
+            assert_eq!(limiter.keys(), 3, "{name}");
+        }
+    }
+}
+
+#[test]
+fn what_is_counted_later_needs_room_for_its_key_as_well() {
+    for on_overflow in [Overflow::Reject, Overflow::Admit] {
+        for base in [window(1, 10), slots(1, 10, 5), fixed(1, 10, WindowStart::FirstCall), bucket(1, 10, 1)] {
+            let settings = Settings { max_keys: NonZeroUsize::new(2).unwrap(), on_overflow, ..base };
+            let name = format!("{settings:?}");
+            let limiter = Limiter::new(settings, Clock::manual());
+            let later = |key, count| limiter.ask(&Ask { count, ..Ask::new(key, 1) });
+            assert!(limiter.decide("a", 1).admitted, "{name}");
+            // Both find the last place free.
+            for key in ["b", "c"] {
+                let decision = later(key, Count::Later);
+                assert_eq!((decision.admitted, decision.overflowed), (true, false), "{name}: {key}");
+            }
+            for key in ["b", "c"] {
+                limiter.charge(&Ask::new(key, 1));
+                assert!(!later(key, Count::Later).admitted, "{name}: {key} is counted");
+            }
+            let decision = later("d", Count::Later);
+            let want = (on_overflow == Overflow::Admit, true);
+            assert_eq!((decision.admitted, decision.overflowed), want, "{name}: no place is left");
+            let decision = later("d", Count::Never);
+            assert_eq!(
+                (decision.admitted, decision.overflowed),
+                (true, false),
+                "{name}: what is never counted needs none"
+            );
             assert_eq!(limiter.keys(), 3, "{name}");
         }
     }

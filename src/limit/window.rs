@@ -181,7 +181,7 @@ impl Meter for Window {
         let calls = u64::from(self.calls);
         let admitted = cost == 0 || state.count() + u64::from(cost) <= calls;
         let counted = match count {
-            Count::Later => 0,
+            Count::Later | Count::Never => 0,
             Count::Admitted if !admitted => 0,
             Count::Admitted | Count::All => cost.min(self.calls),
         };

@@ -12,6 +12,8 @@ use crate::body::{Body, Tap};
 pub struct Meter {
     prompt: Mutex<Prompt>,
     answer: Mutex<Option<Metered>>,
+    /// What tries before the last one have consumed.
+    earlier: Mutex<Consumed>,
 }
 
 #[derive(Debug)]
@@ -33,6 +35,13 @@ impl Consumed {
     /// All tokens.
     pub fn total(&self) -> u64 {
         self.prompt.saturating_add(self.completion)
+    }
+
+    fn and(self, more: Self) -> Self {
+        Self {
+            prompt: self.prompt.saturating_add(more.prompt),
+            completion: self.completion.saturating_add(more.completion),
+        }
     }
 }
 
@@ -67,17 +76,39 @@ impl Meter {
         self.prompt.lock().tokens()
     }
 
-    /// What has been consumed, as far as can be told: what the answer reports, and estimates in the place of what it does not. An
-    /// answer that reports nothing consumes nothing where it is an error.
+    /// The request is sent again, and its answer, which may have been a `success`, is not passed on. It counts as far as it has been
+    /// read; one that has not has consumed the prompt at least, unless it was an error.
+    pub fn again(&self, success: bool) {
+        let read = self.answer.lock().take();
+        let consumed = match &read {
+            Some(answer) => self.reported(answer, success),
+            None if success => Consumed { prompt: self.prompt(), completion: 0 },
+            None => Consumed::default(),
+        };
+        let mut earlier = self.earlier.lock();
+        *earlier = earlier.and(consumed);
+    }
+
+    /// What has been consumed when nobody waits for the answer any more: the prompt is on its way.
+    pub fn abandoned(&self) -> Consumed {
+        self.earlier.lock().and(Consumed { prompt: self.prompt(), completion: 0 })
+    }
+
+    /// What all tries have consumed, as far as can be told: what the answer reports, and estimates in the place of what it does not.
+    /// An answer that reports nothing consumes nothing where it is an error.
     pub fn consumed(&self, success: bool) -> Consumed {
         let answer = self.answer.lock();
-        let Some(Metered { answer, complete }) = &*answer else { return Consumed::default() };
+        let last = answer.as_ref().map_or_else(Consumed::default, |answer| self.reported(answer, success));
+        self.earlier.lock().and(last)
+    }
+
+    fn reported(&self, Metered { answer, complete }: &Metered, success: bool) -> Consumed {
         match answer.usage() {
             None if success => Consumed { prompt: self.prompt(), completion: answer.estimate() },
             None => Consumed::default(),
             Some(usage) => {
                 let mut consumed = complete_usage(usage, || self.prompt());
-                if !complete {
+                if !*complete {
                     // What was reported first is not the last word.
                     consumed.completion = consumed.completion.max(answer.estimate());
                 }
@@ -166,5 +197,15 @@ mod tests {
         answer.piece(b"data: {\"usage\":{\"output_tokens\":4}}\n\n");
         answer.end(true);
         assert_eq!(meter.consumed(true), Consumed { prompt: 7, completion: 4 }, "the last report holds");
+        meter.again(true);
+        assert_eq!(
+            meter.abandoned(),
+            Consumed { prompt: 10, completion: 4 },
+            "the first try, and the prompt of the second"
+        );
+        meter.again(false);
+        assert_eq!(meter.consumed(true), Consumed { prompt: 7, completion: 4 }, "an error that nobody read");
+        meter.again(true);
+        assert_eq!(meter.consumed(true), Consumed { prompt: 10, completion: 4 }, "a good answer that nobody read");
     }
 }

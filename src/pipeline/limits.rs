@@ -141,6 +141,8 @@ pub enum Counted {
         units: u64,
         /// Whether somebody counts the units when the exchange has ended.
         metered: bool,
+        /// Whether the units are what is told to be left, and not the calls.
+        of_units: bool,
     },
 }
 
@@ -212,13 +214,9 @@ impl Limited {
                 *counted = is;
                 (u64::from(was), u64::from(is))
             }
-            Counted::Quota { book, first, ticket, calls: counted_calls, units: counted_units, .. } => {
+            Counted::Quota { book, first, ticket, calls: counted_calls, units: counted_units, of_units, .. } => {
                 book.settle(key, *first, *ticket, (*counted_calls, calls), (*counted_units, units));
-                let told = if self.fields.as_ref().is_some_and(|fields| fields.are_of_units()) {
-                    (*counted_units, units)
-                } else {
-                    (*counted_calls, calls)
-                };
+                let told = if *of_units { (*counted_units, units) } else { (*counted_calls, calls) };
                 (*counted_calls, *counted_units) = (calls, units);
                 told
             }

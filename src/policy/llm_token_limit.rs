@@ -11,7 +11,7 @@ use std::num::{NonZeroU32, NonZeroU64, NonZeroUsize};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::rate_limit::{Algorithm, OnMissingKey, OnOverflow, WindowStart};
+use super::rate_limit::{Algorithm, Mode, OnMissingKey, OnOverflow, WindowStart};
 use super::{Policy, Sections};
 use crate::compile::{CompileCx, CompileError};
 use crate::config::spec::LimitHeaders;
@@ -31,6 +31,10 @@ use crate::pipeline::Step;
 /// along in a fixed space, unless a header or a variable has to tell their number: then an answer that is no stream is
 /// held in memory, up to `[server.limits] buffer-size`. The backend is asked for an answer that is not compressed, because a compressed one cannot be read: its
 /// prompt is estimated, and its completion counts nothing.
+///
+/// With `retry` behind it or in front of it all tries of a request count together, and the request is checked once. A try that fails counts as any
+/// error. Of a good answer that `condition` or `statuses` of `retry` send again, the prompt counts by estimate, and what has been read of the
+/// answer: nothing when the try is repeated in `backend`, where it is given up with its head.
 ///
 /// **An estimate** goes by words, digits, marks and characters of each script, weighted to come near OpenAI's `o200k_base`: within 10 % for most
 /// languages and for programs, for some 20 % below. To that come 4 tokens for each message and 3 for the reply; names and descriptions of
@@ -96,6 +100,10 @@ pub(super) struct Spec {
     slots: Option<At<NonZeroU32>>,
     /// When a fixed window begins. Only with `fixed-window`; default `clock`.
     start: Option<At<WindowStart>>,
+    /// Whether the limit refuses anything. In shadow mode a request beyond it counts none of its tokens, as if it had been refused.
+    /// Default `enforce`.
+    #[serde(default)]
+    mode: Mode,
     /// The limit's name in the `RateLimit` fields, where its unit is `tokens`: printable ASCII. A quota is told under it with `-quota`
     /// behind. Default: the policy's `id`, else its scope with `-tokens` (`api-tokens`).
     name: Option<At<String>>,
@@ -106,7 +114,8 @@ pub(super) struct Spec {
     /// What happens to a request whose `counter-key` gives null or empty text. Default `reject`.
     #[serde(default)]
     on_missing_key: OnMissingKey,
-    /// How many keys are held at most. A key is let go only when it has its full allowance again. Default 100000.
+    /// How many keys are held at most. A key is let go only when it has its full allowance again. A shared store
+    /// holds as many as it has memory for. Default 100000.
     max_keys: Option<NonZeroUsize>,
     /// What happens to a request with a new key when `max-keys` are held and none can be let go. Default `reject`.
     #[serde(default)]

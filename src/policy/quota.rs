@@ -69,7 +69,8 @@ pub struct Quota {
     /// Limits for single operations of this API, beside the one for all; only at the scope of an API.
     #[serde(default)]
     operations: Vec<OperationQuota>,
-    /// How many subscriptions and addresses are held at most. One is let go only when all it used has come back. Default 100000.
+    /// How many subscriptions and addresses are held at most. One is let go only when all it used has come back. A shared store
+    /// holds as many as it has memory for. Default 100000.
     max_keys: Option<NonZeroUsize>,
     /// What happens to a new one when `max-keys` are held and none can be let go. Default `reject`.
     #[serde(default)]

@@ -61,7 +61,8 @@ pub struct QuotaByKey {
     /// What happens to a request whose `key` gives null or empty text. Default `reject`.
     #[serde(default)]
     on_missing_key: OnMissingKey,
-    /// How many keys are held at most. A key is let go only when all it used has come back. Default 100000.
+    /// How many keys are held at most. A key is let go only when all it used has come back. A shared store
+    /// holds as many as it has memory for. Default 100000.
     max_keys: Option<NonZeroUsize>,
     /// What happens to a request with a new key when `max-keys` are held and none can be let go. Default `reject`.
     #[serde(default)]

@@ -122,7 +122,8 @@ pub(super) struct Spec {
     /// What happens to a request whose `key` gives null or empty text. Default `reject`.
     #[serde(default)]
     on_missing_key: OnMissingKey,
-    /// How many keys are held at most. A key is let go only when it has its full allowance again. Default 100000.
+    /// How many keys are held at most. A key is let go only when it has its full allowance again. A shared store
+    /// holds as many as it has memory for. Default 100000.
     max_keys: Option<NonZeroUsize>,
     /// What happens to a request with a new key when `max-keys` are held and none can be let go. Default `reject`.
     #[serde(default)]
@@ -259,7 +260,7 @@ pub enum OnMissingKey {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum OnOverflow {
-    /// It is refused with 429 until a key can be let go.
+    /// It is refused, as one beyond the limit is, until a key can be let go.
     #[default]
     Reject,
     /// It is admitted and not counted. Weakens the limit: whoever can make up keys is free of it.

@@ -310,6 +310,9 @@ impl Retryable<Body, Fault> for Compiled {
         let mut state = exchange.state.lock();
         // What was parsed of the answer is not the request's.
         state.forget_json();
+        if let Some(tokens) = &state.tokens {
+            tokens.again(state.upstream.status.is_some_and(|status| status.is_success()));
+        }
         if let Some(backend) = &state.upstream.backend {
             backend.metrics.retry(metrics::Retry::Attempt);
         }

@@ -23,6 +23,7 @@ use upstream::Upstreams;
 
 mod cache;
 mod exchange;
+mod limit;
 mod process;
 mod server;
 mod shared_store;
@@ -33,6 +34,7 @@ mod upstream;
 
 pub use cache::{CacheMetrics, CacheResult, CacheStore, KindMetrics, MemoryMetrics};
 pub use exchange::{ApiMetrics, OperationMetrics, Record};
+pub use limit::{LimitMetrics, Overflows};
 pub use server::KeySource;
 pub use shared_store::SharedStoreMetrics;
 pub use store::StoreMetrics;
@@ -440,13 +442,13 @@ impl Metrics {
     }
 
     /// The handle of a limit, by the policy's `id` or place. Resolve it once, when the configuration is compiled.
-    pub fn limit(&self, policy: &str) -> LimitMetrics {
-        let policy = self.limits.label(policy);
+    pub fn limit(&self, policy_id: &str) -> LimitMetrics {
+        let policy = self.limits.label(policy_id);
         let decision = |decision| self.limit_decisions.with_label_values(&[policy, decision]);
         LimitMetrics {
             admitted: decision("admitted"),
             refused: decision("refused"),
-            overflow: decision("overflow"),
+            overflow: Overflows::new(decision("overflow"), policy_id),
             shadow_refused: self.limit_shadow_refused.with_label_values(&[policy]),
             delayed: self.limit_delayed.with_label_values(&[policy]),
         }
@@ -503,19 +505,4 @@ impl std::fmt::Debug for Metrics {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Metrics").field("families", &self.names.len()).finish_non_exhaustive()
     }
-}
-
-/// The counters of one limit.
-#[derive(Clone, Debug)]
-pub struct LimitMetrics {
-    /// Requests let through.
-    pub admitted: IntCounter,
-    /// Requests refused.
-    pub refused: IntCounter,
-    /// Requests decided by `on-overflow`, because the limit holds as many keys as it may.
-    pub overflow: IntCounter,
-    /// Requests that would have been refused, were the limit not in shadow mode.
-    pub shadow_refused: IntCounter,
-    /// Requests that waited for their turn.
-    pub delayed: IntCounter,
 }

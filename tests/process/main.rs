@@ -14,6 +14,7 @@ mod drain;
 mod identities;
 mod issuer;
 mod keys;
+mod limits;
 mod reload;
 mod secrets;
 mod store;

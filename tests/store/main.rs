@@ -10,6 +10,7 @@ mod decisions;
 mod support;
 
 mod gateways;
+mod leases;
 mod outages;
 mod quotas;
 mod server;

@@ -229,14 +229,23 @@ fn a_gateway_that_restarts_finds_what_was_used_and_the_store_forgets_what_came_b
     assert!((1..=66_000).contains(&left), "a period and a minute, not {left} ms");
 }
 
+/// Not from midnight, which may come while the test runs.
+const QUOTA: &str =
+    "policy = \"quota-by-key\"\ncalls = 90\nperiod = \"1d\"\nwindow = \"first-call\"\nkey = \"@headers('x-key')\"";
+
 #[test]
 fn a_server_that_dies_under_load_costs_no_quota() {
     let server = Server::start(&[]);
     let store = format!("url = \"{}\"", server.url());
-    // Not from midnight, which may come while the test runs.
-    let policy =
-        "policy = \"quota-by-key\"\ncalls = 90\nperiod = \"1d\"\nwindow = \"first-call\"\nkey = \"@headers('x-key')\"";
-    survive(&mut [server], &Shared { store: &store, policy, refusal: 403 });
+    survive(&mut [server], &Shared { store: &store, policy: QUOTA, refusal: 403 });
+}
+
+#[test]
+fn a_server_of_a_cluster_that_dies_under_load_costs_no_quota() {
+    let mut servers = Server::cluster();
+    let urls: Vec<String> = servers.iter().map(Server::url).collect();
+    let store = format!("urls = {urls:?}\ntopology = \"cluster\"");
+    survive(&mut servers, &Shared { store: &store, policy: QUOTA, refusal: 403 });
 }
 
 #[test]

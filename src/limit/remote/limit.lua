@@ -12,7 +12,8 @@
 --          8 window: the width of a slot in µs, 0 for exact times
 --            fixed: clock or first-call
 --            bucket: calls for each period
--- Answers  admitted, remaining, retry after (-1 never), until there is more, until it is full, time; times in µs
+--          9 take: the least units; where not all fit, as many are taken as do, but no less
+-- Answers  admitted, remaining, retry after (-1 never), until there is more, until it is full, time, units; times in µs
 --
 -- Numbers are doubles, exact up to 2^53: microseconds since 1970 reach that in the year 2255.
 local key, op, algorithm = KEYS[1], ARGV[2], ARGV[3]
@@ -35,7 +36,11 @@ local function keep(full_at)
 end
 
 local function answer(admitted, remaining, retry_after, more, full)
-  return { admitted and 1 or 0, math.max(0, remaining), retry_after, math.max(0, more), math.max(0, full), now }
+  return { admitted and 1 or 0, math.max(0, remaining), retry_after, math.max(0, more), math.max(0, full), now, units }
+end
+
+local function fitting(room)
+  return math.max(tonumber(ARGV[9]), math.min(units, room))
 end
 
 local function counted(count, admitted, most)
@@ -177,6 +182,7 @@ local function window()
     end
     return answer(true, limit - used, 0, 0, 0)
   end
+  units = fitting(limit - used)
   local admitted = units == 0 or used + units <= limit
   local add = counted(ARGV[7], admitted, limit)
   if add > 0 then
@@ -227,6 +233,7 @@ local function fixed()
     end
     return answer(true, limit - used, 0, 0, 0)
   end
+  units = fitting(limit - used)
   local admitted = units == 0 or used + units <= limit
   local add = counted(ARGV[7], admitted, limit)
   if add > 0 then
@@ -292,6 +299,7 @@ local function bucket()
     end
     return answer(true, remaining(), 0, 0, 0)
   end
+  units = fitting(remaining())
   local price = units * period
   local admitted = units == 0 or missing + price <= whole
   local count = ARGV[7]

@@ -192,7 +192,7 @@ proptest! {
     fn promises_are_kept_to_the_nanosecond(settings in any_settings(), steps in steps()) {
         let clock = Clock::manual();
         let limiter = Limiter::new(settings, clock.clone());
-        let peek = |cost| limiter.ask(&Ask { count: Count::Later, ..Ask::new("k", cost) });
+        let peek = |cost| limiter.ask(&Ask { count: Count::Never, ..Ask::new("k", cost) });
         for (step, cost) in steps {
             clock.advance(nanos(step));
             let decision = limiter.decide("k", cost);

@@ -145,11 +145,6 @@ impl Fields {
         Self { shown, name, terms, parameters, alone, burst: false, unit }
     }
 
-    /// Whether a quota of that name tells its units and not its calls.
-    pub(super) fn are_of_units(&self) -> bool {
-        matches!(self.unit, Some(CONTENT_BYTES | TOKENS))
-    }
-
     /// Whether somebody decided who counts only a part of the limit.
     fn is_cut(&self, standing: &Standing) -> bool {
         self.terms.is_some_and(|terms| standing.limit < terms.capacity())

@@ -18,7 +18,7 @@ use crate::limit::{self, Count, Overflow, Settings};
 use crate::pipeline::Step;
 use crate::pipeline::limits::{self, Fields, Rule, Shown, TOKENS};
 use crate::policy::quota::allowance;
-use crate::policy::rate_limit::{Counted, OnOverflow, limit_name};
+use crate::policy::rate_limit::{Counted, Mode, OnOverflow, limit_name};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -32,7 +32,7 @@ impl Spec {
         let key = cx.note(key);
         let name = limit_name(cx, self.name.as_ref(), "-tokens");
         let name = cx.note(name);
-        let shown_by = self.headers.as_deref().map_or(cx.world.limits_shown, shown);
+        let shown_by = self.mode.headers(self.headers.as_deref()).map_or(cx.world.limits_shown, shown);
         let told = (shown_by, name.as_ref().map_or_else(|_| String::new(), String::clone));
         let rate = self.rate(cx, &told);
         let rate = cx.note(rate);
@@ -57,6 +57,7 @@ impl Spec {
             estimates: self.estimate_prompt_tokens,
             reserve: self.reserve.map_or(0, |reserve| reserve.value.into()),
             outputs: Arc::new(outputs?),
+            shadow: self.mode == Mode::Shadow,
             metrics: cx.world.shared.metrics.limit(&cx.state_id()),
         };
         let local = compiled.rate.as_ref().is_none_or(|rate| rate.rule.limit.is_local())
@@ -164,7 +165,8 @@ impl Spec {
     fn outputs(&self, cx: &mut CompileCx<'_, '_>) -> Result<Outputs, CompileError> {
         let mut header = |name: &Option<At<String>>| {
             let name = name.as_ref().map(|name| cx.header_name(name)).transpose();
-            cx.note(name)
+            // No header tells of what refuses nothing.
+            cx.note(name).map(|name| name.filter(|_| self.mode == Mode::Enforce))
         };
         let variable = |name: &Option<String>| name.as_deref().map(Into::into);
         let retry_after = header(&self.retry_after_header);

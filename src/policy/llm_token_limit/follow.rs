@@ -109,6 +109,8 @@ pub(super) struct Following {
     places: Places,
     outputs: Arc<Outputs>,
     stage: Stage,
+    /// What the metrics have been told of.
+    told: Consumed,
 }
 
 /// How far the exchange has come.
@@ -127,7 +129,7 @@ enum Stage {
 
 impl Following {
     pub(super) fn new(meter: Arc<Meter>, first: bool, places: Places, outputs: Arc<Outputs>) -> Self {
-        Self { meter, first, places, outputs, stage: Stage::Asked }
+        Self { meter, first, places, outputs, stage: Stage::Asked, told: Consumed::default() }
     }
 
     /// Counts what has been consumed.
@@ -141,7 +143,10 @@ impl Following {
             }
         }
         if let Some(operation) = exchange.operation.as_ref().filter(|_| self.first) {
-            operation.metrics.tokens(consumed.prompt, consumed.completion);
+            // A retry in front counts each of its tries.
+            let told = std::mem::replace(&mut self.told, consumed);
+            let prompt = consumed.prompt.saturating_sub(told.prompt);
+            operation.metrics.tokens(prompt, consumed.completion.saturating_sub(told.completion));
         }
     }
 }
@@ -175,8 +180,9 @@ impl Follow for Following {
 
     fn answered(&mut self, cx: &mut Context<'_>) {
         if self.stage == Stage::Asked {
-            // No backend has answered, so that nothing has been consumed.
-            self.count(cx.exchange, cx.state, Consumed::default());
+            // No backend has answered, so that nothing has been consumed but by tries before.
+            let consumed = self.meter.consumed(false);
+            self.count(cx.exchange, cx.state, consumed);
         }
         self.outputs.write_remaining(cx.state, self.places, Left::Now);
     }
@@ -186,7 +192,7 @@ impl Follow for Following {
             Stage::Counted => return,
             Stage::Answering { success } => self.meter.consumed(success),
             // The client left before there was an answer: that is not a way around the limit.
-            Stage::Asked => Consumed { prompt: self.meter.prompt(), completion: 0 },
+            Stage::Asked => self.meter.abandoned(),
         };
         self.count(exchange, state, consumed);
     }

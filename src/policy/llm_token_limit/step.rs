@@ -37,6 +37,8 @@ pub(super) struct Compiled {
     /// What is counted ahead beside it.
     pub(super) reserve: u64,
     pub(super) outputs: Arc<Outputs>,
+    /// Whether it refuses nothing.
+    pub(super) shadow: bool,
     pub(super) metrics: LimitMetrics,
 }
 
@@ -84,6 +86,10 @@ struct Pass {
     ahead: u64,
     places: Places,
     overflowed: bool,
+    /// Where the quota has counted it.
+    counted_quota: Option<usize>,
+    /// Whether a limit in shadow mode would have refused it.
+    would_refuse: bool,
 }
 
 /// What the limit of the minute is asked where so many tokens are counted ahead.
@@ -99,6 +105,8 @@ pub(super) fn asked(ahead: u64) -> (u32, Count) {
 enum Question<T> {
     Ask(T),
     Asked(usize),
+    /// Nothing: it would be refused whatever has been used, in shadow mode.
+    Closed,
 }
 
 impl Compiled {
@@ -115,6 +123,10 @@ impl Compiled {
             OnMissingKey::ClientIp => Ok(Some(KeyText::new(&AddressKey::new(cx.exchange.client_ip)))),
             OnMissingKey::Share => Ok(Some(KeyText::new(NO_KEY))),
             OnMissingKey::Skip => Ok(None),
+            OnMissingKey::Reject if self.shadow => {
+                self.metrics.shadow_refused.inc();
+                Ok(None)
+            }
             OnMissingKey::Reject => {
                 self.metrics.refused.inc();
                 let message = "The key of the token limit is missing.";
@@ -133,7 +145,17 @@ impl Compiled {
         }
         let prompt = if self.estimates { meter.prompt() } else { 0 };
         let ahead = prompt.saturating_add(self.reserve);
-        Ok(Some(Pass { key, meter, first, prompt, ahead, places: Places::default(), overflowed: false }))
+        Ok(Some(Pass {
+            key,
+            meter,
+            first,
+            prompt,
+            ahead,
+            places: Places::default(),
+            overflowed: false,
+            counted_quota: None,
+            would_refuse: false,
+        }))
     }
 
     /// What the quota is asked, unless it has been about this request.
@@ -143,6 +165,7 @@ impl Compiled {
             return Ok(Question::Asked(at));
         }
         match quota.amount.of(cx).map_err(evaluation_failed)? {
+            0 if self.shadow => Ok(Question::Closed),
             0 => Err(self.closed(StatusCode::FORBIDDEN)),
             tokens => Ok(Question::Ask(Allowance { calls: None, units: Some(tokens) })),
         }
@@ -165,12 +188,15 @@ impl Compiled {
                 calls: 1,
                 units: pass.ahead,
                 metered: false,
+                of_units: true,
             },
             Err(_) => Counted::Nothing,
         };
-        let refused = verdict.outcome.is_err();
+        let refused = verdict.outcome.is_err() && !self.shadow;
+        pass.would_refuse |= verdict.outcome.is_err();
         let wait = verdict.wait.filter(|_| refused);
         pass.places.quota = Some(cx.state.limits.len());
+        pass.counted_quota = verdict.outcome.is_ok().then_some(cx.state.limits.len());
         cx.state.limits.push(Limited {
             fields: quota.fields.clone(),
             key: pass.key.clone(),
@@ -193,6 +219,9 @@ impl Compiled {
             Amount::Expression(_) => {
                 let tokens = rate.amount.of(cx).map_err(evaluation_failed)?;
                 let Some(tokens) = u32::try_from(tokens).ok().and_then(NonZeroU32::new) else {
+                    if self.shadow {
+                        return Ok(Question::Closed);
+                    }
                     return Err(self.closed(StatusCode::TOO_MANY_REQUESTS));
                 };
                 let burst = rate.burst.unwrap_or(tokens);
@@ -214,23 +243,35 @@ impl Compiled {
     ) -> Result<(), Fault> {
         pass.overflowed |= decision.overflowed;
         let mut limited = Limited::rate(rule, pass.key.clone(), varied, decision);
-        limited.refused = !decision.admitted;
-        if decision.overflowed {
+        limited.refused = !decision.admitted && !self.shadow;
+        pass.would_refuse |= !decision.admitted;
+        if decision.overflowed || self.shadow && !decision.admitted {
             limited.counted = Counted::Nothing;
         } else if let Counted::Rate { units, .. } = &mut limited.counted
             && decision.admitted
         {
             *units = u32::try_from(pass.ahead).unwrap_or(u32::MAX);
         }
+        if self.shadow
+            && !decision.admitted
+            && let Some(at) = pass.counted_quota.take()
+        {
+            // What is refused uses up nothing of the quota either.
+            cx.state.limits[at].correct(0, 0);
+            cx.state.limits[at].counted = Counted::Nothing;
+        }
         pass.places.rate = Some(cx.state.limits.len());
+        let refused = limited.refused;
         cx.state.limits.push(limited);
-        if decision.admitted { Ok(()) } else { Err(self.rate_exceeded(cx, pass, &decision)) }
+        if refused { Err(self.rate_exceeded(cx, pass, &decision)) } else { Ok(()) }
     }
 
     /// Tells later policies what is left, and leaves behind what is to be counted when the answer is known.
     fn end(&self, cx: &mut Context<'_>, pass: Pass) {
         if pass.overflowed {
-            self.metrics.overflow.inc();
+            self.metrics.overflow.note(cx.exchange.gateway.clock.now());
+        } else if pass.would_refuse {
+            self.metrics.shadow_refused.inc();
         } else {
             self.metrics.admitted.inc();
         }
@@ -275,7 +316,7 @@ impl Compiled {
     /// What both refusals have in common.
     fn refuse(&self, cx: &mut Context<'_>, pass: &Pass) {
         if pass.overflowed {
-            self.metrics.overflow.inc();
+            self.metrics.overflow.note(cx.exchange.gateway.clock.now());
         } else {
             self.metrics.refused.inc();
         }
@@ -331,6 +372,7 @@ impl Apply for Compiled {
         if let Some(quota) = &self.quota {
             match self.ask_quota(quota, &pass, cx)? {
                 Question::Asked(at) => pass.places.quota = Some(at),
+                Question::Closed => pass.would_refuse = true,
                 Question::Ask(allowance) => {
                     let Book::Memory(ledger) = &quota.book else { return Err(shared()) };
                     let verdict = ledger.take(pass.key.as_str(), None, &allowance, 1, pass.ahead);
@@ -338,9 +380,11 @@ impl Apply for Compiled {
                 }
             }
         }
-        if let Some(rate) = &self.rate {
+        // As where it refuses, the first refusal decides.
+        if let Some(rate) = self.rate.as_ref().filter(|_| !pass.would_refuse) {
             match self.ask_rate(rate, &pass, cx)? {
                 Question::Asked(at) => pass.places.rate = Some(at),
+                Question::Closed => pass.would_refuse = true,
                 Question::Ask(ask) => {
                     let varied = ask.rate;
                     let Answer::Now(decision) = rate.rule.limit.ask(ask) else { return Err(shared()) };
@@ -363,15 +407,18 @@ impl ApplyAsync for Compiled {
             if let Some(quota) = &self.quota {
                 match call.with(|cx| self.ask_quota(quota, &pass, cx))? {
                     Question::Asked(at) => pass.places.quota = Some(at),
+                    Question::Closed => pass.would_refuse = true,
                     Question::Ask(allowance) => {
                         let verdict = quota.book.take(pass.key.as_str(), None, &allowance, 1, pass.ahead).await;
                         call.with(|cx| self.conclude_quota(cx, quota, &mut pass, &verdict))?;
                     }
                 }
             }
-            if let Some(rate) = &self.rate {
+            // As where it refuses, the first refusal decides.
+            if let Some(rate) = self.rate.as_ref().filter(|_| !pass.would_refuse) {
                 match call.with(|cx| self.ask_rate(rate, &pass, cx))? {
                     Question::Asked(at) => pass.places.rate = Some(at),
+                    Question::Closed => pass.would_refuse = true,
                     Question::Ask(ask) => {
                         let varied = ask.rate;
                         let decision = rate.rule.limit.ask(ask).wait().await;

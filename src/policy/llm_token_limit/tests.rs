@@ -213,7 +213,7 @@ proptest! {
                     sum.1 += ahead;
                     let book = Book::Memory(ledger.clone());
                     let counted =
-                        Counted::Quota { book, first: None, ticket, calls: 1, units: ahead.into(), metered: false };
+                        Counted::Quota { book, first: None, ticket, calls: 1, units: ahead.into(), metered: false, of_units: true };
                     let key = KeyText::new("k");
                     let standing = Standing::default();
                     running.push((end, Limited { fields: None, key, standing, refused: false, counted }, ahead));

@@ -340,7 +340,7 @@ impl Compiled {
         if let (Ok(ticket), None) = (verdict.outcome, earlier) {
             pass.counted.push(cx.state.limits.len());
             let (book, first, calls) = (counter.book.clone(), pass.first, pass.calls);
-            counted = Counted::Quota { book, first, ticket, calls, units: 0, metered: false };
+            counted = Counted::Quota { book, first, ticket, calls, units: 0, metered: false, of_units: false };
         }
         let at = earlier.unwrap_or(cx.state.limits.len());
         let [calls, data] = &counter.told;
@@ -376,10 +376,10 @@ impl Compiled {
 
     /// Tells what is left, and leaves behind what is to be counted later.
     fn end(&self, cx: &mut Context<'_>, pass: Pass) {
-        if pass.would_refuse {
+        if pass.overflowed {
+            self.metrics.overflow.note(cx.exchange.gateway.clock.now());
+        } else if pass.would_refuse {
             self.metrics.shadow_refused.inc();
-        } else if pass.overflowed {
-            self.metrics.overflow.inc();
         } else {
             self.metrics.admitted.inc();
         }
@@ -403,7 +403,7 @@ impl Compiled {
     #[cold]
     fn exceeded(&self, cx: &mut Context<'_>, verdict: &Verdict) -> Fault {
         if verdict.overflowed {
-            self.metrics.overflow.inc();
+            self.metrics.overflow.note(cx.exchange.gateway.clock.now());
         } else {
             self.metrics.refused.inc();
         }

@@ -168,7 +168,7 @@ impl Compiled {
         if let Some(condition) = &self.condition
             && !condition.boolean(cx).map_err(evaluation_failed)?
         {
-            asked.count = Count::Later;
+            asked.count = Count::Never;
         }
         Ok(Some(asked))
     }
@@ -234,7 +234,7 @@ impl Compiled {
     ) -> Result<(), Fault> {
         let rule = &applies.rule;
         match (decision.overflowed, decision.admitted) {
-            (true, _) => self.metrics.overflow.inc(),
+            (true, _) => self.metrics.overflow.note(cx.exchange.gateway.clock.now()),
             (false, true) => self.metrics.admitted.inc(),
             (false, false) if self.shadow => self.metrics.shadow_refused.inc(),
             (false, false) => self.metrics.refused.inc(),
@@ -243,9 +243,11 @@ impl Compiled {
         let mut limited = Limited::rate(rule, asked.key.clone(), asked.of(applies).rate, decision);
         limited.refused = !goes_on;
         if let Counted::Rate { units, pending, .. } = &mut limited.counted {
-            let counted = decision.admitted && !decision.overflowed && asked.count != Count::Later;
+            let counts = matches!(asked.count, Count::Admitted | Count::All);
+            let counted = counts && decision.admitted && !decision.overflowed;
             *units = if counted { asked.cost } else { 0 };
-            *pending = goes_on && !decision.overflowed && rule.later.is_some();
+            // What would be refused counts nothing in shadow mode either.
+            *pending = decision.admitted && !decision.overflowed && rule.later.is_some();
         }
         cx.state.limits.push(limited);
         if goes_on { Ok(()) } else { Err(self.exceeded(cx, &decision)) }
