@@ -6,7 +6,7 @@ use super::conformance::excess_of;
 use super::{Evidence, Quantiles};
 use crate::limit::MissingKey;
 use crate::loadtest::arrivals::LADDER;
-use crate::loadtest::expect::Scope;
+use crate::loadtest::expect::{Counted, Scope};
 use crate::loadtest::plan::{self, Act, Phase, Role};
 use crate::loadtest::record::{Fate, Kind, Record};
 use crate::loadtest::report::thousands;
@@ -219,7 +219,7 @@ fn ladder(evidence: &Evidence<'_>) -> Option<Finding> {
         Some("some were sent too late")
     } else if longest.is_some_and(|longest| longest > step) {
         Some("the longest window is longer than a step, so that one may have all of it and the next one nothing")
-    } else if limits.iter().any(|limit| limit.counts_refusals) {
+    } else if limits.iter().any(|limit| limit.counted == Counted::All) {
         Some("refusals count")
     } else if capacity(evidence) < LEAST_BURST {
         Some("so small a burst loses what comes too soon")
