@@ -101,10 +101,15 @@ fn place_of(key: &StatedKey, by_subscription: bool) -> KeyPlace {
     if let Some(name) = argument("queryParameters") {
         return KeyPlace::Query(name);
     }
-    if text.contains("subscription(") || text.contains("consumer(") {
-        return KeyPlace::Subscription;
+    let by_caller = text.contains("subscription(") || text.contains("consumer(");
+    let by_address = text.contains("clientIp()");
+    // Where calls come without a subscription, it is the address that stands in for it.
+    match (by_caller, by_address) {
+        (true, false) => KeyPlace::Subscription,
+        (true, true) if by_subscription => KeyPlace::Subscription,
+        (_, true) => KeyPlace::Address,
+        (false, false) => KeyPlace::None,
     }
-    if text.contains("clientIp()") { KeyPlace::Address } else { KeyPlace::None }
 }
 
 /// Whether a key that is not there is made up for by the caller's address.
@@ -331,4 +336,81 @@ pub fn setups(limits: &[Expected]) -> Result<Vec<Setup>, String> {
         })
     };
     limits.iter().map(one).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::limit::{Algorithm, Overflow, Precision, Settings};
+
+    fn stated(algorithm: Algorithm, calls: u32, cost: Option<u32>, count: Count, tokens: Option<Tokens>) -> Stated {
+        let number = |number| std::num::NonZeroU32::new(number).unwrap();
+        Stated {
+            terms: StatedTerms::Rate(Settings {
+                algorithm,
+                calls: number(calls),
+                period: std::time::Duration::from_secs(60),
+                varying: false,
+                max_keys: NonZeroUsize::MIN,
+                on_overflow: Overflow::Reject,
+            }),
+            key: StatedKey::All,
+            missing_key: MissingKey::OneKey,
+            cost,
+            count: Some(count),
+            tokens,
+            shadow: false,
+            delays: false,
+            told: false,
+            api: None,
+            operation: None,
+        }
+    }
+
+    #[test]
+    fn units_become_requests() {
+        let sliding = Algorithm::SlidingWindow { precision: Precision::Exact };
+        let bucket = Algorithm::TokenBucket { burst: std::num::NonZeroU32::new(1_000).unwrap() };
+        let tokens = |estimates, reserve| Some(Tokens { estimates, reserve, quota: false });
+        let costs = |cost| stated(sliding, 1_000, Some(cost), Count::Admitted, None);
+        let uses = |algorithm, tokens| stated(algorithm, 1_000, None, Count::Later, tokens);
+        let usage = Usage { answer: Some(300), prompt: 50 };
+        for (name, stated, usage, want) in [
+            ("one each", costs(1), usage, Ok(("1000/1m sliding", Counted::Admitted))),
+            ("three each", costs(3), usage, Ok(("333/1m sliding", Counted::Admitted))),
+            ("too dear", costs(1_001), usage, Err("one request costs more than it allows")),
+            (
+                "some, later",
+                stated(sliding, 1_000, Some(1), Count::Later, None),
+                usage,
+                Ok(("1000/1m sliding", Counted::Perhaps)),
+            ),
+            // The fourth finds 100 left.
+            ("tokens", uses(sliding, tokens(false, 0)), usage, Ok(("4/1m sliding", Counted::Answered))),
+            // And does not when 150 have to be.
+            ("a prompt and more", uses(sliding, tokens(true, 100)), usage, Ok(("3/1m sliding", Counted::Answered))),
+            ("all ahead", uses(sliding, tokens(true, 250)), usage, Ok(("3/1m sliding", Counted::Admitted))),
+            (
+                "more than all",
+                uses(sliding, tokens(true, 300)),
+                usage,
+                Err("it counts more ahead than a request uses; `--tokens` says how many that is"),
+            ),
+            (
+                "a bucket",
+                uses(bucket, tokens(false, 0)),
+                usage,
+                Ok(("1000/5h token-bucket burst=5", Counted::Answered)),
+            ),
+            (
+                "nobody knows",
+                uses(sliding, tokens(false, 0)),
+                Usage::default(),
+                Err("how many tokens an answer uses is not known; `--tokens` says it"),
+            ),
+        ] {
+            let found = promise(&stated, usage).map(|promise| (promise.terms.to_string(), promise.counted));
+            assert_eq!(found, want.map(|(terms, counted)| (terms.to_owned(), counted)), "{name}");
+        }
+    }
 }

@@ -33,7 +33,7 @@ impl Ends {
 
     /// How many had surely been counted when this one was sent.
     fn before(&self, one: &Span) -> usize {
-        self.ended.partition_point(|ended| *ended <= one.sent)
+        self.ended.partition_point(|ended| *ended < one.sent)
     }
 }
 
