@@ -67,7 +67,9 @@ fn what_reaches_the_backend_of_a_gateway_that_runs_by_itself_is_counted_there() 
 
 #[test]
 fn a_command_tells_what_has_reached_somebody_elses_backend() {
-    let files = of(&[("gateway.toml", "[backends.erp]\nurl = \"sample:/v1\"\n"), ("orders.toml", &orders(SLIDING))]);
+    let echo = "match = \"GET /\"\n[[operation.inbound]]\npolicy = \"rewrite-uri\"\ntemplate = \"/echo\"\n";
+    let api = orders(SLIDING).replacen("match = \"GET /\"\n", echo, 1);
+    let files = of(&[("gateway.toml", "[backends.erp]\nurl = \"sample:/v1\"\n"), ("orders.toml", &api)]);
     let gateway = Gateway::run(files.path());
     let url = format!("http://{}", gateway.address);
     let load = [".", "--url", &url, "--duration", "1s", "--rate", "50", "--keys", "1", "--probes", "none"];

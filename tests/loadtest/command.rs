@@ -62,25 +62,28 @@ fn a_seed_repeats_it() {
 fn a_terminal_shows_how_far_it_is_in_one_line() {
     let folder = folder(SLIDING);
     let program = env!("CARGO_BIN_EXE_sluicegate");
-    let on_terminal = |environment: &str| {
-        let load = format!("stty cols 80; {environment} {program} loadtest . --virtual-time --duration 10s --seed 1");
+    let on_terminal = |size: &str, environment: &str| {
+        let load = format!("stty {size}; {environment} {program} loadtest . --virtual-time --duration 10s --seed 1");
         let mut command = std::process::Command::new("script");
         let output = command.args(["-qec", &load, "/dev/null"]).current_dir(folder.path()).output().unwrap();
         assert_eq!(output.status.code(), Some(0), "{output:?}");
         String::from_utf8(output.stdout).unwrap()
     };
-    let shown = on_terminal("TERM=xterm");
-    let lines: Vec<&str> = shown.split('\r').filter(|line| line.contains(" s of ")).collect();
-    assert!(!lines.is_empty(), "{shown}");
-    for line in lines {
-        let line = line.trim_end_matches("\u{1b}[K");
-        assert!(line.chars().count() < 80 && !line.contains('\n'), "{line:?}");
+    let shown = on_terminal("rows 24 cols 80", "TERM=xterm");
+    // One that does not know its size is taken for as wide.
+    for shown in [&shown, &on_terminal("rows 0 cols 0", "TERM=xterm")] {
+        let lines: Vec<&str> = shown.split('\r').filter(|line| line.contains(" s of ")).collect();
+        assert!(!lines.is_empty(), "{shown}");
+        for line in lines {
+            let line = line.trim_end_matches("\u{1b}[K");
+            assert!(line.chars().count() < 80 && !line.contains('\n'), "{line:?}");
+        }
     }
     assert!(shown.contains("\u{1b}[1;32mall "), "a verdict is green: {shown}");
     let table = shown.lines().skip_while(|line| !line.contains("Client strategies")).skip(1).take(6);
     assert!(table.clone().all(|line| line.trim_end().chars().count() < 80), "{:?}", table.collect::<Vec<_>>());
-    let plain = on_terminal("TERM=xterm NO_COLOR=1");
+    let plain = on_terminal("rows 24 cols 80", "TERM=xterm NO_COLOR=1");
     assert!(!plain.contains("\u{1b}[1;") && plain.contains(" s of "), "NO_COLOR is about colours: {plain}");
-    let dumb = on_terminal("TERM=dumb");
+    let dumb = on_terminal("rows 24 cols 80", "TERM=dumb");
     assert!(!dumb.contains('\u{1b}') && !dumb.contains(" s of "), "{dumb}");
 }
