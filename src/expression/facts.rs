@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 use std::net::IpAddr;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use http::HeaderName;
 use serde_json::Value as Json;
@@ -49,6 +49,8 @@ pub trait Facts {
     fn consumer_fact(&self, name: &str) -> Option<&Json>;
     /// The caller's address, after trusted proxies.
     fn client_ip(&self) -> IpAddr;
+    /// How long ago the request came.
+    fn elapsed(&self) -> Duration;
     /// The id of the exchange.
     fn request_id(&self) -> &str;
     /// The request method.
@@ -134,6 +136,9 @@ impl Facts for NoFacts {
     }
     fn client_ip(&self) -> IpAddr {
         IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED)
+    }
+    fn elapsed(&self) -> Duration {
+        Duration::ZERO
     }
     fn request_id(&self) -> &str {
         ""

@@ -12,7 +12,7 @@ const MOST: usize = 8;
 const LONGEST: usize = 120;
 
 /// Functions whose results may be shown. Bodies, variables and whole URLs may hold anything, and are left out.
-const SHOWN: [&str; 17] = [
+const SHOWN: [&str; 18] = [
     "api",
     "claims",
     "clientCertificate",
@@ -20,6 +20,7 @@ const SHOWN: [&str; 17] = [
     "connection",
     "connectionIp",
     "consumer",
+    "elapsed",
     "header",
     "headers",
     "host",

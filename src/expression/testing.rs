@@ -146,6 +146,9 @@ impl Facts for MapFacts {
     fn client_ip(&self) -> IpAddr {
         IpAddr::V4(Ipv4Addr::new(192, 0, 2, 7))
     }
+    fn elapsed(&self) -> Duration {
+        Duration::from_millis(125)
+    }
     fn request_id(&self) -> &str {
         "3f2a"
     }

@@ -45,4 +45,4 @@ pub use registry::{Plan, Registry};
 pub use remote::{Lease, OnStoreError, RemoteConcurrency, RemoteLimit, SharedCounters};
 pub use settings::{Algorithm, Overflow, Precision, Rate, Settings, WindowStart};
 pub use shared::{Answer, Limit, Pending, SharedLimit};
-pub use stated::{MissingKey, Stated, StatedKey, StatedTerms};
+pub use stated::{MissingKey, Stated, StatedKey, StatedTerms, Tokens};

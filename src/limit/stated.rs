@@ -15,8 +15,11 @@ pub struct Stated {
     pub missing_key: MissingKey,
     /// How much a request costs, where that is always the same.
     pub cost: Option<u32>,
-    /// Which requests are counted, where that does not differ between them.
+    /// Which requests are counted, where that does not differ between them. [`Later`](Count::Later) are those of whose answers it is
+    /// said; when they are counted, it is with `cost`.
     pub count: Option<Count>,
+    /// What is counted where the units are tokens of a language model.
+    pub tokens: Option<Tokens>,
     /// Whether it only counts and refuses nothing.
     pub shadow: bool,
     /// Whether requests wait their turn before they are refused.
@@ -27,6 +30,17 @@ pub struct Stated {
     pub api: Option<String>,
     /// The operation that it is for, in a limit of several.
     pub operation: Option<String>,
+}
+
+/// How tokens are counted: as many as the answer says that it used, once it has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tokens {
+    /// Whether the estimate of the prompt is counted beforehand.
+    pub estimates: bool,
+    /// How many are counted ahead beside it.
+    pub reserve: u32,
+    /// Whether there is a quota beside the rate, which may refuse requests too.
+    pub quota: bool,
 }
 
 /// The limit itself.

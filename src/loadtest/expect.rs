@@ -85,8 +85,29 @@ pub struct Expected {
     pub shadow: bool,
     /// Whether its answers are to carry `RateLimit`.
     pub told: bool,
-    /// Whether refused requests count too, so that under overload it is right to admit nothing.
-    pub counts_refusals: bool,
+    /// Which requests count, and when.
+    pub counted: Counted,
+}
+
+/// Which requests count, and when.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Counted {
+    /// Those that are admitted, at once.
+    #[default]
+    Admitted,
+    /// Those that are refused too, so that under overload it is right to admit nothing.
+    All,
+    /// Those that are admitted, once they have been answered: what is in progress meanwhile is admitted beside them.
+    Answered,
+    /// Some of those that are admitted, once they have been answered, as the answer says: no excess can be proven.
+    Perhaps,
+}
+
+impl Counted {
+    /// Whether requests are counted once they have been answered.
+    pub fn is_late(self) -> bool {
+        matches!(self, Self::Answered | Self::Perhaps)
+    }
 }
 
 const SECOND: u64 = 1_000_000_000;
@@ -233,7 +254,7 @@ struct Options {
     start: Option<WindowStart>,
     scope: Scope,
     status: Option<u16>,
-    counts_refusals: bool,
+    counted: Counted,
 }
 
 impl Options {
@@ -248,8 +269,9 @@ impl Options {
                 ("first-call", "") => options.start = Some(WindowStart::FirstCall),
                 ("per", "key") => options.scope = Scope::PerKey,
                 ("per", "all") => options.scope = Scope::Shared,
-                ("count", "admitted") => options.counts_refusals = false,
-                ("count", "all") => options.counts_refusals = true,
+                ("count", "admitted") => options.counted = Counted::Admitted,
+                ("count", "all") => options.counted = Counted::All,
+                ("count", "answered") => options.counted = Counted::Answered,
                 ("status", value) => {
                     let status = value.parse().ok().filter(|status| (400..600).contains(status));
                     options.status = Some(status.ok_or_else(|| format!("`{value}` is no status of a refusal"))?);
@@ -264,6 +286,7 @@ impl Options {
                         "per=key",
                         "per=all",
                         "count=all",
+                        "count=answered",
                         "status=",
                     ];
                     let hint = suggest(word, known).map(|hint| format!("; {hint}")).unwrap_or_default();
@@ -330,7 +353,7 @@ impl FromStr for Expected {
             max_keys: None,
             shadow: false,
             told: false,
-            counts_refusals: options.counts_refusals,
+            counted: options.counted,
         })
     }
 }
@@ -368,9 +391,9 @@ mod tests {
             }
         }
         let shared: Expected = "5/1s fixed first-call per=all status=503".parse().unwrap();
-        assert_eq!((shared.scope, shared.status, shared.counts_refusals), (Scope::Shared, 503, false));
+        assert_eq!((shared.scope, shared.status, shared.counted), (Scope::Shared, 503, Counted::Admitted));
         let strict: Expected = "5/1s sliding count=all".parse().unwrap();
-        assert!(strict.counts_refusals);
+        assert_eq!(strict.counted, Counted::All);
     }
 
     #[test]

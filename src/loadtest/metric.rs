@@ -166,7 +166,7 @@ pub fn collect(report: &Report) -> BTreeMap<String, Metric> {
         add("rate", Some(report.generator.peak as f64));
     }
     add("amplification", report.amplification);
-    add("duplicated-posts", report.upstream.map(|it| it.duplicates as f64));
+    add("duplicated-posts", report.upstream.and_then(|it| it.duplicates).map(|duplicates| duplicates as f64));
     for one in &report.strategies {
         let name = &one.strategy;
         add(&format!("completion.{name}"), one.completed);

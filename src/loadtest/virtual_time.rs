@@ -115,6 +115,8 @@ pub struct Setup {
     pub cost: u32,
     /// Which requests count.
     pub count: Count,
+    /// What is counted once a request has been answered.
+    pub later: u32,
     /// What happens without a key.
     pub missing_key: MissingKey,
     /// Whether it only counts.
@@ -169,7 +171,16 @@ pub struct Limits {
     clock: Clock,
     registry: Registry,
     limits: Vec<(Setup, Running)>,
-    held: HashMap<(u32, u16), Vec<Permit>>,
+    held: HashMap<(u32, u16), Held>,
+}
+
+/// What a request in progress leaves to do when it ends.
+#[derive(Default)]
+struct Held {
+    /// Places to give back.
+    permits: Vec<Permit>,
+    /// Limits that count it then, by their places, and the key that they count it by.
+    counts: Vec<(usize, String)>,
 }
 
 /// The key of requests that share one; no other key is empty or begins like it.
@@ -196,6 +207,12 @@ impl Limits {
         plan.commit();
         Self { clock, registry, limits, held: HashMap::new() }
     }
+
+    /// Moves the clock on.
+    fn become_time(&self, now: u64) {
+        let passed = self.clock.now().0;
+        self.clock.advance(Duration::from_nanos(now.saturating_sub(passed)));
+    }
 }
 
 /// Whole seconds, as a header has them.
@@ -217,15 +234,14 @@ fn key_of<'k>(setup: &Setup, key: Option<&'k str>) -> Result<Option<&'k str>, An
 
 impl Subject for Limits {
     fn ask(&mut self, now: u64, key: Option<&str>, attempt: &Attempt) -> Answer {
-        let passed = self.clock.now().0;
-        self.clock.advance(Duration::from_nanos(now.saturating_sub(passed)));
+        self.become_time(now);
         let mut answer = Answer { status: 200, ..Answer::default() };
         if attempt.kind == Kind::Preflight {
             return answer;
         }
-        let mut permits = Vec::new();
+        let mut held = Held::default();
         let mut counted: Vec<(&Limiter, Ask<'_>, Decision)> = Vec::new();
-        for (setup, running) in &self.limits {
+        for (place, (setup, running)) in self.limits.iter().enumerate() {
             let key = match key_of(setup, key) {
                 Ok(None) => continue,
                 Ok(Some(key)) => key,
@@ -238,6 +254,9 @@ impl Subject for Limits {
                 Running::Rate { limiter, .. } => {
                     let ask = Ask { count: setup.count, ..Ask::new(key, setup.cost) };
                     let decision = limiter.ask(&ask);
+                    if setup.later > 0 {
+                        held.counts.push((place, key.to_owned()));
+                    }
                     if setup.shadow {
                         continue;
                     }
@@ -257,7 +276,7 @@ impl Subject for Limits {
                     }
                 }
                 Running::Concurrency(limit) => match limit.try_acquire(key) {
-                    Some(permit) => permits.push(permit),
+                    Some(permit) => held.permits.push(permit),
                     None => {
                         answer.status = 429;
                         break;
@@ -270,15 +289,19 @@ impl Subject for Limits {
             for (limiter, ask, decision) in counted {
                 limiter.give_back(&ask, &decision);
             }
-        } else if !permits.is_empty() {
-            self.held.insert((attempt.job, attempt.number), permits);
+        } else if !held.permits.is_empty() || !held.counts.is_empty() {
+            self.held.insert((attempt.job, attempt.number), held);
         }
         answer
     }
 
-    fn end(&mut self, _: u64, attempt: &Attempt) {
-        if !self.held.is_empty() {
-            self.held.remove(&(attempt.job, attempt.number));
+    fn end(&mut self, now: u64, attempt: &Attempt) {
+        let held = if self.held.is_empty() { None } else { self.held.remove(&(attempt.job, attempt.number)) };
+        for (place, key) in held.into_iter().flat_map(|held| held.counts) {
+            self.become_time(now);
+            if let (Setup { later, .. }, Running::Rate { limiter, .. }) = &self.limits[place] {
+                limiter.charge(&Ask::new(&key, *later));
+            }
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 use std::net::IpAddr;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use http::{HeaderMap, HeaderName};
 use serde_json::Value as Json;
@@ -107,6 +107,11 @@ impl Facts for Context<'_> {
 
     fn client_ip(&self) -> IpAddr {
         self.exchange.client_ip
+    }
+
+    fn elapsed(&self) -> Duration {
+        let now = self.exchange.gateway.clock.now();
+        Duration::from_nanos(now.0.saturating_sub(self.exchange.started.0))
     }
 
     fn request_id(&self) -> &str {

@@ -111,6 +111,7 @@ impl LimitConcurrency {
     fn stated(&self, told: bool) -> Stated {
         Stated {
             terms: StatedTerms::Concurrency(self.max_count),
+            tokens: None,
             key: self.key.as_ref().map_or(StatedKey::All, |key| StatedKey::Written(key.0.clone())),
             missing_key: MissingKey::OneKey,
             cost: Some(1),

@@ -138,6 +138,48 @@ fn presets_admit_as_many_at_once_as_what_they_stand_for() {
     }
 }
 
+#[test]
+fn dataverse_limits_the_time_that_requests_take_together() {
+    let backend = Backend::start();
+    let mut files = files(backend.address);
+    let (_, dataverse) = files.iter_mut().find(|(name, _)| name == "simulated-dataverse.toml").unwrap();
+    let late = "[[backend]]\npolicy = \"timeout\"\nduration = \"4m\"\nuntil = \"end\"\n\n[[operation]]";
+    *dataverse = dataverse.replacen("[[operation]]", late, 1);
+    let gateway = start(files);
+    let slow = || {
+        let first_line = "GET /simulated/dataverse".to_owned();
+        let fields = vec![("x-test-hang".to_owned(), "99".to_owned())];
+        gateway.send(&Message { first_line, fields, ..Message::default() }).expect("an answer")
+    };
+    let left = |answer: &Message| answer.field("x-ms-ratelimit-time-remaining-xrm-requests").map(str::to_owned);
+    assert_eq!(left(&get(&gateway, "dataverse")).as_deref(), Some("1,200.00"));
+    backend.take();
+    // Five would be enough; the sixth is admitted beside them, because none has been counted yet.
+    std::thread::scope(|scope| {
+        let asked: Vec<_> = (0..6).map(|_| scope.spawn(slow)).collect();
+        let (began, mut arrived) = (Instant::now(), 0);
+        while arrived < asked.len() {
+            arrived += backend.take().len();
+            assert!(began.elapsed() < PATIENCE, "{arrived} arrive");
+            std::thread::yield_now();
+        }
+        gateway.clock.advance(Duration::from_secs(240));
+        for one in asked {
+            let answer = one.join().unwrap();
+            assert!(answer.first_line.contains(" 504 "), "{}", answer.first_line);
+        }
+    });
+    let refused = get(&gateway, "dataverse");
+    assert!(refused.first_line.contains(" 429 "), "{}", refused.first_line);
+    let body = String::from_utf8_lossy(&refused.body);
+    assert!(body.starts_with(r#"{"error":{"code":"0x80072321","message":"Combined execution time"#), "{body}");
+    let wait: u64 = refused.field("retry-after").unwrap().parse().unwrap();
+    assert!((295..=305).contains(&wait), "{wait}");
+    gateway.clock.advance(Duration::from_secs(wait));
+    let again = get(&gateway, "dataverse");
+    assert!(again.first_line.contains(" 200 "), "the client waited as long as it was told: {}", again.first_line);
+}
+
 /// The answers of an unreliable API, while time goes on as it is asked for.
 fn unreliable(paths: impl Iterator<Item = String>) -> Vec<Message> {
     let backend = Backend::start();

@@ -57,7 +57,7 @@ fn a_seed_repeats_it() {
     assert!(!String::from_utf8_lossy(&changed.stdout).contains(policy), "another folder, another digest");
 }
 
-/// What a person sees on a terminal of 80 columns, which one of unknown size is taken for.
+/// What a person sees on a terminal of 80 columns.
 #[test]
 fn a_terminal_shows_how_far_it_is_in_one_line() {
     let folder = folder(SLIDING);
@@ -69,23 +69,21 @@ fn a_terminal_shows_how_far_it_is_in_one_line() {
         assert_eq!(output.status.code(), Some(0), "{output:?}");
         String::from_utf8(output.stdout).unwrap()
     };
-    let fits = |shown: &str| {
+    let shown = on_terminal("rows 24 cols 80", "TERM=xterm");
+    // One that does not know its size is taken for as wide.
+    for shown in [&shown, &on_terminal("rows 0 cols 0", "TERM=xterm")] {
         let lines: Vec<&str> = shown.split('\r').filter(|line| line.contains(" s of ")).collect();
         assert!(!lines.is_empty(), "{shown}");
         for line in lines {
             let line = line.trim_end_matches("\u{1b}[K");
             assert!(line.chars().count() < 80 && !line.contains('\n'), "{line:?}");
         }
-    };
-    let eighty = "rows 24 cols 80";
-    fits(&on_terminal("rows 0 cols 0", "TERM=xterm"));
-    let shown = on_terminal(eighty, "TERM=xterm");
-    fits(&shown);
+    }
     assert!(shown.contains("\u{1b}[1;32mall "), "a verdict is green: {shown}");
     let table = shown.lines().skip_while(|line| !line.contains("Client strategies")).skip(1).take(6);
     assert!(table.clone().all(|line| line.trim_end().chars().count() < 80), "{:?}", table.collect::<Vec<_>>());
-    let plain = on_terminal(eighty, "TERM=xterm NO_COLOR=1");
+    let plain = on_terminal("rows 24 cols 80", "TERM=xterm NO_COLOR=1");
     assert!(!plain.contains("\u{1b}[1;") && plain.contains(" s of "), "NO_COLOR is about colours: {plain}");
-    let dumb = on_terminal(eighty, "TERM=dumb");
+    let dumb = on_terminal("rows 24 cols 80", "TERM=dumb");
     assert!(!dumb.contains('\u{1b}') && !dumb.contains(" s of "), "{dumb}");
 }

@@ -7,10 +7,11 @@ use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, oneshot};
 
 use super::Loadtest;
+use super::backend::Backend;
 use super::order::Planned;
 use super::progress::{Progress, Seen};
 use super::setting::setting;
-use super::subject::Subject;
+use super::subject::{Known, Subject};
 use super::{hooks, serve, target};
 use crate::cli::exit;
 use crate::cli::output::complain;
@@ -65,12 +66,12 @@ fn over_connections(
     signals: Signals,
 ) -> Result<Report, u8> {
     let Planned { plan, keys, .. } = planned;
-    let own = match &subject.operation {
-        Some(known) if arguments.target.urls.is_empty() => {
-            Some(runtime.block_on(async { serve::serve(arguments, subject, known, planned, runtime) })?)
-        }
-        _ => None,
+    let served = subject.operation.as_ref().filter(|_| arguments.target.urls.is_empty());
+    let backend = Backend::begin(arguments, subject, planned, runtime)?;
+    let serve = |known: &Known| {
+        runtime.block_on(async { serve::serve(arguments, subject, known, planned, backend.address(), runtime) })
     };
+    let own = served.map(serve).transpose()?;
     let target = target::target(arguments, subject, own.as_ref(), keys)?;
     let seen = Arc::<Seen>::default();
     let timeout = arguments.bounds.timeout;
@@ -78,7 +79,7 @@ fn over_connections(
         complain(&format!("error: {why}\n"));
         exit::FAILED
     })?;
-    let (driven, broken) = std::thread::scope(|scope| {
+    let (driven, mut broken) = std::thread::scope(|scope| {
         let (done, ended) = oneshot::channel();
         let (acting, acts) = mpsc::unbounded_channel();
         let telling = seen.clone();
@@ -94,9 +95,13 @@ fn over_connections(
         complain(&format!("error: the load cannot be driven: {error}\n"));
         exit::FAILED
     })?;
-    let upstream = own.as_ref().and_then(|own| Some(own.stand_in.as_ref()?.upstream()));
+    let upstream = backend.upstream(arguments, runtime).unwrap_or_else(|why| {
+        complain(&format!("warning: {why}\n"));
+        broken.push(why);
+        None
+    });
     if let Some(own) = own {
-        runtime.block_on(async { drop(own.process.drain(false).await) });
+        runtime.block_on(async { drop(own.drain(false).await) });
     }
     let Driven { session, busy, ended, first_error } = driven;
     if session.tally == [0, 0, session.records.len() as u64]

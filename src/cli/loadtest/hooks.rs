@@ -9,9 +9,9 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::Instant;
 
 use super::ProbeArguments;
-use super::serve::Own;
 use crate::cli::output::complain;
 use crate::loadtest::plan::{Act, Plan};
+use crate::process::Process;
 
 /// How long a command may still take when the test is over. One that goes on, as a server in the foreground does, is left alone.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -66,7 +66,7 @@ pub(super) async fn follow(
     coming: UnboundedReceiver<Act>,
     plan: &Plan,
     commands: &ProbeArguments,
-    own: Option<&Own>,
+    own: Option<&Process>,
 ) -> Vec<String> {
     let mut acts = Acts { coming, waiting: VecDeque::new(), until: None };
     let mut failed = Vec::new();
@@ -94,7 +94,7 @@ pub(super) async fn follow(
                     failed.push(format!("{name} failed, so that its probe did not ask what it was to ask: {why}"));
                 }
             }
-            (None, Some(own)) if act == Act::Reload => own.process.reload_unchanged(),
+            (None, Some(own)) if act == Act::Reload => own.reload_unchanged(),
             (None, _) => {}
         }
     }

@@ -1,5 +1,6 @@
 //! `loadtest`: puts limits to the test, and says whether they kept their promise.
 
+mod backend;
 mod drive;
 mod hooks;
 mod order;
@@ -10,6 +11,7 @@ mod setting;
 mod subject;
 mod target;
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
@@ -67,7 +69,8 @@ Limits for --expect:
   '100/1m token-bucket burst=20'      at most 20 at once, and 100 a minute
   '100/1m fixed aligned'              at most 100 in each minute of the clock; `first-call`: from the first request on
   'concurrency 52 hold=200ms'         at most 52 at once, of requests that take at least 200 ms
-  each also takes `per=all` (keys count together), `count=all` (refused requests count too) and `status=503` (how it refuses)
+  each also takes `per=all` (keys count together), `count=all` (refused requests count too), `count=answered` (requests count
+  once they have been answered) and `status=503` (how it refuses)
 
 Exit codes: 0 all assertions hold, 1 the test could not run, 2 the arguments are wrong, 3 the configuration is wrong, 4 an assertion
 does not hold.";
@@ -120,10 +123,21 @@ struct TargetArguments {
     /// How long each answer of the backend takes, where it is the test's own. Default: 0, or 100ms with a limit on requests at once.
     #[arg(long, value_name = "TIME", value_parser = period)]
     latency: Option<Duration>,
+    /// How many tokens of a language model each answer reports, where the operation has a limit of them: of the test's own backend, or
+    /// of the one that is driven. Default: 100 of the test's own; of another one such a limit is not judged without it.
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..))]
+    tokens: Option<u32>,
     /// How many of a hundred requests to the test's own backend are answered with 503, by the seed: to see what retries of the
     /// gateway cost.
     #[arg(long, value_name = "PERCENT", default_value_t = 0.0, value_parser = percentage, conflicts_with = "real_backends")]
     backend_failures: f64,
+    /// Serve the test's own backend at this address, for gateways at --url that send there what they admit: so that it counts what
+    /// reaches it, and --latency and --backend-failures apply.
+    #[arg(long, value_name = "ADDRESS", requires = "urls", conflicts_with = "virtual_time")]
+    backend_at: Option<SocketAddr>,
+    /// A command that prints how many requests the backend has had so far, where it is not the test's own; it runs before and after.
+    #[arg(long, value_name = "COMMAND", conflicts_with = "virtual_time")]
+    backend_count: Option<String>,
     /// Send what is admitted to the backends of the folder. They must be on this machine, unless --allow-remote says otherwise.
     #[arg(long)]
     real_backends: bool,

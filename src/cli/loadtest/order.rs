@@ -28,7 +28,7 @@ pub(super) fn plan(arguments: &Loadtest, subject: &Subject) -> Result<Planned, u
     let at_once = found.limits.iter().any(|limit| !limit.terms.is_rate());
     let latency = target.latency.unwrap_or(if at_once { HOLD } else { std::time::Duration::ZERO });
     let mut limits = found.limits.clone();
-    if (served && !target.real_backends) || is_virtual {
+    if (served && !target.real_backends) || target.backend_at.is_some() || is_virtual {
         for limit in &mut limits {
             if let Terms::Concurrency { hold, .. } = &mut limit.terms {
                 // The backend takes at least so long; it may be asked a little later than the limit.

@@ -92,9 +92,9 @@ impl Progress {
             self.rate = if self.rate == 0.0 { rate } else { 0.6 * self.rate + 0.4 * rate };
         }
         self.last = (Instant::now(), sent);
-        // A terminal that does not say how wide it is (a console over a serial line) is taken for the usual one.
-        let columns = || terminal_size_of(std::io::stderr()).map_or(80, |(width, _)| usize::from(width.0));
-        let width = self.terminal.then(columns);
+        // One that does not say how wide it is, as a serial console, is as wide as terminals always were.
+        let width =
+            self.terminal.then(|| terminal_size_of(std::io::stderr()).map_or(80, |(width, _)| usize::from(width.0)));
         let line = Line {
             share: now as f64 / self.end.max(1) as f64,
             now,

@@ -1,5 +1,6 @@
 //! Serves the folder for a test: on a free port of this machine, with subscriptions of the test's own.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use tokio::runtime::Runtime;
@@ -15,36 +16,25 @@ use crate::config::render;
 use crate::identity::Subscription;
 use crate::identity::subscription::{KeyDigest, Scope, State};
 use crate::loadtest::live::KeyPlace;
-use crate::loadtest::live::stand_in::{Manner, StandIn};
 use crate::process::source::Source;
 use crate::process::{AdminAddress, Overrides, Process};
 
-/// What a live test runs against, when it is the test's own.
-pub(super) struct Own {
-    pub process: Process,
-    pub stand_in: Option<StandIn>,
-}
-
-/// Serves the folder on a free port of this machine, with a fast backend in place of the real ones.
+/// Serves the folder on a free port of this machine, with the backend at this address in place of the real ones.
 pub(super) fn serve(
     arguments: &Loadtest,
     subject: &Subject,
     known: &Known,
     planned: &Planned,
+    backend: Option<SocketAddr>,
     runtime: &Runtime,
-) -> Result<Own, u8> {
+) -> Result<Process, u8> {
     let failed = |error: &dyn std::fmt::Display| {
         complain(&format!("error: {error}\n"));
         exit::FAILED
     };
-    let stand_in = if arguments.target.real_backends {
+    if backend.is_none() {
         remote_backends(arguments, known)?;
-        None
-    } else {
-        let failures = arguments.target.backend_failures;
-        let manner = Manner { latency: planned.latency, failures, seed: planned.plan.seed };
-        Some(StandIn::start(manner).map_err(|error| failed(&error))?)
-    };
+    }
     let scope = known.product.as_ref().map_or(Scope::All, |product| Scope::Product(product.name.clone()));
     let guest = |(number, key): (usize, &String)| {
         let subscription = Subscription {
@@ -63,7 +53,7 @@ pub(super) fn serve(
     } else {
         Vec::new()
     };
-    let rehearsal = Rehearsal { backend: stand_in.as_ref().map(|stand_in| stand_in.address), guests, server: None };
+    let rehearsal = Rehearsal { backend, guests, server: None };
     let shared = Shared { rehearsal: Some(rehearsal), ..Shared::new(Clock::system(), runtime.handle().clone()) };
     let mut source = Source::new(Origin::Folder(known.folder.clone()), Arc::new(shared));
     let Some((mut loaded, stamp)) = source.load() else {
@@ -81,8 +71,7 @@ pub(super) fn serve(
         keep_stdout_free: true,
         no_access_log: true,
     };
-    let process = Process::start(source, loaded, stamp, &overrides).map_err(|error| failed(&error))?;
-    Ok(Own { process, stand_in })
+    Process::start(source, loaded, stamp, &overrides).map_err(|error| failed(&error))
 }
 
 /// Refuses to send to backends on other machines without consent.

@@ -4,9 +4,10 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Method, Uri};
 
-use super::{Loadtest, usage};
+use super::Loadtest;
 use crate::cli::output::{complain, load_offline};
 use crate::cli::{exit, routes};
 use crate::compile::Loaded;
@@ -14,8 +15,10 @@ use crate::config::spec::VersionScheme;
 use crate::config::{Diagnostics, folder, named, render};
 use crate::forwarded::Fields;
 use crate::gateway::{Gateway, Operation, Product};
+use crate::llm::Prompt;
+use crate::loadtest::expect::Counted;
 use crate::loadtest::live::KeyPlace;
-use crate::loadtest::stated::{self, Found};
+use crate::loadtest::stated::{self, Found, Usage};
 
 /// The folder that is tested when nothing is named.
 const DEFAULT_FOLDER: &str = "policies";
@@ -26,6 +29,10 @@ pub(super) struct Subject {
     pub found: Found,
     /// The folder's operation, when it is known.
     pub operation: Option<Known>,
+    /// The body of every request.
+    pub body: Bytes,
+    /// How many tokens of a language model each of them uses.
+    pub usage: Usage,
 }
 
 /// An operation of a folder.
@@ -50,10 +57,12 @@ pub(super) struct Known {
 /// Finds out what is tested.
 pub(super) fn find(arguments: &Loadtest) -> Result<Subject, u8> {
     let target = &arguments.target;
+    let body = body(arguments)?;
+    let usage = usage(arguments, &body);
     let operation = match &arguments.folder {
-        Some(folder) => Some(known(arguments, folder)?),
+        Some(folder) => Some(known(arguments, folder, usage)?),
         None if target.urls.is_empty() && target.expect.is_empty() => {
-            Some(known(arguments, Path::new(DEFAULT_FOLDER))?)
+            Some(known(arguments, Path::new(DEFAULT_FOLDER), usage)?)
         }
         None => None,
     };
@@ -68,28 +77,54 @@ pub(super) fn find(arguments: &Loadtest) -> Result<Subject, u8> {
                 known.product.as_deref(),
                 target.key.as_ref(),
                 by_subscription,
+                usage,
             )
         }
         None => Found { place: target.key.clone().unwrap_or_default(), ..Found::default() },
     };
     if !target.expect.is_empty() {
-        found.setups = stated::setups(&target.expect).map_err(|error| usage(&error))?;
+        found.setups = stated::setups(&target.expect).map_err(|error| super::usage(&error))?;
         found.limits.clone_from(&target.expect);
-        (found.others, found.notes) = (target.expect.iter().any(|limit| limit.counts_refusals), Vec::new());
+        (found.others, found.notes) = (target.expect.iter().any(|limit| limit.counted == Counted::All), Vec::new());
     }
     if operation.is_none() && found.place == KeyPlace::Subscription {
-        return Err(usage("--key subscription needs a folder that says where the key goes; --key header=NAME says it"));
+        return Err(super::usage(
+            "--key subscription needs a folder that says where the key goes; --key header=NAME says it",
+        ));
     }
     if target.virtual_time && found.setups.is_empty() {
-        return Err(usage("there is no limit to run in virtual time"));
+        return Err(super::usage("there is no limit to run in virtual time"));
     }
     if !target.virtual_time && target.urls.is_empty() && operation.is_none() {
-        return Err(usage("there is nothing to send to; give a folder, --url or --virtual-time"));
+        return Err(super::usage("there is nothing to send to; give a folder, --url or --virtual-time"));
     }
-    Ok(Subject { found, operation })
+    Ok(Subject { found, operation, body, usage })
 }
 
-fn known(arguments: &Loadtest, folder: &Path) -> Result<Known, u8> {
+/// The body of every request.
+fn body(arguments: &Loadtest) -> Result<Bytes, u8> {
+    let Some(body) = arguments.target.body.as_deref() else { return Ok(Bytes::new()) };
+    let Some(path) = body.strip_prefix('@') else { return Ok(Bytes::from(body.to_owned())) };
+    let cannot = |error| super::usage(&format!("the body in `{path}` cannot be read: {error}"));
+    let read = std::fs::read(path).map_err(cannot)?;
+    Ok(read.into())
+}
+
+/// How many tokens an answer of the test's own backend reports, when nothing is said.
+const TOKENS: u32 = 100;
+
+/// How many tokens each request uses.
+fn usage(arguments: &Loadtest, body: &[u8]) -> Usage {
+    let target = &arguments.target;
+    let own = target.virtual_time || target.backend_at.is_some() || (target.urls.is_empty() && !target.real_backends);
+    let mut prompt = Prompt::default();
+    prompt.read(body);
+    let prompt = prompt.tokens();
+    let enough = u32::try_from(prompt).unwrap_or(u32::MAX).max(TOKENS);
+    Usage { answer: target.tokens.or(own.then_some(enough)), prompt }
+}
+
+fn known(arguments: &Loadtest, folder: &Path, usage: Usage) -> Result<Known, u8> {
     let loaded = load_offline(folder)?;
     let Some(gateway) = &loaded.gateway else {
         complain(&render::text(&loaded.diagnostics, &loaded.sources));
@@ -97,9 +132,9 @@ fn known(arguments: &Loadtest, folder: &Path) -> Result<Known, u8> {
     };
     let target = &arguments.target;
     let operation = match &target.operation {
-        Some(name) => by_name(gateway, name).map_err(|error| usage(&error))?,
-        None => first_limited(&loaded, gateway).ok_or_else(|| {
-            usage(&format!(
+        Some(name) => by_name(gateway, name).map_err(|error| super::usage(&error))?,
+        None => first_limited(&loaded, gateway, usage).ok_or_else(|| {
+            super::usage(&format!(
                 "no operation of `{}` has a limit; name one with --operation, or say with --expect what to expect",
                 folder.display()
             ))
@@ -109,7 +144,7 @@ fn known(arguments: &Loadtest, folder: &Path) -> Result<Known, u8> {
     let product = match &target.product {
         Some(name) => {
             let named = gateway.products.iter().find(|product| *product.name == **name);
-            Some(named.ok_or_else(|| usage(&format!("there is no product `{name}`")))?.clone())
+            Some(named.ok_or_else(|| super::usage(&format!("there is no product `{name}`")))?.clone())
         }
         None => product(gateway, operation),
     };
@@ -193,11 +228,17 @@ fn by_name<'g>(gateway: &'g Gateway, name: &str) -> Result<&'g Operation, String
 }
 
 /// The first operation with a limit that can be called as it is, else the first with a limit.
-fn first_limited<'g>(loaded: &Loaded, gateway: &'g Gateway) -> Option<&'g Operation> {
+fn first_limited<'g>(loaded: &Loaded, gateway: &'g Gateway, usage: Usage) -> Option<&'g Operation> {
     let limited = |operation: &&Arc<Operation>| {
         let product = product(gateway, operation);
-        let found =
-            stated::find(&loaded.stated, operation, product.as_deref(), None, operation.api.subscription_required);
+        let found = stated::find(
+            &loaded.stated,
+            operation,
+            product.as_deref(),
+            None,
+            operation.api.subscription_required,
+            usage,
+        );
         !found.limits.is_empty()
     };
     let simple = |operation: &&Arc<Operation>| {

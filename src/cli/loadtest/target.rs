@@ -1,20 +1,19 @@
 //! What requests are sent to, and what they carry.
 
-use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Uri};
 
-use super::serve::Own;
 use super::subject::{Known, Subject};
 use super::{Loadtest, usage};
 use crate::cli::exit;
 use crate::clock::Clock;
 use crate::loadtest::live::{KeyPlace, Target};
+use crate::process::Process;
 
 /// What requests are sent to.
 pub(super) fn target(
     arguments: &Loadtest,
     subject: &Subject,
-    own: Option<&Own>,
+    own: Option<&Process>,
     keys: &[String],
 ) -> Result<Target, u8> {
     let given = &arguments.target;
@@ -23,13 +22,6 @@ pub(super) fn target(
     let urls = urls(arguments, own, known).map_err(|error| bad(&error))?;
     let (first, others) = urls.split_first().ok_or(exit::FAILED)?;
     let method = given.method.clone().or_else(|| known.map(|known| known.method.clone())).unwrap_or_default();
-    let body = match given.body.as_deref().map(|body| (body, body.strip_prefix('@'))) {
-        None => Bytes::new(),
-        Some((_, Some(path))) => {
-            std::fs::read(path).map_err(|error| usage(&format!("the body in `{path}` cannot be read: {error}")))?.into()
-        }
-        Some((text, None)) => Bytes::from(text.to_owned()),
-    };
     let mut headers: Vec<(HeaderName, HeaderValue)> = known.map(|known| known.headers.clone()).unwrap_or_default();
     let place = match (&subject.found.place, known) {
         (KeyPlace::Subscription, Some(known)) => KeyPlace::Header(known.key_header.clone()),
@@ -64,16 +56,16 @@ pub(super) fn target(
     Ok(target
         .with_method(method)
         .with_headers(headers)
-        .with_body(body)
+        .with_body(subject.body.clone())
         .with_keys(place, keys.to_vec().into())
         .as_proxy(proxy))
 }
 
 /// The URLs of the gateways. One without a path is where the gateway is; the operation says the rest.
-fn urls(arguments: &Loadtest, own: Option<&Own>, known: Option<&Known>) -> Result<Vec<Uri>, http::uri::InvalidUri> {
+fn urls(arguments: &Loadtest, own: Option<&Process>, known: Option<&Known>) -> Result<Vec<Uri>, http::uri::InvalidUri> {
     let given = &arguments.target;
     if let (Some(own), Some(known)) = (own, known) {
-        return Ok(vec![format!("{}{}", own.process.url(), known.path).parse()?]);
+        return Ok(vec![format!("{}{}", own.url(), known.path).parse()?]);
     }
     let whole = |url: &Uri| {
         let path = match (url.path(), &given.path, known) {

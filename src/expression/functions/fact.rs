@@ -88,6 +88,15 @@ pub(super) const FUNCTIONS: &[Function] = &[
         },
     )
     .reads(Needs::CALLER),
+    // It reads the answer as far as a limit's `cost` is concerned: until then it goes on.
+    Function::new(
+        "elapsed()",
+        "How many milliseconds have passed since the request came. As the `cost` of a limit: until it was answered.",
+        "elapsed()",
+        "125",
+        |call| Ok(Value::Int(i64::try_from(call.facts.elapsed().as_millis()).unwrap_or(i64::MAX))),
+    )
+    .reads(Needs::RESPONSE_HEAD),
     Function::new("header(name, [default])", "The same as `headers`.", "header('x-tenant')", "'contoso'", headers)
         .reads(HEAD)
         .header(),

@@ -6,10 +6,10 @@ use serde::Serialize;
 
 use super::Evidence;
 use crate::limit::MissingKey;
-use crate::loadtest::expect::{Expected, Scope, Terms, WindowStart};
+use crate::loadtest::expect::{Counted, Expected, Scope, Terms, WindowStart};
 use crate::loadtest::plan::Role;
-use crate::loadtest::record::{Fate, KeyId};
-use crate::loadtest::replay::{self, Excess, History};
+use crate::loadtest::record::{Fate, KeyId, Record};
+use crate::loadtest::replay::{self, Excess, History, Span};
 
 /// One limit against what it promises.
 #[derive(Clone, Debug, Serialize)]
@@ -60,15 +60,33 @@ struct Kept {
     refusals: Vec<Vec<u32>>,
 }
 
+/// The empty history of one key under a limit.
+fn history(limit: &Expected, used_before: bool) -> History {
+    History { used_before, late: limit.counted.is_late(), ..History::default() }
+}
+
+/// When a limit decided on a request, and counted it.
+fn span(limit: &Expected, record: &Record) -> Span {
+    if limit.counted.is_late() { record.span().late() } else { record.span() }
+}
+
+/// The largest proven excess of each key; none where what counts is not known.
+fn excess(limit: &Expected, histories: &[History]) -> Vec<Option<Excess>> {
+    if limit.counted == Counted::Perhaps {
+        return vec![None; histories.len()];
+    }
+    replay::excess(&limit.terms, histories)
+}
+
 fn kept(evidence: &Evidence<'_>, limit: &Expected) -> Kept {
     let mut kept = Kept { judged: 0, histories: Vec::new(), keys: Vec::new(), refusals: Vec::new() };
     let (phases, used) = (&evidence.plan.phases, evidence.plan.used);
     let mut add = |key: Option<u32>, places: &mut dyn Iterator<Item = u32>| {
         let used_before = if key == Some(KeyId::MISSING.0) { used.missing } else { used.keys };
-        let (mut history, mut refusals) = (History { used_before, ..History::default() }, Vec::new());
+        let (mut history, mut refusals) = (history(limit, used_before), Vec::new());
         for place in places {
             let (record, fate) = (&evidence.records[place as usize], evidence.fates[place as usize]);
-            let span = record.span();
+            let span = span(limit, record);
             let of_crowd = phases[usize::from(record.attempt.phase)].role == Role::ChurnOthers;
             kept.judged += u64::from(fate == Fate::Refused || fate == Fate::Admitted && !of_crowd);
             match fate {
@@ -133,7 +151,7 @@ pub(super) fn judge(evidence: &Evidence<'_>) -> Vec<Conformance> {
         .iter()
         .zip(&kept)
         .map(|(limit, kept)| {
-            let found = replay::excess(&limit.terms, &kept.histories);
+            let found = excess(limit, &kept.histories);
             let refusals = kept.refusals.iter().flatten();
             let wrong = |place: &&u32| {
                 usize::from(room[**place as usize]) == limits.len()
@@ -189,11 +207,11 @@ pub(super) fn excess_of(evidence: &Evidence<'_>, keys: &std::ops::Range<u32>) ->
         let mut histories: Vec<History> = Vec::new();
         for places in keys.clone().filter_map(|key| evidence.by_key.get(key as usize)) {
             if histories.is_empty() || limit.scope == Scope::PerKey {
-                histories.push(History { used_before: evidence.plan.used.keys, ..History::default() });
+                histories.push(history(limit, evidence.plan.used.keys));
             }
             let Some(history) = histories.last_mut() else { continue };
             for place in places {
-                let span = evidence.records[*place as usize].span();
+                let span = span(limit, &evidence.records[*place as usize]);
                 match evidence.fates[*place as usize] {
                     Fate::Admitted => history.admitted.push(span),
                     Fate::Unknown => history.unknown.push(span),
@@ -201,7 +219,7 @@ pub(super) fn excess_of(evidence: &Evidence<'_>, keys: &std::ops::Range<u32>) ->
                 }
             }
         }
-        let found = replay::excess(&limit.terms, &histories);
+        let found = excess(limit, &histories);
         most = most.max(found.iter().flatten().map(Excess::requests).max().unwrap_or(0));
     }
     most

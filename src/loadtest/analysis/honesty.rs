@@ -132,7 +132,11 @@ fn one_client(evidence: &Evidence<'_>, key: u32, honesty: &mut Honesty) {
             Fate::Unknown => return,
             Fate::Admitted => {
                 admitted.push(record.span());
-                let known = limits.iter().map(|limit| replay::remaining(&limit.terms, &admitted, record.span()));
+                // What is left once it has been counted, the answer's head cannot tell.
+                let told = |limit: &&&Expected| !limit.counted.is_late();
+                let known = limits.iter().map(|limit| {
+                    Some(limit).filter(told).and_then(|limit| replay::remaining(&limit.terms, &admitted, record.span()))
+                });
                 let known: Option<Vec<(u64, u64)>> = known.collect();
                 if let (Some(known), Some(said), true) = (known, record.remaining(), alone && !used) {
                     let least = known.iter().map(|(least, _)| *least).min().unwrap_or(0);
@@ -142,7 +146,13 @@ fn one_client(evidence: &Evidence<'_>, key: u32, honesty: &mut Honesty) {
                 }
             }
             Fate::Refused => {
-                let at = limits.iter().map(|limit| replay::admits_at(&limit.terms, &admitted, used));
+                let at = limits.iter().map(|limit| {
+                    if !limit.counted.is_late() {
+                        return replay::admits_at(&limit.terms, &admitted, used);
+                    }
+                    let counted: Vec<Span> = admitted.iter().map(|span| span.late().when_counted()).collect();
+                    replay::admits_at(&limit.terms, &counted, used)
+                });
                 let at: Option<u64> = at.collect::<Option<Vec<u64>>>().and_then(|all| all.into_iter().max());
                 let Some(at) = at.filter(|_| alone) else { continue };
                 let late = |said: Option<u32>, known: &mut Option<f64>| {

@@ -100,9 +100,16 @@ pub(super) fn generator(evidence: &Evidence<'_>, measured: &Measured, is_virtual
         p99(one) >= p99(other)
     };
     let bottleneck = if late(&lag) && worse(&lag, &waiting) {
-        Some("the generator could not keep up: more than 1 % of requests were sent over 5 ms late; latencies hold that lag. \
-              Lower the rate, or run it on a machine of its own"
-            .to_owned())
+        // A thread that had time to rest was not woken when it was due.
+        let help = match measured.busy {
+            Some(busy) if busy < 0.5 => {
+                "Its thread had little to do, so that others had the processor: run it on a machine of its own"
+            }
+            _ => "Lower the rate, or run it on a machine of its own",
+        };
+        Some(format!(
+            "the generator could not keep up: more than 1 % of requests were sent over 5 ms late; latencies hold that lag. {help}"
+        ))
     } else if late(&waiting) {
         Some(format!(
             "all {} connections were in use: more than 1 % of requests waited over 5 ms for one. The target is slower than \

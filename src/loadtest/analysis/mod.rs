@@ -26,13 +26,13 @@ use super::plan::{Plan, Role};
 use super::record::{Fate, Kind, Record};
 use super::session::Session;
 
-/// What happened at the backend, when it is the test's own.
+/// What happened at the backend, when it is the test's own or tells.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub struct Upstream {
     /// Requests that it was sent.
     pub requests: u64,
-    /// Requests that change something and came more than once.
-    pub duplicates: u64,
+    /// Requests that change something and came more than once; none where only their number is known.
+    pub duplicates: Option<u64>,
 }
 
 /// What the outage of the shared store cost.

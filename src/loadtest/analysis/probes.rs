@@ -6,7 +6,7 @@ use super::conformance::excess_of;
 use super::{Evidence, Quantiles};
 use crate::limit::MissingKey;
 use crate::loadtest::arrivals::LADDER;
-use crate::loadtest::expect::Scope;
+use crate::loadtest::expect::{Counted, Scope};
 use crate::loadtest::plan::{self, Act, Phase, Role};
 use crate::loadtest::record::{Fate, Kind, Record};
 use crate::loadtest::report::thousands;
@@ -96,14 +96,21 @@ fn capacity(evidence: &Evidence<'_>) -> u64 {
     plan::capacity(&evidence.plan.limits).unwrap_or(0)
 }
 
+/// How much there is from rest, in words, and what else is admitted beside it.
+fn limit_is(evidence: &Evidence<'_>) -> String {
+    let late = evidence.plan.limits.iter().any(|limit| limit.counted.is_late());
+    let beside = if late { ", and requests count once they have been answered" } else { "" };
+    format!("the limit is {}{beside}", capacity(evidence))
+}
+
 fn cold_start(evidence: &Evidence<'_>) -> Option<Finding> {
     let keys = phase(evidence, Role::ColdStart)?.keys.range();
     let counts = count(evidence.of(Role::ColdStart));
     let slowest = evidence.of(Role::ColdStart).map(|(record, _)| record.latency()).max().unwrap_or(0);
     let text = format!(
-        "{} of the very first requests, all at once; the limit is {}; the slowest answer took {:.1} ms",
+        "{} of the very first requests, all at once; {}; the slowest answer took {:.1} ms",
         of_sent(counts),
-        capacity(evidence),
+        limit_is(evidence),
         slowest as f64 / 1e6
     );
     Some(judged("cold-start", "cold-start.excess", excess_of(evidence, &keys), text))
@@ -149,12 +156,7 @@ fn simultaneous(evidence: &Evidence<'_>) -> Option<Finding> {
     let slowest = Quantiles::of(records)
         .filter(|it| it.max > 0.0)
         .map(|it| format!("; the slowest answer took {:.1} ms", it.max));
-    let text = format!(
-        "{} at one instant; the limit is {}{}",
-        of_sent(counts),
-        capacity(evidence),
-        slowest.unwrap_or_default()
-    );
+    let text = format!("{} at one instant; {}{}", of_sent(counts), limit_is(evidence), slowest.unwrap_or_default());
     Some(judged("simultaneous", "simultaneous.excess", excess_of(evidence, &keys), text))
 }
 
@@ -170,9 +172,9 @@ fn refill(evidence: &Evidence<'_>) -> Option<Finding> {
     let keys = phase(evidence, Role::Refill)?.keys.range();
     let admitted: Vec<String> = bursts(evidence, Role::Refill).iter().map(|burst| burst.admitted.to_string()).collect();
     let text = format!(
-        "{} admitted in bursts from rest, after rest and after long rest; the limit is {}",
+        "{} admitted in bursts from rest, after rest and after long rest; {}",
         admitted.join(", "),
-        capacity(evidence)
+        limit_is(evidence)
     );
     Some(judged("refill", "refill.excess", excess_of(evidence, &keys), text))
 }
@@ -219,7 +221,7 @@ fn ladder(evidence: &Evidence<'_>) -> Option<Finding> {
         Some("some were sent too late")
     } else if longest.is_some_and(|longest| longest > step) {
         Some("the longest window is longer than a step, so that one may have all of it and the next one nothing")
-    } else if limits.iter().any(|limit| limit.counts_refusals) {
+    } else if limits.iter().any(|limit| limit.counted == Counted::All) {
         Some("refusals count")
     } else if capacity(evidence) < LEAST_BURST {
         Some("so small a burst loses what comes too soon")
@@ -257,6 +259,8 @@ fn room_without_key(evidence: &Evidence<'_>) -> Option<(u64, u64)> {
     let (mut in_turn, mut at_once) = (u64::MAX, u64::MAX);
     for limit in evidence.plan.limits.iter().filter(|limit| !limit.shadow) {
         let room = match (limit.scope, limit.missing_key) {
+            // At one instant all are admitted.
+            (Scope::Shared, _) | (_, Some(MissingKey::OneKey)) if limit.counted.is_late() => return None,
             (Scope::Shared, _) | (_, Some(MissingKey::OneKey)) => limit.terms.capacity(),
             (_, Some(MissingKey::Unlimited)) => continue,
             (_, Some(MissingKey::Refused)) => 0,

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -16,6 +16,7 @@ use parking_lot::Mutex;
 
 use super::request::ATTEMPT_HEADER;
 use crate::loadtest::analysis::Upstream;
+use crate::loadtest::stated::Usage;
 use crate::server::simple::{self, Handle};
 
 /// How the backend answers.
@@ -27,6 +28,8 @@ pub struct Manner {
     pub failures: f64,
     /// What decides which of them: the n-th request fares alike in each test.
     pub seed: u64,
+    /// How many tokens of a language model each of the others reports.
+    pub usage: Usage,
 }
 
 /// What the backend counts.
@@ -48,24 +51,26 @@ pub struct StandIn {
 }
 
 impl StandIn {
-    /// Starts it on a free loopback port, on a thread of its own.
+    /// Starts it at an address, on a thread of its own; port 0 takes a free port.
     ///
     /// # Errors
-    /// When no port or thread can be had.
-    pub fn start(manner: Manner) -> io::Result<Self> {
+    /// When the port or a thread cannot be had.
+    pub fn start(address: SocketAddr, manner: Manner) -> io::Result<Self> {
         let counts = Arc::<Counts>::default();
         let shared = counts.clone();
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let body = manner.body();
         let (address, handle) = simple::spawn("stand-in", address, move |listener, stopped| async move {
             let handler = move |request: Request<Incoming>| {
-                let shared = shared.clone();
+                let (shared, body) = (shared.clone(), body.clone());
                 async move {
                     let number = shared.count(&request);
                     if !manner.latency.is_zero() {
                         tokio::time::sleep(manner.latency).await;
                     }
-                    let mut response = Response::new(Full::new(Bytes::from_static(b"{\"stand-in\":true}")));
-                    if manner.fails(number) {
+                    let fails = manner.fails(number);
+                    let body = if fails { Bytes::from_static(b"{\"stand-in\":true}") } else { body };
+                    let mut response = Response::new(Full::new(body));
+                    if fails {
                         *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
                     }
                     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
@@ -81,12 +86,25 @@ impl StandIn {
     pub fn upstream(&self) -> Upstream {
         Upstream {
             requests: self.counts.requests.load(Ordering::Relaxed),
-            duplicates: self.counts.duplicates.load(Ordering::Relaxed),
+            duplicates: Some(self.counts.duplicates.load(Ordering::Relaxed)),
         }
     }
 }
 
 impl Manner {
+    /// What it answers, with the tokens as OpenAI's API reports them.
+    fn body(&self) -> Bytes {
+        let Usage { answer: Some(total), prompt } = self.usage else {
+            return Bytes::from_static(b"{\"stand-in\":true}");
+        };
+        let completion = u64::from(total).saturating_sub(prompt);
+        let prompt = u64::from(total) - completion;
+        format!(
+            "{{\"stand-in\":true,\"usage\":{{\"prompt_tokens\":{prompt},\"completion_tokens\":{completion},\"total_tokens\":{total}}}}}"
+        )
+        .into()
+    }
+
     fn fails(&self, number: u64) -> bool {
         self.failures > 0.0 && fastrand::Rng::with_seed(self.seed ^ number).f64() * 100.0 < self.failures
     }

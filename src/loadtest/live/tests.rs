@@ -76,6 +76,11 @@ fn drive(plan: &Plan, address: SocketAddr) -> Report {
     analyse(&driven.session, plan, Setting::default(), &measured, &assertions(&[], true))
 }
 
+/// A free port of this machine.
+fn anywhere() -> SocketAddr {
+    ([127, 0, 0, 1], 0).into()
+}
+
 fn failed(report: &Report) -> Vec<&str> {
     report.verdicts.iter().filter(|verdict| !verdict.holds).map(|verdict| verdict.assertion.as_str()).collect()
 }
@@ -120,7 +125,8 @@ fn flaws_are_caught_over_connections_and_the_control_is_not_accused() {
 
 #[test]
 fn a_target_that_is_too_slow_for_the_rate_is_told_from_a_slow_generator() {
-    let backend = StandIn::start(Manner { latency: Duration::from_millis(50), ..Manner::default() }).unwrap();
+    let backend =
+        StandIn::start(anywhere(), Manner { latency: Duration::from_millis(50), ..Manner::default() }).unwrap();
     let bounds = Bounds { requests: 1_000, rate: 1_000.0, connections: 2, duration: 5_000_000_000 };
     let plan =
         plan(&Order { rate: Some(100.0), duration: Some(1_000_000_000), keyed: false, bounds, ..Order::default() });
@@ -143,7 +149,7 @@ fn requests_without_an_answer_are_errors_and_not_refusals() {
 
 #[test]
 fn a_changing_request_that_comes_twice_is_a_duplicate() {
-    let backend = StandIn::start(Manner::default()).unwrap();
+    let backend = StandIn::start(anywhere(), Manner::default()).unwrap();
     for (method, attempt) in [("POST", "1-1"), ("POST", "1-2"), ("GET", "1-1"), ("GET", "1-1"), ("POST", "1-1")] {
         let mut stream = TcpStream::connect(backend.address).unwrap();
         let request = format!(
@@ -155,5 +161,5 @@ fn a_changing_request_that_comes_twice_is_a_duplicate() {
         assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
     }
     let seen = backend.upstream();
-    assert_eq!((seen.requests, seen.duplicates), (5, 1));
+    assert_eq!((seen.requests, seen.duplicates), (5, Some(1)));
 }

@@ -7,7 +7,7 @@ use super::{Ends, Excess, Span};
 const ROUNDING: u64 = 1_000;
 
 /// What a bucket can admit in a time.
-fn allowed(length: u64, admitted: u64, calls: u64, period: u64, burst: u64) -> u64 {
+pub(super) fn allowed(length: u64, admitted: u64, calls: u64, period: u64, burst: u64) -> u64 {
     let length = u128::from(length) + u128::from(admitted + ROUNDING);
     burst.saturating_add(u64::try_from(length * u128::from(calls) / u128::from(period)).unwrap_or(u64::MAX))
 }

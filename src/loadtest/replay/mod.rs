@@ -15,6 +15,7 @@
 mod bucket;
 mod concurrency;
 mod fixed;
+mod late;
 mod sliding;
 #[cfg(test)]
 mod tests;
@@ -38,6 +39,20 @@ impl Span {
     /// A moment that is known.
     pub fn at(time: u64) -> Self {
         Self { sent: time, received: time, ended: time }
+    }
+
+    /// The same where a limit counts the request once it has been answered: when the last byte is out, which may be a moment after it
+    /// has come.
+    #[must_use]
+    pub fn late(self) -> Self {
+        const MOMENT: u64 = 50_000_000;
+        Self { ended: self.ended.saturating_add(MOMENT), ..self }
+    }
+
+    /// In place of when such a limit decided, when it counted.
+    #[must_use]
+    pub fn when_counted(self) -> Self {
+        Self { received: self.ended, ..self }
     }
 }
 
@@ -77,6 +92,8 @@ pub struct History {
     pub unknown: Vec<Span>,
     /// Whether the key may have been used before time 0, by requests that are not among these.
     pub used_before: bool,
+    /// Whether requests are counted once they have been answered: [`Span::ended`] says when. Until then others are admitted beside them.
+    pub late: bool,
 }
 
 /// The most that can have been admitted before time 0 and still count: everything that the limit has, just then.
@@ -106,6 +123,9 @@ impl Ends {
 ///
 /// Windows that are aligned begin at the same times for all keys, so that they are judged together.
 pub fn excess(terms: &Terms, histories: &[History]) -> Vec<Option<Excess>> {
+    if histories.iter().any(|history| history.late) {
+        return histories.iter().map(|history| late::excess(terms, &history.admitted)).collect();
+    }
     let each = |find: &dyn Fn(&[Span]) -> Option<Excess>| {
         histories.iter().map(|history| find(&history.admitted)).collect::<Vec<_>>()
     };
@@ -128,6 +148,9 @@ pub fn false_refusals(terms: &Terms, history: &History) -> Vec<bool> {
     let mut counted: Vec<Span> = history.admitted.iter().chain(&history.unknown).copied().collect();
     if history.used_before && !history.refused.is_empty() {
         counted.extend(before(terms));
+    }
+    if history.late {
+        counted.iter_mut().for_each(|span| *span = span.when_counted());
     }
     let refused = &history.refused;
     match *terms {

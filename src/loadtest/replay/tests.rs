@@ -247,3 +247,67 @@ fn requests_at_once_are_proven_by_how_long_they_take() {
     let wrong = |max, at| false_refusals(&Terms::Concurrency { max, hold: 0 }, &refused(at))[0];
     assert_eq!((wrong(3, 50), wrong(4, 50), wrong(1, 200)), (false, true, true));
 }
+
+/// A limiter that counts a request once it has been answered, right by definition: it looks at all that it has counted.
+fn late_history(terms: Terms, traffic: &[(u64, u64, u64)], lasting: &[u64], blur: u64) -> History {
+    let mut counted: Vec<u64> = Vec::new();
+    let mut history = History { late: true, ..History::default() };
+    for ((at, before, after), lasts) in traffic.iter().zip(lasting.iter().cycle()) {
+        let mut seen: Vec<u64> = counted.iter().copied().filter(|counted| counted <= at).collect();
+        seen.sort_unstable();
+        let admits = match terms {
+            Terms::TokenBucket { calls, period, burst } => {
+                let arrival = seen.iter().fold(0, |arrival: u64, counted| arrival.max(counted * calls) + period);
+                arrival <= at * calls + (burst - 1) * period
+            }
+            Terms::SlidingWindow { calls, period, .. } => {
+                (seen.iter().filter(|counted| at - **counted < period).count() as u64) < calls
+            }
+            other => unreachable!("{other}"),
+        };
+        let ended = at + lasts + after * blur;
+        let span = Span { sent: at - before * blur, received: ended.min(at + after * blur), ended };
+        if admits {
+            counted.push(at + lasts);
+            history.admitted.push(span);
+        } else {
+            history.refused.push(span);
+        }
+    }
+    history
+}
+
+proptest! {
+    #[test]
+    fn a_right_limiter_that_counts_late_is_never_accused(
+        terms in terms(), traffic in traffic(), lasting in prop::collection::vec(0_u64..200, 1..80), blur in 0_u64..2
+    ) {
+        prop_assume!(!matches!(terms, Terms::FixedWindow { .. }));
+        let history = late_history(terms, &traffic, &lasting, blur);
+        prop_assert!(!false_refusals(&terms, &history).contains(&true));
+        prop_assert_eq!(excess(&terms, &[history]), vec![None]);
+    }
+}
+
+#[test]
+fn what_was_in_progress_is_no_excess_and_what_came_after_is() {
+    let span = |sent: u64, ended: u64| Span { sent, received: sent, ended };
+    let (window, bucket) = (
+        Terms::SlidingWindow { calls: 3, period: 100_000, slots: 0 },
+        Terms::TokenBucket { calls: 3, period: 100_000, burst: 3 },
+    );
+    let of = |terms: &Terms, admitted: &[Span]| {
+        let history = History { late: true, admitted: admitted.to_vec(), ..History::default() };
+        excess(terms, &[history])[0].map(|excess| (excess.admitted, excess.allowed))
+    };
+    for (name, admitted, want) in [
+        ("all in progress together", vec![span(0, 50); 9], None),
+        ("as many as are allowed, one after the other", (0..3).map(|at| span(at, at)).collect(), None),
+        ("two more", (0..5).map(|at| span(at, at)).collect(), Some((5, 3))),
+        ("one more after many in progress", [vec![span(0, 50); 9], vec![span(60, 60)]].concat(), Some((10, 3))),
+        ("long after", vec![span(0, 0), span(1, 1), span(2, 2), span(100_002, 100_002)], None),
+    ] {
+        assert_eq!(of(&window, &admitted), want, "window: {name}");
+        assert_eq!(of(&bucket, &admitted), want, "bucket: {name}");
+    }
+}

@@ -239,24 +239,12 @@ fn quantiles(out: &mut String, name: &str, quantiles: Option<Quantiles>) {
 }
 
 fn cost(out: &mut String, report: &Report, marks: Marks) {
-    if let Some(upstream) = report.upstream {
-        let _ = writeln!(out, "\n{}", marks.title("Amplification"));
-        let times = report.amplification.unwrap_or(0.0);
-        let _ = writeln!(
-            out,
-            "  {} {} requests to the backend, {times:.3} for each one that passed the limits",
-            marks.of(report, &["amplification"]),
-            thousands(upstream.requests)
-        );
-        let _ = writeln!(
-            out,
-            "  {} {} changing requests came more than once",
-            marks.of(report, &["duplicated-posts"]),
-            thousands(upstream.duplicates)
-        );
-    }
     if report.setting.virtual_time {
         return;
+    }
+    let _ = writeln!(out, "\n{}", marks.title("Amplification"));
+    for (figure, text) in words::amplification(report) {
+        let _ = writeln!(out, "  {} {text}", marks.of(report, &[figure]));
     }
     let whose = if report.latency_of_all { "all requests" } else { "the main traffic" };
     let title = format!("Latency of {whose} in ms, from when a request was meant to be sent");

@@ -102,6 +102,25 @@ pub(super) fn victims(fairness: &Fairness) -> String {
     )
 }
 
+/// How many requests reached the backend, with the figure that each sentence is about.
+pub(super) fn amplification(report: &Report) -> Vec<(&'static str, String)> {
+    let Some(upstream) = report.upstream else {
+        let why =
+            "not measured: what reaches the backend is not seen from here; `--backend-at` or `--backend-count` tell";
+        return vec![("amplification", why.to_owned())];
+    };
+    let requests = format!(
+        "{} requests reached the backend, {:.3} for each one that passed the limits",
+        thousands(upstream.requests),
+        report.amplification.unwrap_or(0.0)
+    );
+    let twice = match upstream.duplicates {
+        Some(duplicates) => format!("{} changing requests came more than once", thousands(duplicates)),
+        None => "whether changing requests came more than once is not known: only their number was told".to_owned(),
+    };
+    vec![("amplification", requests), ("duplicated-posts", twice)]
+}
+
 /// How fast the generator went, and how hard its thread worked.
 pub(super) fn pace(report: &Report) -> String {
     let busy = report

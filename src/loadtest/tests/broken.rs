@@ -3,7 +3,7 @@
 use super::flawed::{Flaw, Flawed};
 use crate::limit::MissingKey;
 use crate::loadtest::analysis::{Measured, Report, Setting, analyse};
-use crate::loadtest::expect::{Expected, Terms};
+use crate::loadtest::expect::Expected;
 use crate::loadtest::metric::assertions;
 use crate::loadtest::plan::{Plan, Used};
 use crate::loadtest::probes::{Order, PROBES, Probe, plan};
@@ -45,83 +45,122 @@ fn a_broken_limiter_of_each_kind_is_caught() {
     struct Case {
         /// What is right.
         rule: &'static str,
-        flaw: Flaw,
         limits: &'static [&'static str],
-        /// The figure that tells.
-        caught_by: &'static str,
+        /// What is not, and the figures that tell.
+        flaws: &'static [(Flaw, &'static [&'static str])],
     }
     const ONE: &[&str] = &["20/10s sliding"];
-    const ATOMIC: &str = "check and count are one step";
-    const ADMITTED: &str = "what is refused takes no allowance";
-    const RESTED: &str = "a key is dropped only when it is back to full";
-    const MISSING: &str = "what happens without a key is decided";
-    const WAIT: &str = "Retry-After is the true wait, rounded up";
-    const TOLD: &str = "RateLimit tells of every limit, on admitted answers too";
-    const EXACT: &str = "no more than the limit in any window";
-    const ZERO: &str = "nothing is unlimited by mistake, and several limits hold together";
-    const RELOAD: &str = "counts survive a reload";
-    const STORE: &str = "replicas count together, and an outage of their store costs one time-out";
-    const PREFLIGHT: &str = "preflights are answered before anything that counts";
-    const ADDRESS: &str = "an address is what trusted proxies say, of IPv6 its network";
-    const FAIR: &str = "nobody pays for what another one asks";
-    let cases = [
-        Case { rule: ATOMIC, flaw: Flaw::CountsLater, limits: ONE, caught_by: "excess<=" },
-        Case { rule: ATOMIC, flaw: Flaw::CountsLater, limits: ONE, caught_by: "simultaneous.excess<=" },
-        Case { rule: ADMITTED, flaw: Flaw::CountsRefusals, limits: ONE, caught_by: "false-rejections<=" },
-        Case { rule: ADMITTED, flaw: Flaw::CountsRefusals, limits: ONE, caught_by: "ladder.least>=" },
-        Case { rule: RESTED, flaw: Flaw::ForgetsKeys, limits: ONE, caught_by: "churn.excess<=" },
-        Case { rule: RESTED, flaw: Flaw::ForgetsEarly, limits: ONE, caught_by: "excess<=" },
-        Case { rule: MISSING, flaw: Flaw::MissingKeyIsUnlimited, limits: ONE, caught_by: "missing-key.excess<=" },
-        Case { rule: MISSING, flaw: Flaw::MissingKeyIsRefused, limits: ONE, caught_by: "missing-key.refused<=" },
-        Case { rule: WAIT, flaw: Flaw::WholeWindow, limits: ONE, caught_by: "retry-after.late<=" },
-        Case { rule: WAIT, flaw: Flaw::Truncates, limits: ONE, caught_by: "retry-after.honest>=" },
-        Case { rule: WAIT, flaw: Flaw::Zero, limits: ONE, caught_by: "retry-after.zero<=" },
-        Case { rule: WAIT, flaw: Flaw::NoRetryAfter, limits: ONE, caught_by: "retry-after.missing<=" },
-        Case { rule: TOLD, flaw: Flaw::NoFields, limits: ONE, caught_by: "ratelimit.missing<=" },
-        Case { rule: TOLD, flaw: Flaw::FieldsOnRefusals, limits: ONE, caught_by: "ratelimit.missing<=" },
+    for Case { rule, limits, flaws } in [
         Case {
-            rule: TOLD,
-            flaw: Flaw::TellsOfFirst,
+            rule: "check and count are one step",
+            limits: ONE,
+            flaws: &[(Flaw::CountsLater, &["excess<=", "simultaneous.excess<="])],
+        },
+        Case {
+            rule: "what is refused takes no allowance",
+            limits: ONE,
+            flaws: &[(Flaw::CountsRefusals, &["false-rejections<=", "ladder.least>="])],
+        },
+        Case {
+            rule: "a key is dropped only when it is back to full",
+            limits: ONE,
+            flaws: &[(Flaw::ForgetsKeys, &["churn.excess<="]), (Flaw::ForgetsEarly, &["excess<="])],
+        },
+        Case {
+            rule: "what happens without a key is decided",
+            limits: ONE,
+            flaws: &[
+                (Flaw::MissingKeyIsUnlimited, &["missing-key.excess<="]),
+                (Flaw::MissingKeyIsRefused, &["missing-key.refused<="]),
+            ],
+        },
+        Case {
+            rule: "Retry-After is the true wait, rounded up",
+            limits: ONE,
+            flaws: &[
+                (Flaw::WholeWindow, &["retry-after.late<="]),
+                (Flaw::Truncates, &["retry-after.honest>="]),
+                (Flaw::Zero, &["retry-after.zero<="]),
+                (Flaw::NoRetryAfter, &["retry-after.missing<="]),
+            ],
+        },
+        Case {
+            rule: "RateLimit tells the truth, on admitted answers too",
+            limits: ONE,
+            flaws: &[
+                (Flaw::NoFields, &["ratelimit.missing<="]),
+                (Flaw::FieldsOnRefusals, &["ratelimit.missing<="]),
+                (Flaw::StaleRemaining, &["ratelimit.remaining>="]),
+                (Flaw::EarlyReset, &["ratelimit.reset>="]),
+            ],
+        },
+        Case {
+            rule: "RateLimit tells of every limit",
             limits: &["50/1m sliding", "20/10s sliding"],
-            caught_by: "ratelimit.remaining>=",
+            flaws: &[(Flaw::TellsOfFirst, &["ratelimit.remaining>="])],
         },
-        Case { rule: TOLD, flaw: Flaw::StaleRemaining, limits: ONE, caught_by: "ratelimit.remaining>=" },
-        Case { rule: TOLD, flaw: Flaw::EarlyReset, limits: ONE, caught_by: "ratelimit.reset>=" },
-        Case { rule: EXACT, flaw: Flaw::Aligned, limits: ONE, caught_by: "boundary.excess<=" },
-        Case { rule: EXACT, flaw: Flaw::Twice, limits: ONE, caught_by: "excess<=" },
-        Case { rule: ZERO, flaw: Flaw::Unlimited, limits: ONE, caught_by: "excess<=" },
         Case {
-            rule: ZERO,
-            flaw: Flaw::FirstLimitOnly,
-            limits: &["20/10s sliding", "50/1m sliding"],
-            caught_by: "excess<=",
+            rule: "no more than the limit in any window",
+            limits: ONE,
+            flaws: &[(Flaw::Aligned, &["boundary.excess<="]), (Flaw::Twice, &["excess<="])],
         },
-        Case { rule: RELOAD, flaw: Flaw::ReloadRefills, limits: ONE, caught_by: "reload.excess<=" },
-        Case { rule: STORE, flaw: Flaw::ReplicasAlone, limits: ONE, caught_by: "excess<=" },
-        Case { rule: STORE, flaw: Flaw::SyncForgets, limits: ONE, caught_by: "excess<=" },
-        Case { rule: STORE, flaw: Flaw::FailsWithoutStore, limits: ONE, caught_by: "outage.failed<=" },
-        Case { rule: STORE, flaw: Flaw::WaitsForStore, limits: ONE, caught_by: "outage.p90<=" },
-        Case { rule: PREFLIGHT, flaw: Flaw::CountsPreflights, limits: ONE, caught_by: "preflights.counted<=" },
-        Case { rule: ADDRESS, flaw: Flaw::BelievesForgers, limits: ONE, caught_by: "forged.admitted<=" },
-        Case { rule: ADDRESS, flaw: Flaw::WholeIpv6, limits: ONE, caught_by: "ipv6.admitted<=" },
-        Case { rule: FAIR, flaw: Flaw::RefusesAtRandom, limits: ONE, caught_by: "false-rejections<=" },
-        Case { rule: FAIR, flaw: Flaw::OneBucketForAll, limits: ONE, caught_by: "victims.refused<=" },
-    ];
-    for Case { rule, flaw, limits, caught_by } in cases {
-        let plan = plan(&order(expected(limits), 7));
-        let numbers: Vec<(usize, u64)> = limits
-            .iter()
-            .map(|limit| match limit.parse::<Expected>().unwrap().terms {
-                Terms::SlidingWindow { calls, period, .. } => (calls as usize, period),
-                other => panic!("{other}"),
-            })
-            .collect();
-        let report = report(&plan, &mut Flawed::new(flaw, &numbers), 0);
-        let failed = failed(&report);
-        let caught = failed.iter().any(|assertion| assertion.starts_with(caught_by));
-        assert!(caught, "{rule}: {flaw:?}: {caught_by} in {failed:?}");
-        assert!(!report.holds());
+        Case { rule: "nothing is unlimited by mistake", limits: ONE, flaws: &[(Flaw::Unlimited, &["excess<="])] },
+        Case {
+            rule: "several limits hold together",
+            limits: &["20/10s sliding", "50/1m sliding"],
+            flaws: &[(Flaw::FirstLimitOnly, &["excess<="])],
+        },
+        Case { rule: "counts survive a reload", limits: ONE, flaws: &[(Flaw::ReloadRefills, &["reload.excess<="])] },
+        Case {
+            rule: "replicas count together, and an outage of their store costs one time-out",
+            limits: ONE,
+            flaws: &[
+                (Flaw::ReplicasAlone, &["excess<="]),
+                (Flaw::SyncForgets, &["excess<="]),
+                (Flaw::FailsWithoutStore, &["outage.failed<="]),
+                (Flaw::WaitsForStore, &["outage.p90<="]),
+            ],
+        },
+        Case {
+            rule: "preflights are answered before anything that counts",
+            limits: ONE,
+            flaws: &[(Flaw::CountsPreflights, &["preflights.counted<="])],
+        },
+        Case {
+            rule: "an address is what trusted proxies say, of IPv6 its network",
+            limits: ONE,
+            flaws: &[(Flaw::BelievesForgers, &["forged.admitted<="]), (Flaw::WholeIpv6, &["ipv6.admitted<="])],
+        },
+        Case {
+            rule: "nobody pays for what another one asks",
+            limits: ONE,
+            flaws: &[(Flaw::RefusesAtRandom, &["false-rejections<="]), (Flaw::OneBucketForAll, &["victims.refused<="])],
+        },
+    ] {
+        let expected = expected(limits);
+        let numbers: Vec<(usize, u64)> =
+            expected.iter().map(|limit| (limit.terms.capacity() as usize, limit.terms.period())).collect();
+        let plan = plan(&order(expected, 7));
+        for (flaw, figures) in flaws {
+            let report = report(&plan, &mut Flawed::new(*flaw, &numbers), 0);
+            for figure in *figures {
+                assert_caught(&report, figure, &format!("{rule}: {flaw:?}"));
+            }
+        }
     }
+}
+
+/// An assertion that begins like this does not hold.
+#[track_caller]
+fn assert_caught(report: &Report, by: &str, what: &str) {
+    let failed = failed(report);
+    assert!(failed.iter().any(|assertion| assertion.starts_with(by)), "{what}: {by} in {failed:?}");
+}
+
+/// The figures of the gateway's own limits, of which others are expected.
+fn in_place_of(promised: &[&str], running: &[&str], service: u64) -> Report {
+    let plan = plan(&order(expected(promised), 7));
+    report(&plan, &mut Limits::new(&stated::setups(&expected(running)).unwrap()), service)
 }
 
 /// Each way to treat requests without a key against each promise.
@@ -205,13 +244,35 @@ fn another_algorithm_than_the_promised_one_is_caught() {
         ("20/10s sliding", "20/10s sliding count=all", "false-rejections<="),
         ("20/10s sliding", "20/10s sliding per=all", "victims.refused<="),
     ] {
-        let plan = plan(&order(expected(&[promised]), 7));
-        let report = report(&plan, &mut Limits::new(&stated::setups(&expected(&[running])).unwrap()), 0);
-        let failed = failed(&report);
+        let report = in_place_of(&[promised], &[running], 0);
+        assert_caught(&report, caught_by, &format!("{running} in place of {promised}"));
+    }
+}
+
+/// What is in progress is admitted beside each other, and rightly; what comes after that is not.
+#[test]
+fn a_limit_that_counts_once_requests_are_answered_is_judged_by_that() {
+    for limit in ["20/10s sliding", "20/10s sliding slots=10", "20/10s token-bucket burst=5", "20/10s fixed first-call"]
+    {
+        let late = |limit: &str| format!("{limit} count=answered");
+        let right = in_place_of(&[&late(limit)], &[&late(limit)], 200_000_000);
+        assert_eq!(failed(&right), [""; 0], "{limit}");
         assert!(
-            failed.iter().any(|assertion| assertion.starts_with(caught_by)),
-            "{running} in place of {promised}: {caught_by} in {failed:?}"
+            right.findings.iter().any(|it| it.probe == "simultaneous" && it.text.starts_with("40 of 40 ")
+                || limit.contains("burst=5") && it.text.starts_with("10 of 10 ")),
+            "{limit}: {:?}",
+            right.findings
         );
+        assert_eq!(right.metrics["retry-after.honest"].value, 100.0, "{limit}");
+        // A promise to count at once is another one.
+        assert_caught(&in_place_of(&[limit], &[&late(limit)], 200_000_000), "simultaneous.excess<=", limit);
+        let stricter = late(&limit.replace("20/", "10/").replace("burst=5", "burst=2"));
+        assert_caught(&in_place_of(&[&late(limit)], &[&stricter], 200_000_000), "false-rejections<=", limit);
+        // In windows that begin nobody knows when, what was in progress may be why.
+        if !limit.contains("fixed") {
+            let wider = late(&limit.replace("20/", "40/").replace("burst=5", "burst=10"));
+            assert_caught(&in_place_of(&[&late(limit)], &[&wider], 200_000_000), "excess<=", limit);
+        }
     }
 }
 
@@ -247,7 +308,7 @@ fn a_limit_that_refuses_in_shadow_mode_is_caught() {
         .collect();
     let plan = plan(&order(shadow.clone(), 7));
     let found = report(&plan, &mut Flawed::new(Flaw::RefusesInShadow, &[(20, 10 * SECOND)]), 0);
-    assert!(failed(&found).iter().any(|assertion| assertion.starts_with("false-rejections<=")), "{:?}", failed(&found));
+    assert_caught(&found, "false-rejections<=", "shadow");
     let right = report(&plan, &mut Limits::new(&stated::setups(&shadow).unwrap()), 0);
     assert_eq!(failed(&right), [""; 0]);
 }
@@ -302,7 +363,7 @@ fn a_limit_on_requests_at_once_is_judged() {
     assert!(right.totals.refused > 0);
     let wider: Vec<Expected> = vec!["concurrency 6".parse().unwrap()];
     let wrong = report(&plan, &mut Limits::new(&stated::setups(&wider).unwrap()), 200_000_000);
-    assert!(failed(&wrong).iter().any(|assertion| assertion.starts_with("excess<=")), "{:?}", failed(&wrong));
+    assert_caught(&wrong, "excess<=", "one more than promised");
 }
 
 #[test]

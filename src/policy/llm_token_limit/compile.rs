@@ -14,11 +14,11 @@ use crate::config::{At, OrExpression, Recurrence};
 use crate::expression::Needs;
 use crate::limit::quota::schedule::YEAR_ONE;
 use crate::limit::quota::{Millis, Schedule};
-use crate::limit::{self, Count, Overflow, Settings};
+use crate::limit::{self, Count, MissingKey, Overflow, Settings, Stated, StatedKey, StatedTerms, Tokens};
 use crate::pipeline::Step;
 use crate::pipeline::limits::{self, Fields, Rule, Shown, TOKENS};
 use crate::policy::quota::allowance;
-use crate::policy::rate_limit::{Counted, Mode, OnOverflow, limit_name};
+use crate::policy::rate_limit::{Counted, Mode, OnMissingKey, OnOverflow, limit_name};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -85,6 +85,7 @@ impl Spec {
             max_keys: self.max_keys.unwrap_or(NonZeroUsize::MIN.saturating_add(99_999)),
             on_overflow: self.on_overflow(),
         };
+        cx.world.stated.lock().push((cx.origin.clone(), self.stated(settings.clone())));
         let burst = matches!(algorithm, limit::Algorithm::TokenBucket { .. });
         let (shown_by, name) = told;
         let rate = (!settings.varying).then(|| settings.rate());
@@ -103,6 +104,33 @@ impl Spec {
             remaining: None,
         };
         Ok(Some(Rate { amount, burst: self.burst.as_ref().map(|burst| burst.value), rule: Arc::new(rule) }))
+    }
+
+    /// What is said about the limit, for who tests it.
+    fn stated(&self, settings: Settings) -> Stated {
+        Stated {
+            terms: StatedTerms::Rate(settings),
+            key: StatedKey::Written(self.counter_key.value.0.clone()),
+            missing_key: match self.on_missing_key {
+                OnMissingKey::Reject => MissingKey::Refused,
+                OnMissingKey::Share => MissingKey::OneKey,
+                OnMissingKey::Skip => MissingKey::Unlimited,
+                OnMissingKey::ClientIp => MissingKey::Otherwise,
+            },
+            cost: None,
+            count: Some(Count::Later),
+            tokens: Some(Tokens {
+                estimates: self.estimate_prompt_tokens,
+                reserve: self.reserve.as_ref().map_or(0, |reserve| reserve.value),
+                quota: self.token_quota.is_some(),
+            }),
+            shadow: false,
+            delays: false,
+            // Its fields tell of tokens.
+            told: false,
+            api: None,
+            operation: None,
+        }
     }
 
     fn quota(&self, cx: &mut CompileCx<'_, '_>, told: &(Shown, String)) -> Result<Option<Quota>, CompileError> {

@@ -252,8 +252,14 @@ impl Spec {
                 OnMissingKey::Skip => MissingKey::Unlimited,
                 OnMissingKey::ClientIp => MissingKey::Otherwise,
             },
-            cost: counting.cost.constant().filter(|_| !counting.later),
-            count: Some(counting.count).filter(|_| counting.condition.is_none() && !counting.later),
+            // Of what is counted ahead, too much may be.
+            cost: counting.cost.constant().filter(|_| self.reserve.is_none()),
+            count: match (&counting.condition, counting.later) {
+                (_, true) => Some(Count::Later),
+                (Some(_), false) => None,
+                (None, false) => Some(counting.count),
+            },
+            tokens: None,
             shadow: self.mode == Mode::Shadow,
             delays: self.on_limit == OnLimit::Delay,
             told: shown_by.ratelimit,

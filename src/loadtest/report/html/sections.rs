@@ -289,19 +289,14 @@ pub(super) fn strategies(out: &mut String, report: &Report) {
 }
 
 pub(super) fn latency(out: &mut String, report: &Report) {
-    if let Some(upstream) = report.upstream {
-        let _ = writeln!(
-            out,
-            "<section>\n<h2>Amplification</h2>\n<ul>\n<li>{} requests reached the backend, {:.3} for each one that passed the limits.</li>\n<li>{} {} changing requests came more than once.</li>\n</ul>\n</section>",
-            thousands(upstream.requests),
-            report.amplification.unwrap_or(0.0),
-            of(report, &["duplicated-posts"]),
-            thousands(upstream.duplicates)
-        );
-    }
     if report.setting.virtual_time {
         return;
     }
+    out.push_str("<section>\n<h2>Amplification</h2>\n<ul>\n");
+    for (figure, text) in words::amplification(report) {
+        let _ = writeln!(out, "<li>{} {}.</li>", of(report, &[figure]), prose(&text));
+    }
+    out.push_str("</ul>\n</section>\n");
     let rows = [
         ("admitted", "admitted", report.admitted_latency),
         ("refused", "refused", report.refused_latency),
