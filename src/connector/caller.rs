@@ -2,7 +2,9 @@
 
 use std::num::NonZeroU32;
 
-use super::written::Block;
+use super::template::{Converted, Section};
+use super::written::{Block, text};
+use crate::policy::redirect_content_urls::HEADERS;
 
 /// The limit that the platform has for each connection, in requests a minute; see [the limits of
 /// connectors](https://learn.microsoft.com/power-automate/limits-and-config#throughput-limits).
@@ -48,6 +50,24 @@ pub fn answers() -> Block {
     Block::policy("redirect-content-urls")
         .raw("body", "false")
         .comment("`Location` and its kin lead through the gateway: callers poll there, and delete webhooks.")
+}
+
+/// What comes behind the policies of one operation: those of the API ran before them, and their links too have to lead through the gateway.
+/// None where they set no such header.
+pub fn own_answers<'p>(policies: impl Iterator<Item = &'p Converted>) -> Option<Block> {
+    let mut names = Vec::new();
+    for Converted { section, block, .. } in policies {
+        let key = |key| block.pairs.iter().find(|(known, _)| *known == key).map(|(_, value)| value);
+        if *section != Section::Outbound || block.off || key("policy") != Some(&text("set-header")) {
+            continue;
+        }
+        let set = HEADERS.iter().find(|known| key("name").is_some_and(|name| name.eq_ignore_ascii_case(&text(known))));
+        names.extend(set.filter(|name| !names.contains(name)));
+    }
+    let list: Vec<String> = names.into_iter().map(|name| text(name)).collect();
+    let block = Block::policy("redirect-content-urls").raw("headers", format!("[{}]", list.join(", ")));
+    let block = block.raw("body", "false").comment("The link that is set here leads through the gateway too.");
+    (!list.is_empty()).then_some(block)
 }
 
 #[cfg(test)]

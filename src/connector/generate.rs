@@ -208,6 +208,10 @@ impl Writer<'_, '_> {
                 let table = Block { off, ..policy.block.clone() };
                 table.write(&format!("[[operation.{}]]", policy.section.as_str()), &mut self.out);
             }
+            let own = lists[place].iter().filter_map(|number| scoped.get(*number));
+            if let Some(redirect) = caller::own_answers(own).filter(|_| !block.off) {
+                redirect.write("[[operation.outbound]]", &mut self.out);
+            }
         }
     }
 

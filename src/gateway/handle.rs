@@ -185,9 +185,9 @@ fn enter(
     };
     let entered = entered.map_err(|(mut fault, mut request)| {
         // There is no pipeline to do it, and its on-error may read the request.
-        if exchange.operation.as_ref().map_or(&exchange.gateway.unmatched, |operation| &*operation.pipeline).keep_head {
-            exchange.state.lock().save_head(&request);
-        }
+        let unmatched = &exchange.gateway.unmatched;
+        let kept = exchange.operation.as_ref().map_or(unmatched, |operation| &*operation.pipeline).kept;
+        exchange.state.lock().keep(&request, kept);
         fault.reuse(request.headers_mut());
         fault
     });
