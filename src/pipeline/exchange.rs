@@ -22,7 +22,7 @@ use crate::credential::Renewal;
 use crate::expression::Needs;
 use crate::forwarded::{Outside, TraceContext};
 use crate::gateway::headers::Correlation;
-use crate::gateway::{Backend, Connection, Gateway, Operation, Product};
+use crate::gateway::{Api, Backend, Connection, Gateway, Operation, Product};
 use crate::identity::certificate::Presented;
 use crate::identity::{Subscription, Verified};
 use crate::json::Document;
@@ -113,6 +113,8 @@ pub struct State {
     pub cached: Option<Arc<Cached>>,
     /// The caller's own ids for the request, where errors have the connector's form or messages carry them.
     pub correlation: Option<Box<Correlation>>,
+    /// The API that a request was for which none of its operations takes.
+    pub missed: Option<Arc<Api>>,
     /// The error that on-error handles.
     pub fault: Option<Fault>,
     /// What was found that is not as the API's definition says.
