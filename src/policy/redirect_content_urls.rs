@@ -23,7 +23,8 @@ use crate::pipeline::{Apply, ApplyAsync, BoxFuture, Call, Context, Fault, Flow, 
 ///
 /// Links are found and changed as by `update-next-link`: links to other hosts, and to paths outside the backend's base URL, stay as they are.
 /// The `Location` of a 201 to which a webhook is deleted later, and of a 202 that is polled, has to lead through the gateway, because callers
-/// often reach nothing else. The opposite effect on requests, which Azure API Management has in inbound, is not there.
+/// often reach nothing else. It sees what was set before it: where a policy of one operation sets `Location`, another one of these stands behind
+/// that policy, because the operation's own outbound runs after the API's. The opposite effect on requests, which Azure API Management has in inbound, is not there.
 ///
 /// ```toml
 /// [[outbound]]
