@@ -1,5 +1,6 @@
 //! The body of a message: nothing, bytes in memory, or a stream.
 
+mod along;
 mod collected;
 mod tapped;
 
@@ -7,15 +8,16 @@ use std::fmt;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
 
-pub use self::collected::{Collect, Collected};
-pub use self::tapped::{Tap, Tapped};
+pub use self::along::{Along, Reader};
+pub use self::collected::{Collect, Copying};
+pub use self::tapped::{Tap, Tapping};
 use crate::backend::Answer;
 use crate::json::{Document, JsonError};
 use crate::layer::retry::Replay;
@@ -61,15 +63,15 @@ pub enum Body {
     /// requests with theirs.
     Upstream(Box<Answer>),
     /// Another one whose end somebody wants to know.
-    Observed(Box<Observed>),
+    Observed(Box<Along<Tally>>),
     /// Another one that holds a place in a concurrency limit until its end.
     Held(Box<PermitBody<Body>>),
     /// Another one that has to be at its end in time.
     Due(Box<DueBody<Body>>),
     /// Another one that is copied while it is passed on.
-    Collected(Box<Collected>),
+    Collected(Box<Along<Copying>>),
     /// Another one that somebody reads along.
-    Tapped(Box<Tapped>),
+    Tapped(Box<Along<Tapping>>),
 }
 
 impl Body {
@@ -80,7 +82,7 @@ impl Body {
             Self::Empty => Some(&NONE),
             Self::Full(bytes) => Some(bytes),
             Self::Document(edited) => Some(edited.bytes()),
-            Self::Observed(observed) => observed.body.bytes(),
+            Self::Observed(observed) => observed.get_ref().bytes(),
             Self::Held(held) => held.get_ref().bytes(),
             Self::Collected(collected) => collected.get_ref().bytes(),
             Self::Tapped(tapped) => tapped.get_ref().bytes(),
@@ -95,7 +97,7 @@ impl Body {
     /// When the bytes are not JSON, or not in memory. The body is then as it was.
     pub fn edit_json(&mut self) -> Result<Option<&mut Document>, JsonError> {
         match self {
-            Self::Observed(observed) => return observed.body.edit_json(),
+            Self::Observed(observed) => return observed.get_mut().edit_json(),
             Self::Held(held) => return held.get_mut().edit_json(),
             Self::Full(bytes) if !bytes.is_empty() => {
                 let document = Document::parse(bytes)?;
@@ -169,13 +171,14 @@ impl Body {
     /// The same body, which is copied while it is passed on, up to so many bytes.
     #[must_use]
     pub fn collected(self, into: Arc<dyn Collect>, most: usize) -> Self {
-        Self::Collected(Box::new(Collected::new(self, into, most)))
+        let reader = Copying::of(&self, into, most);
+        Self::Collected(Box::new(Along::new(self, reader)))
     }
 
     /// The same body, which `tap` reads along while it is passed on.
     #[must_use]
     pub fn tapped(self, tap: Arc<dyn Tap>) -> Self {
-        Self::Tapped(Box::new(Tapped::new(self, tap)))
+        Self::Tapped(Box::new(Along::new(self, Tapping::new(tap))))
     }
 
     /// The same body, which breaks off when it is not at its end in time. What is in memory already is.
@@ -191,7 +194,7 @@ impl Body {
     pub(crate) fn progress(&self) -> Option<Arc<Progress>> {
         match self {
             Self::Client(client) => Some(client.progress.clone()),
-            Self::Observed(observed) => observed.body.progress(),
+            Self::Observed(observed) => observed.get_ref().progress(),
             Self::Held(held) => held.get_ref().progress(),
             Self::Collected(collected) => collected.get_ref().progress(),
             Self::Tapped(tapped) => tapped.get_ref().progress(),
@@ -209,7 +212,7 @@ impl Body {
         {
             return body;
         }
-        Self::Observed(Box::new(Observed { body, tally: Tally::new(finish) }))
+        Self::Observed(Box::new(Along::new(body, Tally::new(finish))))
     }
 }
 
@@ -265,7 +268,7 @@ impl HttpBody for Body {
             Self::Incoming(incoming) => incoming.is_end_stream(),
             Self::Client(client) => client.incoming.is_end_stream(),
             Self::Upstream(answer) => answer.is_end_stream(),
-            Self::Observed(observed) => observed.body.is_end_stream(),
+            Self::Observed(observed) => observed.is_end_stream(),
             Self::Held(held) => held.is_end_stream(),
             Self::Due(due) => due.is_end_stream(),
             Self::Collected(collected) => collected.is_end_stream(),
@@ -281,7 +284,7 @@ impl HttpBody for Body {
             Self::Incoming(incoming) => incoming.size_hint(),
             Self::Client(client) => client.incoming.size_hint(),
             Self::Upstream(answer) => answer.size_hint(),
-            Self::Observed(observed) => observed.body.size_hint(),
+            Self::Observed(observed) => observed.size_hint(),
             Self::Held(held) => held.size_hint(),
             Self::Due(due) => due.size_hint(),
             Self::Collected(collected) => collected.size_hint(),
@@ -413,7 +416,7 @@ pub trait Finish: Send + Sync {
 }
 
 /// Counts a body and reports its end once.
-pub(crate) struct Tally {
+pub struct Tally {
     finish: Option<Arc<dyn Finish>>,
     bytes: u64,
 }
@@ -434,44 +437,19 @@ impl Tally {
     }
 }
 
+impl Reader for Tally {
+    fn piece(&mut self, data: &Bytes) {
+        self.data(data.len());
+    }
+
+    fn end(&mut self, complete: bool, error: Option<&BodyError>) {
+        Self::end(self, complete, error);
+    }
+}
+
 impl fmt::Debug for Tally {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Tally").field("bytes", &self.bytes).finish_non_exhaustive()
-    }
-}
-
-/// A body whose end somebody wants to know.
-#[derive(Debug)]
-pub struct Observed {
-    body: Body,
-    tally: Tally,
-}
-
-impl HttpBody for Observed {
-    type Data = Bytes;
-    type Error = BodyError;
-
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let this = self.get_mut();
-        let frame = ready!(Pin::new(&mut this.body).poll_frame(cx));
-        match &frame {
-            Some(Ok(frame)) => {
-                this.tally.data(frame.data_ref().map_or(0, Bytes::len));
-                // A server does not poll again once the announced length has been passed on.
-                if this.body.is_end_stream() {
-                    this.tally.end(true, None);
-                }
-            }
-            Some(Err(error)) => this.tally.end(false, Some(error)),
-            None => this.tally.end(true, None),
-        }
-        Poll::Ready(frame)
-    }
-}
-
-impl Drop for Observed {
-    fn drop(&mut self) {
-        self.tally.end(self.body.is_end_stream(), None);
     }
 }
 

@@ -1,12 +1,12 @@
-//! A body that is copied while it is passed on, for somebody who wants to keep it.
+//! A copy of a body, for somebody who wants to keep it.
 
-use std::pin::Pin;
+use std::fmt;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use http_body::{Body as HttpBody, Frame, SizeHint};
+use http_body::Body as _;
 
+use super::along::Reader;
 use super::{Body, BodyError};
 
 /// Wants a copy of a body.
@@ -21,27 +21,28 @@ pub trait Collect: Send + Sync {
     fn broken(&self);
 }
 
-/// A body that is copied while it is passed on.
-pub struct Collected {
-    body: Body,
+/// Copies a body while it is passed on.
+pub struct Copying {
     into: Option<Arc<dyn Collect>>,
     copy: Vec<u8>,
     most: usize,
 }
 
-impl Collected {
+impl Copying {
     /// Copies up to so many bytes of a body.
-    pub(super) fn new(body: Body, into: Arc<dyn Collect>, most: usize) -> Self {
+    pub(super) fn of(body: &Body, into: Arc<dyn Collect>, most: usize) -> Self {
         let announced = body.size_hint().exact().and_then(|length| usize::try_from(length).ok()).unwrap_or(0);
-        Self { body, into: Some(into), copy: Vec::with_capacity(announced.min(most)), most }
+        Self { into: Some(into), copy: Vec::with_capacity(announced.min(most)), most }
     }
 
-    /// The body itself.
-    pub(super) fn get_ref(&self) -> &Body {
-        &self.body
+    fn give_up(&mut self) {
+        self.into = None;
+        self.copy = Vec::new();
     }
+}
 
-    fn piece(&mut self, data: &[u8]) {
+impl Reader for Copying {
+    fn piece(&mut self, data: &Bytes) {
         let Some(into) = &self.into else { return };
         if !into.wants() {
             self.give_up();
@@ -53,12 +54,7 @@ impl Collected {
         }
     }
 
-    fn give_up(&mut self) {
-        self.into = None;
-        self.copy = Vec::new();
-    }
-
-    fn end(&mut self, complete: bool) {
+    fn end(&mut self, complete: bool, _: Option<&BodyError>) {
         let Some(into) = self.into.take() else { return };
         let copy = std::mem::take(&mut self.copy);
         if complete {
@@ -69,52 +65,15 @@ impl Collected {
     }
 }
 
-impl HttpBody for Collected {
-    type Data = Bytes;
-    type Error = BodyError;
-
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let this = self.get_mut();
-        let frame = ready!(Pin::new(&mut this.body).poll_frame(cx));
-        match &frame {
-            Some(Ok(frame)) => {
-                if let Some(data) = frame.data_ref() {
-                    this.piece(data);
-                }
-                // A server does not poll again once the announced length has been passed on.
-                if this.body.is_end_stream() {
-                    this.end(true);
-                }
-            }
-            Some(Err(_)) => this.end(false),
-            None => this.end(true),
-        }
-        Poll::Ready(frame)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
-}
-
-impl Drop for Collected {
-    fn drop(&mut self) {
-        self.end(self.body.is_end_stream());
-    }
-}
-
-impl std::fmt::Debug for Collected {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Collected").field("body", &self.body).field("copied", &self.copy.len()).finish_non_exhaustive()
+impl fmt::Debug for Copying {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Copying").field("copied", &self.copy.len()).finish_non_exhaustive()
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::pin::Pin;
     use std::sync::atomic::{AtomicBool, Ordering};
 
     use parking_lot::Mutex;

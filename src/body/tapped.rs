@@ -1,13 +1,12 @@
-//! A body that somebody reads along while it is passed on.
+//! Somebody elsewhere who reads a body along.
 
-use std::pin::Pin;
+use std::fmt;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use http_body::{Body as HttpBody, Frame, SizeHint};
 
-use super::{Body, BodyError};
+use super::BodyError;
+use super::along::Reader;
 
 /// Reads a body along.
 pub trait Tap: Send + Sync {
@@ -17,70 +16,32 @@ pub trait Tap: Send + Sync {
     fn end(&self, complete: bool);
 }
 
-/// A body that somebody reads along.
-pub struct Tapped {
-    body: Body,
-    tap: Option<Arc<dyn Tap>>,
+/// A [`Tap`] until it was told of the end.
+pub struct Tapping(Option<Arc<dyn Tap>>);
+
+impl Tapping {
+    pub(super) fn new(tap: Arc<dyn Tap>) -> Self {
+        Self(Some(tap))
+    }
 }
 
-impl Tapped {
-    pub(super) fn new(body: Body, tap: Arc<dyn Tap>) -> Self {
-        Self { body, tap: Some(tap) }
+impl Reader for Tapping {
+    fn piece(&mut self, data: &Bytes) {
+        if let Some(tap) = &self.0 {
+            tap.piece(data);
+        }
     }
 
-    /// The body itself.
-    pub(super) fn get_ref(&self) -> &Body {
-        &self.body
-    }
-
-    fn end(&mut self, complete: bool) {
-        if let Some(tap) = self.tap.take() {
+    fn end(&mut self, complete: bool, _: Option<&BodyError>) {
+        if let Some(tap) = self.0.take() {
             tap.end(complete);
         }
     }
 }
 
-impl HttpBody for Tapped {
-    type Data = Bytes;
-    type Error = BodyError;
-
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let this = self.get_mut();
-        let frame = ready!(Pin::new(&mut this.body).poll_frame(cx));
-        match &frame {
-            Some(Ok(frame)) => {
-                if let (Some(tap), Some(data)) = (&this.tap, frame.data_ref()) {
-                    tap.piece(data);
-                }
-                // A server does not poll again once the announced length has been passed on.
-                if this.body.is_end_stream() {
-                    this.end(true);
-                }
-            }
-            Some(Err(_)) => this.end(false),
-            None => this.end(true),
-        }
-        Poll::Ready(frame)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
-}
-
-impl Drop for Tapped {
-    fn drop(&mut self) {
-        self.end(self.body.is_end_stream());
-    }
-}
-
-impl std::fmt::Debug for Tapped {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Tapped").field("body", &self.body).finish_non_exhaustive()
+impl fmt::Debug for Tapping {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tapping").finish_non_exhaustive()
     }
 }
 
@@ -89,6 +50,7 @@ mod tests {
     use parking_lot::Mutex;
 
     use super::*;
+    use crate::body::Body;
 
     #[derive(Default)]
     struct Log(Mutex<Vec<String>>);

@@ -14,9 +14,18 @@ use crate::config::At;
 use crate::config::credentials::CertificateSpec;
 use crate::identity::certificate::{from_hex, hex};
 use crate::process::chain;
+use crate::telemetry::metrics::CertificateEnd;
 
 /// Certificates by name. What is defined and wrong is known by its name, so that each use does not become a second mistake.
 pub type Certificates = BTreeMap<String, Option<Arc<ClientIdentity>>>;
+
+/// When their time is over, for the metric.
+pub fn ends(certificates: &Certificates) -> Vec<CertificateEnd> {
+    let end = |(name, identity): (&String, &Option<Arc<ClientIdentity>>)| {
+        Some(CertificateEnd::of_client(name, identity.as_ref()?.not_after()?))
+    };
+    certificates.iter().filter_map(end).collect()
+}
 
 /// What the keys of a certificate may be.
 const FORMS: &str = "`certificate-file` and `key-file` (PEM), `pkcs12-file`, or `content`";

@@ -426,11 +426,10 @@ impl<'a, 'i> CompileCx<'a, 'i> {
         let steps: Vec<Placed> = steps.collect();
         // The pipeline keeps the request's head for whoever reads it later, however deep it stands. A body is
         // buffered by the segment that holds the step.
-        if steps.iter().any(|placed| placed.needs.contains(Needs::REQUEST_HEAD)) {
-            self.needs |= Needs::REQUEST_HEAD;
-        }
-        if steps.iter().any(|placed| placed.needs.contains(Needs::HEAD_LATER)) {
-            self.needs |= Needs::HEAD_LATER;
+        for kept in [Needs::TARGET, Needs::REQUEST_HEAD, Needs::HEAD_LATER] {
+            if steps.iter().any(|placed| placed.needs.contains(kept)) {
+                self.needs |= kept;
+            }
         }
         if steps.iter().any(|placed| placed.needs.reads_body()) {
             self.needs |= Needs::INNER_BODY;

@@ -41,6 +41,7 @@ use crate::identity::certificate::ClientTrust;
 use crate::limit;
 use crate::pipeline::{self, Pipeline};
 use crate::policy::{Kind, Section};
+use crate::telemetry::metrics::CertificateEnd;
 use definitions::Definitions;
 use scope::{Fragments, ScopeItems, Setting};
 
@@ -168,6 +169,7 @@ pub fn compile(files: Vec<NamedText>, folder: Option<&Path>, shared: &Arc<Shared
                 .hint("`sluicegate key new` makes it; until then no key of it is known"),
         );
     }
+    let (listener, listener_end) = listener.unzip();
     let process = settings::process(&document, folder, listener, &mut diagnostics);
     let definitions = Definitions::read(&document, folder, shared, &mut diagnostics);
     let built = build(&document, &sources, folder, shared, &trust, &definitions, &mut diagnostics);
@@ -191,6 +193,9 @@ pub fn compile(files: Vec<NamedText>, folder: Option<&Path>, shared: &Arc<Shared
     let (fetched, missing_secrets) = vault.into_secrets();
     if let Some(gateway) = &mut gateway {
         gateway.vault_secrets = fetched;
+        gateway
+            .certificate_ends
+            .extend(listener_end.flatten().map(|end| CertificateEnd::of_listener("server.tls", end)));
     }
     Loaded { diagnostics, gateway, limits, process, view, files, stated, missing_secrets, sources }
 }
@@ -296,6 +301,7 @@ fn build(
         metrics: shared.metrics.clone(),
         access_log: None,
         vault_secrets: Vec::new(),
+        certificate_ends: certificates::ends(&world.certificates),
         secret_parameters: world.secret_parameters.into_inner().into_iter().map(Into::into).collect(),
     };
     Some((gateway, world.limits, world.stated.into_inner()))

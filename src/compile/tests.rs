@@ -9,6 +9,7 @@ use super::{Shared, compile};
 use crate::clock::Clock;
 use crate::config::folder::read_folder;
 use crate::config::render;
+use crate::pipeline::Kept;
 
 /// What a careless hand writes over a stretch of a file.
 const SPLINTERS: [&str; 24] = [
@@ -96,4 +97,30 @@ fn a_key_file_with_many_warnings_is_read_to_its_end() {
     let gateway = warned.gateway.unwrap();
     assert!(gateway.keys.lookup(b"contoso-demo-key").is_some());
     assert_eq!(load("expires = \"never\"").diagnostics.errors(), 100);
+}
+
+#[test]
+fn so_much_of_a_request_is_kept_as_later_steps_read() {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let shared = Arc::new(Shared { offline: true, ..Shared::new(Clock::manual(), runtime.handle().clone()) });
+    for (name, policies, want) in [
+        ("nothing", "[[outbound]]\npolicy = \"set-header\"\nname = \"x\"\nvalue = \"@{status()}\"", Kept::Nothing),
+        ("links", "[[outbound]]\npolicy = \"redirect-content-urls\"\nbody = false", Kept::Target),
+        ("the path", "[[outbound]]\npolicy = \"set-header\"\nname = \"x\"\nvalue = \"@{path()}\"", Kept::Target),
+        (
+            "a header in a branch",
+            "[[on-error]]\npolicy = \"choose\"\n[[on-error.when]]\ncondition = \"@equals(headers('x'), '1')\"\n\
+             [[on-error.when.policies]]\npolicy = \"set-header\"\nname = \"x\"\nvalue = \"1\"",
+            Kept::Head,
+        ),
+    ] {
+        let api = format!(
+            "[api]\nname = \"api\"\npath = \"/\"\nbackend = \"b\"\n{policies}\n[[operation]]\nname = \"a\"\nmatch = \"GET /\"\n"
+        );
+        let files = [("gateway.toml", "[backends.b]\nurl = \"http://b\"\n".to_owned()), ("api.toml", api)];
+        let loaded = compile(files.map(|(name, text)| (name.to_owned(), text)).into(), None, &shared);
+        let gateway =
+            loaded.gateway.unwrap_or_else(|| panic!("{name}: {}", render::text(&loaded.diagnostics, &loaded.sources)));
+        assert_eq!(gateway.operations[0].pipeline.kept, want, "{name}");
+    }
 }

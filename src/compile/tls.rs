@@ -100,13 +100,13 @@ pub fn client_trust(
     }
 }
 
-/// `[server.tls]`: what the public listener shows and asks for.
+/// `[server.tls]`: what the public listener shows and asks for, and when the time of what it shows is over.
 pub fn listener(
     document: &Document<'_>,
     folder: Option<&Path>,
     trust: &ClientTrust,
     diagnostics: &mut Diagnostics,
-) -> Option<Arc<ServerConfig>> {
+) -> Option<(Arc<ServerConfig>, Option<SystemTime>)> {
     let (spec, file) = (document.server.tls.as_ref()?, document.gateway?);
     let clients = match document.server.client_certificates.mode.as_ref().map(|mode| mode.value) {
         None | Some(ClientCertificateMode::Off) => None,
@@ -124,7 +124,7 @@ pub fn listener(
             diagnostics.push(error(text, file, folder, &problem));
         })
         .ok()
-        .map(Arc::new)
+        .map(|(config, not_after)| (Arc::new(config), not_after))
 }
 
 /// `[server.client-certificates]`: what proxies in front tell, and what backends are told.

@@ -25,7 +25,7 @@ pub struct NamedValueSpec {
     pub file: Option<String>,
     /// The URL of a secret in a key vault, with or without its version, as in
     /// `https://contoso.vault.azure.net/secrets/erp-key`; its value is a secret. It is fetched at the start, which fails without it,
-    /// and again as `[key-vault]` says: a changed value is a reload, and when the vault cannot be reached the last value serves
+    /// and again as `[key-vault]` says and on SIGHUP: a changed value is a reload, and when the vault cannot be reached the last value serves
     /// on. `sluicegate check` fetches nothing.
     pub key_vault: Option<At<String>>,
     /// The client id of a user-assigned identity that may read the secret. Default: what `[key-vault]` says.

@@ -2,7 +2,9 @@
 
 use std::num::NonZeroU32;
 
-use super::written::Block;
+use super::template::{Converted, Section};
+use super::written::{Block, text};
+use crate::policy::redirect_content_urls::HEADERS;
 
 /// The limit that the platform has for each connection, in requests a minute; see [the limits of
 /// connectors](https://learn.microsoft.com/power-automate/limits-and-config#throughput-limits).
@@ -48,6 +50,24 @@ pub fn answers() -> Block {
     Block::policy("redirect-content-urls")
         .raw("body", "false")
         .comment("`Location` and its kin lead through the gateway: callers poll there, and delete webhooks.")
+}
+
+/// What comes behind a policy of one operation that sets a link, and which is the last such policy: those of the API ran before, and its link too
+/// has to lead through the gateway. None where none does.
+pub fn own_answers(policies: &[&Converted]) -> Option<(usize, Block)> {
+    let (mut names, mut last) = (Vec::new(), None);
+    for (number, Converted { section, block, .. }) in policies.iter().enumerate() {
+        let key = |key| block.pairs.iter().find(|(known, _)| *known == key).map(|(_, value)| value);
+        if *section != Section::Outbound || block.off || key("policy") != Some(&text("set-header")) {
+            continue;
+        }
+        let set = HEADERS.iter().find(|known| key("name").is_some_and(|name| name.eq_ignore_ascii_case(&text(known))));
+        last = set.map(|_| number).or(last);
+        names.extend(set.filter(|name| !names.contains(name)));
+    }
+    let list: Vec<String> = names.into_iter().map(|name| text(name)).collect();
+    let block = Block::policy("redirect-content-urls").raw("headers", format!("[{}]", list.join(", ")));
+    Some((last?, block.raw("body", "false").comment("That leads through the gateway too.")))
 }
 
 #[cfg(test)]

@@ -203,10 +203,15 @@ impl Writer<'_, '_> {
                 block = Block { off: true, ..block.comment(format!("Never called: {why}.")) };
             }
             block.write("[[operation]]", &mut self.out);
-            for policy in lists[place].iter().filter_map(|number| scoped.get(*number)) {
+            let own: Vec<&Converted> = lists[place].iter().filter_map(|number| scoped.get(*number)).collect();
+            let mut redirect = caller::own_answers(&own).filter(|_| !block.off);
+            for (number, policy) in own.iter().enumerate() {
                 let off = policy.block.off || block.off;
                 let table = Block { off, ..policy.block.clone() };
                 table.write(&format!("[[operation.{}]]", policy.section.as_str()), &mut self.out);
+                if let Some((_, redirect)) = redirect.take_if(|(last, _)| *last == number) {
+                    redirect.write("[[operation.outbound]]", &mut self.out);
+                }
             }
         }
     }

@@ -10,6 +10,7 @@ use http::HeaderValue;
 use parking_lot::Mutex;
 use reqwest::header::AUTHORIZATION;
 use serde::Deserialize;
+use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval};
 
@@ -206,13 +207,21 @@ pub struct Vault {
     secrets: Kept<VaultSecret>,
     /// How often a value has changed.
     changes: AtomicU64,
+    /// Wakes who keeps them fresh.
+    asked: Notify,
     metrics: VaultMetrics,
 }
 
 impl Vault {
     /// None yet.
     pub fn new(metrics: VaultMetrics) -> Self {
-        Self { access: Kept::default(), secrets: Kept::default(), changes: AtomicU64::new(0), metrics }
+        Self {
+            access: Kept::default(),
+            secrets: Kept::default(),
+            changes: AtomicU64::new(0),
+            asked: Notify::new(),
+            metrics,
+        }
     }
 
     /// The way to ask with this fingerprint: the one in use, with its token, else a new one.
@@ -267,6 +276,13 @@ impl Vault {
         self.take(&due, fetched, clock)
     }
 
+    /// Has every secret fetched again, whenever it is due: somebody knows that one has changed.
+    pub fn ask_again(&self, clock: &Clock) {
+        let now = clock.now();
+        self.all().iter().for_each(|secret| secret.state.lock().next = now);
+        self.asked.notify_one();
+    }
+
     fn take(&self, secrets: &[Arc<VaultSecret>], fetched: Vec<Fetched>, clock: &Clock) -> bool {
         let mut changed = false;
         for (secret, fetched) in secrets.iter().zip(fetched) {
@@ -284,7 +300,10 @@ impl Vault {
         let mut look = interval(LOOK);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            look.tick().await;
+            tokio::select! {
+                _ = look.tick() => {}
+                () = self.asked.notified() => {}
+            }
             if self.refresh(clock).await {
                 changed();
             }

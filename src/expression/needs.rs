@@ -10,8 +10,10 @@ pub struct Needs(u16);
 impl Needs {
     /// Nothing: the value is the same for every request, or depends on the gateway alone.
     pub const NONE: Self = Self(0);
-    /// The request's head: method, URL, query, headers.
-    pub const REQUEST_HEAD: Self = Self(1);
+    /// The request's method and target: URL and query.
+    pub const TARGET: Self = Self(1 << 11);
+    /// The request's head: method, target and headers.
+    pub const REQUEST_HEAD: Self = Self(1 | Self::TARGET.0);
     /// The body of the current message, buffered; as JSON for `body()`, as text for `bodyText()`.
     pub const BODY: Self = Self(1 << 1);
     /// The response's head: status and headers.
@@ -34,7 +36,7 @@ impl Needs {
     /// The backend's answer as it comes: for what a step of inbound counts of it.
     pub const ANSWER: Self = Self(1 << 10);
 
-    const NAMES: [&'static str; 11] = [
+    const NAMES: [&'static str; 12] = [
         "request-head",
         "body",
         "response-head",
@@ -46,6 +48,7 @@ impl Needs {
         "inner-body",
         "head-later",
         "answer",
+        "target",
     ];
 
     /// Whether everything in `other` is needed.

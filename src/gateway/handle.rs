@@ -4,14 +4,14 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use http::header::{self, HeaderValue};
+use http::header::{self, HeaderMap, HeaderValue};
 use http::uri::PathAndQuery;
 use http::{Method, Request, Response, StatusCode, Uri};
 use parking_lot::Mutex;
 use smallvec::SmallVec;
 
 use super::headers::Correlation;
-use super::{Gateway, Operation, caller};
+use super::{Api, Gateway, Operation, caller};
 use crate::body::{Body, BodyError, End, Finish};
 use crate::forwarded::{Peer, RequestId, Scheme, TraceContext};
 use crate::pipeline::limits::Limited;
@@ -69,7 +69,8 @@ impl Handler for Entry {
         {
             let mut state = exchange.state.lock();
             state.status = response.status();
-            if let Some(rules) = exchange.operation.as_ref().and_then(|own| own.api.headers.as_deref()) {
+            let api = exchange.operation.as_ref().map(|own| &own.api).or(state.missed.as_ref());
+            if let Some(rules) = api.and_then(|api| api.headers.as_deref()) {
                 rules.answer(response.headers_mut(), &exchange.request_id, state.correlation.as_deref());
             }
         }
@@ -185,9 +186,9 @@ fn enter(
     };
     let entered = entered.map_err(|(mut fault, mut request)| {
         // There is no pipeline to do it, and its on-error may read the request.
-        if exchange.operation.as_ref().map_or(&exchange.gateway.unmatched, |operation| &*operation.pipeline).keep_head {
-            exchange.state.lock().save_head(&request);
-        }
+        let unmatched = &exchange.gateway.unmatched;
+        let kept = exchange.operation.as_ref().map_or(unmatched, |operation| &*operation.pipeline).kept;
+        exchange.state.lock().keep(&request, kept);
         fault.reuse(request.headers_mut());
         fault
     });
@@ -235,12 +236,26 @@ fn place(exchange: &mut Exchange, request: &Request<Body>, authority: Authority)
     {
         return Ok(Place::Preflight(operation.clone()));
     }
-    found.map(Place::Operation).map_err(|miss| {
-        let mut fault = not_found(&miss);
-        let api = miss.api().and_then(|number| gateway.apis.get(number as usize));
-        fault.format = api.map(|api| api.error_format);
-        fault
-    })
+    let miss = match found {
+        Ok(found) => return Ok(Place::Operation(found)),
+        Err(miss) => miss,
+    };
+    let mut fault = not_found(&miss);
+    let api = miss.api().and_then(|number| gateway.apis.get(number as usize)).cloned();
+    fault.format = api.as_ref().map(|api| api.error_format);
+    let correlation = correlation(api.as_deref(), exchange, request.headers());
+    let state = exchange.state.get_mut();
+    state.correlation = correlation;
+    state.missed = api;
+    Err(fault)
+}
+
+/// The caller's own ids, where the API's messages carry them or its errors say them.
+fn correlation(api: Option<&Api>, exchange: &Exchange, headers: &HeaderMap) -> Option<Box<Correlation>> {
+    let rules = api.and_then(|api| api.headers.as_deref());
+    let carried = rules.and_then(|rules| rules.correlation(headers, &exchange.request_id));
+    let format = api.map_or(exchange.gateway.settings.error_format, |api| api.error_format);
+    carried.or_else(|| Correlation::said(headers).filter(|_| format == ErrorFormat::Connector))
 }
 
 /// The method that a CORS preflight asks for.
@@ -288,11 +303,8 @@ fn prepare(
     let Some(operation) = &exchange.operation else {
         return Err(not_found(&Miss::NoOperation { api: found.api }));
     };
-    if operation.api.error_format == ErrorFormat::Connector {
-        exchange.state.get_mut().correlation = Correlation::said(request.headers());
-    }
     let rules = operation.api.headers.as_deref();
-    if let Some(correlation) = rules.and_then(|rules| rules.correlation(request.headers(), &exchange.request_id)) {
+    if let Some(correlation) = correlation(Some(&operation.api), exchange, request.headers()) {
         exchange.state.get_mut().correlation = Some(correlation);
     }
     if operation.api.checks_keys {

@@ -28,7 +28,7 @@ use crate::pipeline::public::PublicUrl;
 use crate::pipeline::rescue::{BackendErrors, ErrorFormat};
 use crate::routing::{Router, Template, WayBack};
 use crate::telemetry::access_log::AccessLog;
-use crate::telemetry::metrics::{Metrics, OperationMetrics};
+use crate::telemetry::metrics::{CertificateEnd, Metrics, OperationMetrics};
 
 /// What is known of each consumer, by name: what `@consumer('name')` reads.
 pub type Consumers = HashMap<Arc<str>, Map<String, Json>>;
@@ -52,6 +52,8 @@ pub struct Gateway {
     pub consumers: Consumers,
     /// The secrets of the key vault that it was made with: as long as it is in force they are kept fresh.
     pub vault_secrets: Vec<Arc<VaultSecret>>,
+    /// When the time of its certificates is over.
+    pub certificate_ends: Vec<CertificateEnd>,
     /// The products.
     pub products: Vec<Arc<Product>>,
     /// The backends, sorted by name.

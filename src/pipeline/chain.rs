@@ -7,7 +7,7 @@ use http::header::CONTENT_LENGTH;
 use http::{Method, Request, Response};
 use tower_service::Service as _;
 
-use super::exchange::{Exchange, Message};
+use super::exchange::{Exchange, Kept, Message};
 use super::next::{Next, Serve, exchange_of};
 use super::segment::Segment;
 use super::step::{BoxFuture, Flow, Placed, Step};
@@ -34,8 +34,8 @@ pub trait Tail: Send + Sync + 'static {
 pub struct Chain<T> {
     segment: Segment,
     rest: Rest<T>,
-    /// Whether on-error reads the request.
-    keep_head: bool,
+    /// What outbound and on-error read of the request.
+    kept: Kept,
     /// The way back from its end.
     back: Option<Arc<Back>>,
 }
@@ -60,18 +60,18 @@ pub struct AnsweredEarly;
 
 impl<T: Tail> Chain<T> {
     /// Folds steps over a tail: `[a, b, retry, c]` becomes `segment(a, b) → retry → segment(c) → tail`.
-    /// `keep_head` keeps the request's head for on-error when a step fails.
-    pub fn new(steps: Vec<Placed>, tail: T, keep_head: bool) -> Self {
+    /// So much of the request is `kept` for on-error when a step fails.
+    pub fn new(steps: Vec<Placed>, tail: T, kept: Kept) -> Self {
         let mut steps = steps;
         let back = tail.back();
         let mut rest = Rest::Tail(tail);
         while let Some(at) = steps.iter().rposition(|placed| matches!(placed.step, Step::Layer(_))) {
             let after = steps.split_off(at + 1);
             let Some(Placed { step: Step::Layer(layer), .. }) = steps.pop() else { break };
-            let inner = Self { segment: Segment::new(after), rest, keep_head, back: back.clone() };
+            let inner = Self { segment: Segment::new(after), rest, kept, back: back.clone() };
             rest = Rest::Layered(layer(Next::new(inner)));
         }
-        Self { segment: Segment::new(steps), rest, keep_head, back }
+        Self { segment: Segment::new(steps), rest, kept, back }
     }
 
     /// Runs the steps and what comes after them.
@@ -88,8 +88,8 @@ impl<T: Tail> Chain<T> {
                     return Ok(*response);
                 }
                 Err(mut fault) => {
-                    if self.keep_head {
-                        exchange.state.lock().save_head(&request);
+                    if self.kept.any() {
+                        exchange.state.lock().keep(&request, self.kept);
                     }
                     fault.reuse(request.headers_mut());
                     return Err(fault);
@@ -139,8 +139,8 @@ impl Tail for Next {
 #[derive(Debug)]
 pub struct Back {
     outbound: Segment,
-    /// Whether outbound or on-error read the request.
-    keep_head: bool,
+    /// What outbound and on-error read of the request.
+    kept: Kept,
     /// Whether outbound reads the body of the answer.
     reads_body: bool,
 }
@@ -155,9 +155,7 @@ impl Back {
     ) -> Result<Response<Body>, Fault> {
         {
             let mut state = exchange.state.lock();
-            if self.keep_head {
-                state.save_head(request);
-            }
+            state.keep(request, self.kept);
             state.forget_json();
         }
         if self.outbound.is_empty() {
@@ -194,8 +192,8 @@ pub struct Middle<F> {
 
 impl<F: Tail> Middle<F> {
     /// Puts outbound around the backend section.
-    pub fn new(backend: Chain<F>, outbound: Segment, keep_head: bool, reads_body: bool) -> Self {
-        Self { backend, back: Arc::new(Back { outbound, keep_head, reads_body }), followed: false }
+    pub fn new(backend: Chain<F>, outbound: Segment, kept: Kept, reads_body: bool) -> Self {
+        Self { backend, back: Arc::new(Back { outbound, kept, reads_body }), followed: false }
     }
 
     /// Shows the backend's answer to what steps of inbound left behind, before outbound runs.
@@ -208,8 +206,8 @@ impl<F: Tail> Middle<F> {
 
 impl<F: Tail> Tail for Middle<F> {
     async fn run(&self, exchange: &Arc<Exchange>, request: Box<Request<Body>>) -> Result<Response<Body>, Fault> {
-        if self.back.keep_head {
-            exchange.state.lock().save_head(&request);
+        if self.back.kept.any() {
+            exchange.state.lock().keep(&request, self.back.kept);
         }
         let mut response = if self.followed {
             // Boxed: few operations have it, and it would make the future of every request larger.

@@ -19,9 +19,10 @@ use crate::backend::ClientIdentity;
 use crate::body::{Body, BodyError};
 use crate::clock::Nanos;
 use crate::credential::Renewal;
+use crate::expression::Needs;
 use crate::forwarded::{Outside, TraceContext};
 use crate::gateway::headers::Correlation;
-use crate::gateway::{Backend, Connection, Gateway, Operation, Product};
+use crate::gateway::{Api, Backend, Connection, Gateway, Operation, Product};
 use crate::identity::certificate::Presented;
 use crate::identity::{Subscription, Verified};
 use crate::json::Document;
@@ -112,6 +113,8 @@ pub struct State {
     pub cached: Option<Arc<Cached>>,
     /// The caller's own ids for the request, where errors have the connector's form or messages carry them.
     pub correlation: Option<Box<Correlation>>,
+    /// The API that a request was for which none of its operations takes.
+    pub missed: Option<Arc<Api>>,
     /// The error that on-error handles.
     pub fault: Option<Fault>,
     /// What was found that is not as the API's definition says.
@@ -133,8 +136,36 @@ pub struct RequestHead {
     pub method: Method,
     /// The target.
     pub uri: Uri,
-    /// The headers.
-    pub headers: HeaderMap,
+    /// The headers, where something reads them.
+    pub headers: Option<HeaderMap>,
+}
+
+/// What is kept of a request for the sections that come after it is gone.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kept {
+    /// Nothing: none of them reads it.
+    #[default]
+    Nothing,
+    /// Method and target.
+    Target,
+    /// The headers too, of which a copy is dear.
+    Head,
+}
+
+impl Kept {
+    /// Whether there is something to keep.
+    pub fn any(self) -> bool {
+        self != Self::Nothing
+    }
+
+    /// What a step with these needs has kept for it.
+    pub fn of(needs: Needs) -> Self {
+        match needs {
+            _ if needs.contains(Needs::REQUEST_HEAD) => Self::Head,
+            _ if needs.contains(Needs::TARGET) => Self::Target,
+            _ => Self::Nothing,
+        }
+    }
 }
 
 /// What `forward-request` asks for.
@@ -306,7 +337,7 @@ impl Context<'_> {
     pub fn request_headers(&self) -> Option<&HeaderMap> {
         match (&self.message, &self.state.head) {
             (Message::Request(request), _) => Some(request.headers()),
-            (_, Some(head)) => Some(&head.headers),
+            (_, Some(head)) => head.headers.as_ref(),
             _ => None,
         }
     }
@@ -354,10 +385,19 @@ impl State {
 
     /// Keeps the head of the request for the sections that come after it is gone.
     pub fn save_head(&mut self, request: &Request<Body>) {
+        self.keep(request, Kept::Head);
+    }
+
+    /// Keeps so much of it. What was kept already is for a step that reads so much, and is kept up with.
+    pub fn keep(&mut self, request: &Request<Body>, kept: Kept) {
+        if kept == Kept::Nothing {
+            return;
+        }
+        let with_headers = kept == Kept::Head || self.head.as_ref().is_some_and(|head| head.headers.is_some());
         self.head = Some(Box::new(RequestHead {
             method: request.method().clone(),
             uri: request.uri().clone(),
-            headers: request.headers().clone(),
+            headers: with_headers.then(|| request.headers().clone()),
         }));
     }
 

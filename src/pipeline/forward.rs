@@ -7,7 +7,7 @@ use http::{Request, Response, StatusCode};
 use tokio::time::Instant;
 
 use super::chain::Tail;
-use super::exchange::{Exchange, ForwardOptions};
+use super::exchange::{Exchange, ForwardOptions, Kept};
 use super::redirect::Original;
 use super::rescue::{self, BackendErrors};
 use super::{Blame, Fault, Origin};
@@ -25,8 +25,8 @@ use crate::telemetry::metrics::Outcome;
 /// Sends the request to the backend: the one that a policy chose, else the operation's.
 #[derive(Clone, Debug)]
 pub struct Forward {
-    /// Whether outbound or on-error read the request.
-    pub keep_head: bool,
+    /// What outbound and on-error read of the request.
+    pub kept: Kept,
     /// Whether outbound reads the body of the answer, and so must not be given a compressed one.
     pub wants_plain: bool,
     /// Where on-error is told that a call failed: at the `forward-request` that was written, or at the unwritten one.
@@ -55,9 +55,7 @@ impl Forward {
     async fn call(&self, exchange: &Arc<Exchange>, mut request: Box<Request<Body>>) -> Result<Response<Body>, Fault> {
         let (backend, options, renewal) = {
             let mut state = exchange.state.lock();
-            if self.keep_head {
-                state.save_head(&request);
-            }
+            state.keep(&request, self.kept);
             let chosen = state.backend.clone();
             let backend =
                 chosen.or_else(|| exchange.operation.as_ref().and_then(|operation| operation.backend.clone()));

@@ -21,7 +21,7 @@ use http::{Request, Response};
 
 pub use cached::{CacheStatus, Cached, Downstream};
 pub use chain::{Back, Chain, Middle};
-pub use exchange::{Context, Exchange, ForwardOptions, Message, State};
+pub use exchange::{Context, Exchange, ForwardOptions, Kept, Message, State};
 pub use fault::{Blame, Fault};
 pub use follow::{Follow, Followers};
 pub use forward::Forward;
@@ -57,8 +57,8 @@ pub struct Origin {
 pub struct Pipeline {
     inbound: Chain<Middle<Forward>>,
     on_error: Segment,
-    /// Whether outbound or on-error read the request.
-    pub keep_head: bool,
+    /// What outbound and on-error read of the request.
+    pub kept: Kept,
     /// The inbound steps that may answer a preflight.
     preflight: Box<[Placed]>,
     /// Where each step was written, section by section in the order of [`Section`](crate::policy::Section).
@@ -78,20 +78,20 @@ impl Pipeline {
         let before = vec![Sent::Same];
         let sent = inbound.iter().chain(&backend).fold(before, |ways, placed| placed.step.sent(ways));
         let preflight = inbound.iter().filter(|placed| placed.origin.policy == "cors").cloned().collect();
-        let keep_head = outbound.iter().chain(&on_error).any(|placed| placed.needs.contains(Needs::REQUEST_HEAD))
-            || inbound.iter().any(|placed| placed.needs.contains(Needs::HEAD_LATER));
+        let later = inbound.iter().filter(|placed| placed.needs.contains(Needs::HEAD_LATER)).map(|_| Kept::Head);
+        let kept = outbound.iter().chain(&on_error).map(|placed| Kept::of(placed.needs)).chain(later).max();
+        let kept = kept.unwrap_or_default();
         let followed = inbound.iter().any(|placed| placed.needs.contains(Needs::ANSWER));
         let reads_body = outbound.iter().any(|placed| placed.needs.reads_body());
         let said = backend.iter().rfind(|placed| placed.origin.policy == forward::POLICY);
         let origin = said.map_or_else(forward::unwritten, |placed| placed.origin.clone());
-        let forward = Forward { keep_head, wants_plain: reads_body || followed, origin };
-        let middle =
-            Middle::new(Chain::new(backend, forward, keep_head), Segment::new(outbound), keep_head, reads_body)
-                .followed(followed);
+        let forward = Forward { kept, wants_plain: reads_body || followed, origin };
+        let middle = Middle::new(Chain::new(backend, forward, kept), Segment::new(outbound), kept, reads_body)
+            .followed(followed);
         Self {
-            inbound: Chain::new(inbound, middle, keep_head),
+            inbound: Chain::new(inbound, middle, kept),
             on_error: Segment::new(on_error),
-            keep_head,
+            kept,
             preflight,
             outline,
             sent: sent.into(),

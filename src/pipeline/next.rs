@@ -9,7 +9,7 @@ use tower::ServiceExt as _;
 use tower_service::Service;
 
 use super::chain::Back;
-use super::exchange::{Exchange, Message};
+use super::exchange::{Exchange, Kept, Message};
 use super::step::BoxFuture;
 use super::{Blame, Fault};
 use crate::body::Body;
@@ -46,10 +46,10 @@ impl Next {
         Self::new(Buffered { bound, next: self })
     }
 
-    /// Keeps the head of a request for expressions that read it once there is an answer.
+    /// Keeps so much of a request for expressions that read it once there is an answer.
     #[must_use]
-    pub fn keeping_head(self) -> Self {
-        Self::new(KeepingHead(self))
+    pub fn keeping(self, kept: Kept) -> Self {
+        if kept.any() { Self::new(Keeping(self, kept)) } else { self }
     }
 
     /// Wraps a tower service. It is cloned for each request, so its own state must be small: numbers and pointers.
@@ -112,12 +112,12 @@ impl Serve for Buffered {
     }
 }
 
-struct KeepingHead(Next);
+struct Keeping(Next, Kept);
 
-impl Serve for KeepingHead {
+impl Serve for Keeping {
     fn serve(self: Arc<Self>, request: Request<Body>) -> BoxFuture<'static, Result<Response<Body>, Fault>> {
         match exchange_of(&request) {
-            Ok(exchange) => exchange.state.lock().save_head(&request),
+            Ok(exchange) => exchange.state.lock().keep(&request, self.1),
             Err(fault) => return Box::pin(async { Err(fault) }),
         }
         self.0.clone().call(request)

@@ -81,6 +81,14 @@ impl Exchange {
     pub fn base_path(&self) -> &str {
         self.target.path().get(..self.base_len as usize).unwrap_or_default()
     }
+
+    /// The path below the base path of the API as the client wrote it.
+    pub fn operation_path(&self) -> &str {
+        match self.target.path().get(self.base_len as usize..) {
+            None | Some("") => "/",
+            Some(path) => path,
+        }
+    }
 }
 
 #[cfg(test)]

@@ -11,8 +11,8 @@ use crate::compile::{CompileCx, has_layer};
 use crate::expression::Needs;
 use crate::pipeline::next::{Serve, exchange_of};
 use crate::pipeline::{
-    Apply, ApplyAsync, BoxFuture, Call, Chain, Context, Exchange, Fault, Flow, Message, Next, Origin, Placed, Segment,
-    Step,
+    Apply, ApplyAsync, BoxFuture, Call, Chain, Context, Exchange, Fault, Flow, Kept, Message, Next, Origin, Placed,
+    Segment, Step,
 };
 use crate::routing::Sent;
 
@@ -24,7 +24,7 @@ pub fn first_of(branches: Vec<(Condition, Vec<Placed>)>, otherwise: Vec<Placed>,
         let (needs_body, origin) = (cx.needs.contains(Needs::BODY), cx.origin.clone());
         return Step::layer(move |next| {
             let lists = branches.iter().map(|(_, steps)| steps.clone()).chain([otherwise.clone()]);
-            let chains = lists.map(|steps| Next::new(Chain::new(steps, next.clone(), true))).collect();
+            let chains = lists.map(|steps| Next::new(Chain::new(steps, next.clone(), Kept::Head))).collect();
             Next::new(Fork { branches: branches.clone(), chains, needs_body, origin: origin.clone() })
         });
     }

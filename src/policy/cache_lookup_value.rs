@@ -6,10 +6,10 @@ use bytes::Bytes;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::cached::{CachingType, place};
-use super::value::{TextValue, evaluation_failed};
+use super::cached::{CachingType, Named};
+use super::value::evaluation_failed;
 use super::{Policy, Sections};
-use crate::cache::{Cache, Kind, Place};
+use crate::cache::Kind;
 use crate::compile::{CompileCx, CompileError};
 use crate::config::{At, Text};
 use crate::expression::Expression;
@@ -47,31 +47,24 @@ impl Policy for CacheLookupValue {
     const NAME: &'static str = "cache-lookup-value";
     const SECTIONS: Sections = Sections::ALL;
 
-    // Asynchronous where the shared store has to be asked.
     fn compile(self, cx: &mut CompileCx<'_, '_>) -> Result<Step, CompileError> {
         if self.variable_name.is_empty() {
             return Err(CompileError::at(&self.variable_name, "a variable needs a name"));
         }
-        let key = TextValue::compile(&self.key, cx);
-        let key = cx.note(key);
+        let named = Named::compile(&self.key, self.caching_type.as_ref(), cx);
+        let named = cx.note(named);
         let default = self.default_value.as_ref().map(|value| cx.expression(value)).transpose();
         let default = cx.note(default);
-        let place = place(self.caching_type.as_ref(), cx)?;
         let variable = self.variable_name.as_str().into();
-        let compiled = Compiled { cache: cx.world.cache.clone(), place, key: key?, variable, default: default? };
-        Ok(match place {
-            Place::Memory => Step::sync(compiled),
-            Place::Store { .. } => Step::asynchronous(compiled),
-        })
+        let (named, default) = (named?, default?);
+        Ok(Named::step(named.place, Compiled { named, variable, default }))
     }
 }
 
 // === impl Apply, ApplyAsync ===
 
 struct Compiled {
-    cache: Arc<Cache>,
-    place: Place,
-    key: TextValue,
+    named: Named,
     variable: Arc<str>,
     default: Option<Expression>,
 }
@@ -92,7 +85,7 @@ impl Compiled {
 
 impl Apply for Compiled {
     fn apply(&self, cx: &mut Context<'_>) -> Result<Flow, Fault> {
-        let found = self.cache.value(Kind::Value, self.key.text(cx)?.as_bytes());
+        let found = self.named.cache.value(Kind::Value, self.named.key.text(cx)?.as_bytes());
         self.set(found, cx)
     }
 }
@@ -100,8 +93,8 @@ impl Apply for Compiled {
 impl ApplyAsync for Compiled {
     fn apply<'a>(&'a self, mut call: Call<'a>) -> BoxFuture<'a, Result<Flow, Fault>> {
         Box::pin(async move {
-            let key = call.with(|cx| self.key.text(cx).map(String::from))?;
-            let found = self.cache.value_in(self.place, Kind::Value, key.as_bytes()).await;
+            let key = call.with(|cx| self.named.key.text(cx).map(String::from))?;
+            let found = self.named.cache.value_in(self.named.place, Kind::Value, key.as_bytes()).await;
             call.with(|cx| self.set(found, cx))
         })
     }

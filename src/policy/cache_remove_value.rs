@@ -1,14 +1,11 @@
 //! Removes a value from the cache.
 
-use std::sync::Arc;
-
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::cached::{CachingType, place};
-use super::value::TextValue;
+use super::cached::{CachingType, Named};
 use super::{Policy, Sections};
-use crate::cache::{Cache, Kind, Place};
+use crate::cache::Kind;
 use crate::compile::{CompileCx, CompileError};
 use crate::config::{At, Text};
 use crate::pipeline::{Apply, ApplyAsync, BoxFuture, Call, Context, Fault, Flow, Step};
@@ -36,30 +33,21 @@ impl Policy for CacheRemoveValue {
     const NAME: &'static str = "cache-remove-value";
     const SECTIONS: Sections = Sections::ALL;
 
-    // Asynchronous where the shared store has to be asked.
     fn compile(self, cx: &mut CompileCx<'_, '_>) -> Result<Step, CompileError> {
-        let key = TextValue::compile(&self.key, cx);
-        let key = cx.note(key);
-        let place = place(self.caching_type.as_ref(), cx)?;
-        let compiled = Compiled { cache: cx.world.cache.clone(), place, key: key? };
-        Ok(match place {
-            Place::Memory => Step::sync(compiled),
-            Place::Store { .. } => Step::asynchronous(compiled),
-        })
+        let named = Named::compile(&self.key, self.caching_type.as_ref(), cx)?;
+        Ok(Named::step(named.place, Compiled { named }))
     }
 }
 
 // === impl Apply, ApplyAsync ===
 
 struct Compiled {
-    cache: Arc<Cache>,
-    place: Place,
-    key: TextValue,
+    named: Named,
 }
 
 impl Apply for Compiled {
     fn apply(&self, cx: &mut Context<'_>) -> Result<Flow, Fault> {
-        self.cache.remove(Kind::Value, self.key.text(cx)?.as_bytes());
+        self.named.cache.remove(Kind::Value, self.named.key.text(cx)?.as_bytes());
         Ok(Flow::Next)
     }
 }
@@ -67,8 +55,8 @@ impl Apply for Compiled {
 impl ApplyAsync for Compiled {
     fn apply<'a>(&'a self, mut call: Call<'a>) -> BoxFuture<'a, Result<Flow, Fault>> {
         Box::pin(async move {
-            let key = call.with(|cx| self.key.text(cx).map(String::from))?;
-            self.cache.remove_in(self.place, Kind::Value, key.as_bytes()).await;
+            let key = call.with(|cx| self.named.key.text(cx).map(String::from))?;
+            self.named.cache.remove_in(self.named.place, Kind::Value, key.as_bytes()).await;
             Ok(Flow::Next)
         })
     }

@@ -1,16 +1,15 @@
 //! Keeps a value in the cache.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::cached::{CachingType, Time, place};
-use super::value::{TextValue, evaluation_failed};
+use super::cached::{CachingType, Named, Time};
+use super::value::evaluation_failed;
 use super::{Policy, Sections};
-use crate::cache::{Cache, Kind, Place};
+use crate::cache::Kind;
 use crate::compile::{CompileCx, CompileError};
 use crate::config::{At, OrExpression, Period, Text};
 use crate::expression::{EvaluationError, Expression};
@@ -48,29 +47,22 @@ impl Policy for CacheStoreValue {
     const NAME: &'static str = "cache-store-value";
     const SECTIONS: Sections = Sections::ALL;
 
-    // Asynchronous where the shared store has to be asked.
     fn compile(self, cx: &mut CompileCx<'_, '_>) -> Result<Step, CompileError> {
-        let key = TextValue::compile(&self.key, cx);
-        let key = cx.note(key);
+        let named = Named::compile(&self.key, self.caching_type.as_ref(), cx);
+        let named = cx.note(named);
         let value = cx.expression(&self.value);
         let value = cx.note(value);
         let time = Time::compile(&self.duration, cx);
         let time = cx.note(time);
-        let place = place(self.caching_type.as_ref(), cx)?;
-        let compiled = Compiled { cache: cx.world.cache.clone(), place, key: key?, value: value?, time: time? };
-        Ok(match place {
-            Place::Memory => Step::sync(compiled),
-            Place::Store { .. } => Step::asynchronous(compiled),
-        })
+        let (named, value, time) = (named?, value?, time?);
+        Ok(Named::step(named.place, Compiled { named, value, time }))
     }
 }
 
 // === impl Apply, ApplyAsync ===
 
 struct Compiled {
-    cache: Arc<Cache>,
-    place: Place,
-    key: TextValue,
+    named: Named,
     value: Expression,
     time: Time,
 }
@@ -91,7 +83,7 @@ impl Compiled {
 impl Apply for Compiled {
     fn apply(&self, cx: &mut Context<'_>) -> Result<Flow, Fault> {
         if let Some((value, time)) = self.entry(cx)? {
-            self.cache.keep(Kind::Value, self.key.text(cx)?.as_bytes(), value, time);
+            self.named.cache.keep(Kind::Value, self.named.key.text(cx)?.as_bytes(), value, time);
         }
         Ok(Flow::Next)
     }
@@ -102,8 +94,8 @@ impl ApplyAsync for Compiled {
         Box::pin(async move {
             let entry = call.with(|cx| self.entry(cx))?;
             if let Some((value, time)) = entry {
-                let key = call.with(|cx| self.key.text(cx).map(String::from))?;
-                self.cache.keep_in(self.place, Kind::Value, key.as_bytes(), value, time).await;
+                let key = call.with(|cx| self.named.key.text(cx).map(String::from))?;
+                self.named.cache.keep_in(self.named.place, Kind::Value, key.as_bytes(), value, time).await;
             }
             Ok(Flow::Next)
         })

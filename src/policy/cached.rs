@@ -1,16 +1,17 @@
 //! What the caching policies share: where something is kept, and for how long.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::value::evaluation_failed;
-use crate::cache::Place;
+use super::value::{TextValue, evaluation_failed};
+use crate::cache::{Cache, Place};
 use crate::compile::{CompileCx, CompileError};
-use crate::config::{At, OrExpression, Period};
+use crate::config::{At, OrExpression, Period, Text};
 use crate::expression::{EvaluationError, Expression};
-use crate::pipeline::{Context, Fault};
+use crate::pipeline::{Apply, ApplyAsync, Context, Fault, Step};
 
 /// Where something is kept, in Azure API Management's words.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
@@ -36,6 +37,34 @@ pub(super) fn place(kind: Option<&At<CachingType>>, cx: &CompileCx<'_, '_>) -> R
         (Some(kind), CachingType::External, None) => Err(CompileError::at(kind, "there is no shared store")
             .hint("`[store]` with `kind = \"redis\"`, or `prefer-external`")),
         (None, CachingType::External, None) => Ok(Place::Memory),
+    }
+}
+
+/// Where a value is, and its key: what policies about single values have in common.
+pub(super) struct Named {
+    pub(super) cache: Arc<Cache>,
+    pub(super) place: Place,
+    pub(super) key: TextValue,
+}
+
+impl Named {
+    pub(super) fn compile(
+        key: &Text,
+        kind: Option<&At<CachingType>>,
+        cx: &mut CompileCx<'_, '_>,
+    ) -> Result<Self, CompileError> {
+        let key = TextValue::compile(key, cx);
+        let key = cx.note(key);
+        let place = place(kind, cx)?;
+        Ok(Self { cache: cx.world.cache.clone(), place, key: key? })
+    }
+
+    /// The step of a policy about it, asynchronous where the shared store has to be asked.
+    pub(super) fn step(place: Place, step: impl Apply + ApplyAsync + 'static) -> Step {
+        match place {
+            Place::Memory => Step::sync(step),
+            Place::Store { .. } => Step::asynchronous(step),
+        }
     }
 }
 

@@ -24,7 +24,8 @@ use crate::pipeline::{Next, Origin, Step};
 
 /// Fetches the pages that follow the first one, and answers a GET with the items of them all, as callers expect who do not page themselves.
 ///
-/// What follows is told by a link in each page (`next-link`), or by a cursor that goes into a parameter of the query (`cursor`). Each page is
+/// What follows is told by a link in each page (`next-link`) or in a header (`next-link-header`: GitHub, GitLab and others write `Link`), or by a
+/// cursor that goes into a parameter of the query (`cursor`). Each page is
 /// a request of its own to the same backend, with the headers of the first one, through everything that comes after this policy: a `retry` behind it
 /// tries each page again, a `timeout` in front of it covers them all, and the credentials of the backend are on each. Links to anywhere else
 /// are not followed, nor is a link or a cursor that was there already. Paths are rewritten in front of it, in inbound.
@@ -47,8 +48,11 @@ pub struct CollectPages {
     /// Where the array of items stands in a page: `@body().value`, or `@body()` when a page is nothing but an array.
     items: At<String>,
     /// The property that holds the link to the next page: `nextLink`, `@odata.nextLink`, `@body().paging.next`. There is no further page where it is
-    /// missing, null or empty. Either this or `cursor`.
+    /// missing, null or empty. Either this, `next-link-header` or `cursor`.
     next_link: Option<At<String>>,
+    /// The header that holds the link to the next page. Of `link` (RFC 8288) the link whose relation is `next`; of another header, its value. There is no
+    /// further page where it is missing.
+    next_link_header: Option<At<String>>,
     /// The property that holds the cursor of the next page: `@body().meta.next_cursor`. A text, a number, or nothing when there is no further page.
     cursor: Option<At<String>>,
     /// The parameter of the query that a cursor goes into. Only with `cursor`.
@@ -83,7 +87,7 @@ enum Form {
     /// The first page, with the items of all in it and without its link or cursor: what callers have a schema for.
     #[default]
     Page,
-    /// The array of items alone. Of a partial one nothing tells where it goes on.
+    /// The array of items alone. Of a partial one nothing but a header tells where it goes on.
     Array,
 }
 
@@ -117,7 +121,7 @@ impl Policy for CollectPages {
         let rules = LinkRules::compile(&self.hosts, Vec::new(), cx);
         let rules = cx.note(rules);
         let (items, onward) = (items?, onward?);
-        if self.answer == Form::Page && items.is_empty() {
+        if self.answer == Form::Page && items.is_empty() && !matches!(onward, Onward::Header(_)) {
             return Err(CompileError::at(&self.items, "a page that is nothing but an array holds no link or cursor")
                 .hint("the property that holds the items, for example `@body().value`"));
         }
@@ -141,19 +145,28 @@ impl Policy for CollectPages {
 
 impl CollectPages {
     fn onward(&self, cx: &CompileCx<'_, '_>) -> Result<Onward, CompileError> {
-        match (&self.next_link, &self.cursor, &self.parameter) {
-            (Some(link), None, None) => Ok(Onward::Link(property(link, "link", cx)?)),
-            (None, Some(cursor), Some(parameter)) if !parameter.is_empty() => {
-                Ok(Onward::Cursor { keys: property(cursor, "cursor", cx)?, parameter: parameter.value.clone() })
+        let ways = [&self.next_link, &self.next_link_header, &self.cursor];
+        let names = ["next-link", "next-link-header", "cursor"];
+        let mut given = names.into_iter().zip(ways).filter_map(|(name, value)| Some((name, value.as_ref()?)));
+        let Some((name, value)) = given.next() else {
+            return Err(CompileError::whole("nothing says where the next page is").hint(
+                "`next-link = \"@odata.nextLink\"`, `next-link-header = \"link\"`, or `cursor` and `parameter`",
+            ));
+        };
+        if let Some((other, value)) = given.next() {
+            return Err(CompileError::at(value, format!("both `{name}` and `{other}` are given")));
+        }
+        match (name, &self.parameter) {
+            ("cursor", Some(parameter)) if !parameter.is_empty() => {
+                Ok(Onward::Cursor { keys: property(value, "cursor", cx)?, parameter: parameter.value.clone() })
             }
-            (None, Some(cursor), _) => Err(CompileError::at(cursor, "nothing says where the cursor goes")
+            ("cursor", _) => Err(CompileError::at(value, "nothing says where the cursor goes")
                 .hint("`parameter = \"cursor\"` is the parameter of the query")),
-            (Some(_), None, Some(parameter)) => {
+            (_, Some(parameter)) => {
                 Err(CompileError::at(parameter, "a link goes into no parameter").hint("it is for `cursor`"))
             }
-            (Some(_), Some(cursor), _) => Err(CompileError::at(cursor, "both `next-link` and `cursor` are given")),
-            (None, None, _) => Err(CompileError::whole("nothing says where the next page is")
-                .hint("`next-link = \"@odata.nextLink\"`, or `cursor` and `parameter`")),
+            ("next-link", None) => Ok(Onward::Link(property(value, "link", cx)?)),
+            (_, None) => Ok(Onward::Header(cx.header_name(value)?)),
         }
     }
 

@@ -11,7 +11,7 @@ use crate::compile::{CompileCx, CompileError};
 use crate::config::At;
 use crate::gateway::Backend;
 use crate::pipeline::{Context, Exchange};
-use crate::routing::{self, query};
+use crate::routing::{self, Way, query};
 use crate::server::authority::Authority;
 
 /// What is changed of a link, and which links are.
@@ -64,9 +64,9 @@ impl<'a> Links<'a> {
     pub(super) fn target(&self, link: &str) -> Option<String> {
         let link = link.trim();
         let link = link.split('#').next().unwrap_or_default();
-        let (target, query) = link.find('?').map_or((link, ""), |at| link.split_at(at));
-        let mut all = query.strip_prefix('?').unwrap_or_default().to_owned();
-        let path = self.inside(target).or_else(|| self.is_own(target).then(|| self.sent.clone()))?;
+        let (target, query) = link.split_once('?').map_or((link, None), |(target, query)| (target, Some(query)));
+        let mut all = query.unwrap_or_default().to_owned();
+        let path = self.inside(target, query).or_else(|| self.is_own(target).then(|| self.sent.clone()))?;
         self.clean(&mut all);
         let mark = if all.is_empty() { "" } else { "?" };
         Some(format!("{path}{mark}{all}"))
@@ -87,44 +87,60 @@ impl<'a> Links<'a> {
     pub(super) fn public(&self, link: &str) -> Option<String> {
         let link = link.trim();
         let (link, fragment) = link.find('#').map_or((link, ""), |at| link.split_at(at));
-        let (target, query) = link.find('?').map_or((link, ""), |at| link.split_at(at));
-        let path = self.inside(target)?;
-        let public = self.path(&path)?;
-        let mut all = query.strip_prefix('?').unwrap_or_default().to_owned();
+        let (target, query) = link.split_once('?').map_or((link, None), |(target, query)| (target, Some(query)));
+        let inside = self.inside(target, query)?;
+        let mut all = query.unwrap_or_default().to_owned();
+        let mut public = self.lead(&inside, query, &mut all);
         self.clean(&mut all);
-        let mut mark = "?";
-        // What tells the operation stands there once: the backend's own parameter of that name is not sent to it again.
-        if let Some((_, telling)) = public.split_once('?') {
-            for pair in query::pairs(telling) {
-                query::remove(&mut all, &pair.name());
-            }
-            mark = "&";
+        if !all.is_empty() {
+            public.push(if public.contains('?') { '&' } else { '?' });
+            public.push_str(&all);
         }
-        let mark = if all.is_empty() { "" } else { mark };
-        Some(format!("{public}{mark}{all}{fragment}"))
+        public.push_str(fragment);
+        Some(public)
     }
 
-    /// The public URL of a path below the base path of the backend.
-    fn path(&self, inside: &str) -> Option<String> {
-        if inside == self.sent {
-            return Some(format!("{}{}", self.exchange.public_origin(), self.asked()));
+    /// The public URL of a path below the base path of the backend. What tells the operation stands there once: the query that is left for it
+    /// loses parameters of that name, and those that have become a part of the path.
+    fn lead(&self, inside: &str, query: Option<&str>, left: &mut String) -> String {
+        let way = self.way(inside, query);
+        let operation = self.exchange.operation.as_ref().map(|operation| &operation.template);
+        // Several operations may be sent to one path, and some are sent where only a request tells: the caller's own path leads there for certain,
+        // unless the link has other values for it.
+        let is_told = || operation.zip(way.as_ref()).is_some_and(|(operation, way)| way.is_told_by_query(operation));
+        if inside == self.sent && !is_told() {
+            return format!("{}{}", self.exchange.public_origin(), self.asked(left));
         }
-        let back = self.exchange.way_back().and_then(|way| way.find(&self.exchange.method, inside));
-        Some(format!("{}{}", self.public, back.as_deref().unwrap_or(inside)))
+        let Some(way) = way else { return format!("{}{inside}", self.public) };
+        query::retain(left, |pair| !way.tells(&pair.name()));
+        if let Some((_, telling)) = way.target.split_once('?') {
+            remove_all(left, telling);
+        }
+        format!("{}{}", self.public, way.target)
     }
 
-    /// The path that the caller asked for, with those parameters of the query that told the operation.
-    fn asked(&self) -> String {
+    /// The path that the caller asked for, with those parameters of the query that told the operation. A link to the same path of the
+    /// backend may tell another one.
+    fn asked(&self, left: &mut String) -> String {
         let target = &self.exchange.target;
-        let template = self.exchange.operation.as_ref().and_then(|own| own.template.as_str().split_once('?'));
+        let operation = self.exchange.operation.as_ref();
         let mut telling = target.query().unwrap_or_default().to_owned();
-        query::retain(&mut telling, |pair| template.is_some_and(|(_, own)| query::find(own, &pair.name()).is_some()));
+        query::retain(&mut telling, |pair| operation.is_some_and(|own| own.template.has_query_parameter(&pair.name())));
+        if self.exchange.operation_path() == self.sent {
+            query::retain(&mut telling, |pair| query::find(left, &pair.name()).is_none());
+        } else {
+            remove_all(left, &telling);
+        }
         let mark = if telling.is_empty() { "" } else { "?" };
         format!("{}{mark}{telling}", target.path())
     }
 
-    /// The path below the base path of the backend that a link without query leads to.
-    fn inside(&self, target: &str) -> Option<String> {
+    fn way(&self, inside: &str, query: Option<&str>) -> Option<Way<'_>> {
+        self.exchange.way_back()?.find(&self.exchange.method, inside, query)
+    }
+
+    /// The path below the base path of the backend that a link leads to.
+    fn inside(&self, target: &str, query: Option<&str>) -> Option<String> {
         if target.is_empty() {
             return Some(self.sent.clone());
         }
@@ -149,8 +165,7 @@ impl<'a> Links<'a> {
             // A backend that knows the public address may write public paths too, and those are right as they are.
             Base::Gateway(base) => {
                 let inside = below(base)?;
-                let known = || self.exchange.way_back().and_then(|way| way.find(&self.exchange.method, inside));
-                let is_backends = !base.is_empty() || inside == self.sent || known().is_some();
+                let is_backends = !base.is_empty() || inside == self.sent || self.way(inside, query).is_some();
                 is_backends.then(|| inside.to_owned())
             }
         }
@@ -198,6 +213,13 @@ impl<'a> Links<'a> {
         for (name, _) in self.backend.credentials.iter().flat_map(|own| &own.query) {
             query::remove(query, name);
         }
+    }
+}
+
+/// Takes the parameters of one query out of another.
+fn remove_all(query: &mut String, others: &str) {
+    for pair in query::pairs(others) {
+        query::remove(query, &pair.name());
     }
 }
 

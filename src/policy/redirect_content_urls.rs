@@ -1,5 +1,7 @@
 //! Makes links to the backend, in headers and in the body, lead through the gateway.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue};
@@ -7,6 +9,7 @@ use memchr::memmem;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use super::link_field::each_target;
 use super::public_link::{LinkRules, Links};
 use super::{Policy, Sections};
 use crate::compile::{CompileCx, CompileError};
@@ -20,7 +23,8 @@ use crate::pipeline::{Apply, ApplyAsync, BoxFuture, Call, Context, Fault, Flow, 
 ///
 /// Links are found and changed as by `update-next-link`: links to other hosts, and to paths outside the backend's base URL, stay as they are.
 /// The `Location` of a 201 to which a webhook is deleted later, and of a 202 that is polled, has to lead through the gateway, because callers
-/// often reach nothing else. The opposite effect on requests, which Azure API Management has in inbound, is not there.
+/// often reach nothing else. It sees what was set before it: where a policy of one operation sets `Location`, another one of these stands behind
+/// that policy, because the operation's own outbound runs after the API's. The opposite effect on requests, which Azure API Management has in inbound, is not there.
 ///
 /// ```toml
 /// [[outbound]]
@@ -41,13 +45,15 @@ pub struct RedirectContentUrls {
     /// Default: none.
     #[serde(default)]
     hosts: Vec<At<String>>,
-    /// Query parameters that are taken out of links in headers, for those that a policy has put into the request and that callers must not see
+    /// Query parameters that are taken out of the links, for those that a policy has put into the request and that callers must not see
     /// (`api_key`). Default: none.
     #[serde(default)]
     remove_parameters: Vec<String>,
 }
 
-const HEADERS: [&str; 5] = ["location", "content-location", "operation-location", "azure-asyncoperation", "link"];
+/// The headers whose value is a link, unless others are named.
+pub(crate) const HEADERS: [&str; 5] =
+    ["location", "content-location", "operation-location", "azure-asyncoperation", "link"];
 
 impl Policy for RedirectContentUrls {
     const NAME: &'static str = "redirect-content-urls";
@@ -55,7 +61,7 @@ impl Policy for RedirectContentUrls {
 
     // Asynchronous when it changes bodies: whether one is read depends on its type.
     fn compile(self, cx: &mut CompileCx<'_, '_>) -> Result<Step, CompileError> {
-        cx.needs |= Needs::REQUEST_HEAD;
+        cx.needs |= Needs::TARGET;
         let rules = LinkRules::compile(&self.hosts, self.remove_parameters, cx);
         let rules = cx.note(rules);
         let headers = match &self.headers {
@@ -118,36 +124,6 @@ impl Headers {
     }
 }
 
-/// Changes the targets of a `Link` field (RFC 8288 §3): what stands between `<` and `>` outside quoted strings.
-fn each_target(text: &str, change: impl Fn(&str) -> Option<String>) -> Option<String> {
-    let mut out = String::with_capacity(text.len());
-    let (mut at, mut quoted, mut changed) = (0, false, false);
-    while let Some(found) = text[at..].find(['<', '"', '\\']) {
-        let place = at + found;
-        out.push_str(&text[at..=place]);
-        at = place + 1;
-        match text.as_bytes()[place] {
-            b'\\' if quoted => {
-                let next = text[at..].chars().next().map_or(0, char::len_utf8);
-                out.push_str(&text[at..at + next]);
-                at += next;
-            }
-            b'"' => quoted = !quoted,
-            b'<' if !quoted => {
-                let Some(end) = text[at..].find('>') else { break };
-                let link = &text[at..at + end];
-                let new = change(link);
-                changed |= new.is_some();
-                out.push_str(new.as_deref().unwrap_or(link));
-                at += end;
-            }
-            _ => {}
-        }
-    }
-    out.push_str(&text[at..]);
-    changed.then_some(out)
-}
-
 struct WithBody(Headers);
 
 impl ApplyAsync for WithBody {
@@ -198,7 +174,7 @@ fn redirected(text: &Bytes, links: &Links<'_>) -> Option<Vec<u8>> {
     each_url(text, is_backend, |url| links.public(url))
 }
 
-/// Changes the URLs of a text, up to their query, whose scheme and authority are wanted. Linear in the text: of other URLs only the
+/// Changes the URLs of a text whose scheme and authority are wanted. Linear in the text: of other URLs only the
 /// authority is read, and no wanted one is looked for inside another.
 fn each_url(
     text: &[u8],
@@ -213,14 +189,16 @@ fn each_url(
         if !wanted(part(found.start..colon), part(found.authority.clone())) {
             continue;
         }
-        let end = found.end(text);
+        let end = found.query_end(text, found.end(text));
         seen = end;
         let Ok(url) = std::str::from_utf8(&text[found.start..end]) else { continue };
-        let new = if found.is_escaped {
-            change(&url.replace("\\/", "/")).map(|new| new.replace('/', "\\/"))
-        } else {
-            change(url)
+        let url = if found.is_escaped { Cow::Owned(url.replace("\\/", "/")) } else { Cow::Borrowed(url) };
+        let ampersand = ["&amp;", "\\u0026"].into_iter().find(|written| url.contains(written));
+        let new = match ampersand {
+            None => change(&url),
+            Some(written) => change(&url.replace(written, "&")).map(|new| new.replace('&', written)),
         };
+        let new = if found.is_escaped { new.map(|new| new.replace('/', "\\/")) } else { new };
         let Some(new) = new else { continue };
         out.extend_from_slice(&text[written..found.start]);
         out.extend_from_slice(new.as_bytes());
@@ -267,6 +245,26 @@ impl Found {
         Some(Self { start, authority: from..from + length, is_escaped })
     }
 
+    /// Where the query behind a path ends. One that holds another URL, or escapes of JSON that may be anything, is none of it.
+    fn query_end(&self, text: &[u8], path: usize) -> usize {
+        if text.get(path) != Some(&b'?') {
+            return path;
+        }
+        let mut end = path + 1;
+        loop {
+            match text.get(end) {
+                Some(b'\\') if text[end..].starts_with(b"\\u0026") => end += 6,
+                Some(b'\\') => return path,
+                None | Some(b'"' | b'<' | b'>' | b'`' | b'#' | b'{' | b'}' | b'|' | b'^' | 0..=b' ' | 0x7f..) => break,
+                Some(b':') if text[end + 1..].starts_with(b"//") => return path,
+                Some(_) => end += 1,
+            }
+        }
+        // What a sentence puts behind a URL.
+        let written = text[path..end].iter().rposition(|byte| !b"'),.;:!".contains(byte));
+        path + written.map_or(0, |last| last + 1)
+    }
+
     /// Where its path ends: at the query, or at what stands in no URL.
     fn end(&self, text: &[u8]) -> usize {
         let mut end = self.authority.end;
@@ -289,11 +287,19 @@ impl Found {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::routing::query;
 
     #[test]
     fn urls_are_found_in_any_text() {
         let wanted = |scheme: &str, authority: &str| scheme == "http" && authority == "erp:8000";
-        let change = |url: &str| url.strip_prefix("http://erp:8000").map(|rest| format!("https://gw{rest}"));
+        let change = |url: &str| {
+            let rest = url.strip_prefix("http://erp:8000")?;
+            let (path, query) = rest.split_once('?').unwrap_or((rest, ""));
+            let mut query = query.to_owned();
+            query::remove(&mut query, "code");
+            let mark = if query.is_empty() { "" } else { "?" };
+            Some(format!("https://gw{path}{mark}{query}"))
+        };
         for (text, want) in [
             ("no link", None),
             ("http://other/x", None),
@@ -310,24 +316,16 @@ mod tests {
             ("http://other/http://erp:8000/x", Some("http://other/https://gw/x")),
             ("http://http://http://http://", None),
             ("http://erp:8000/a/http://erp:8000/b", Some("https://gw/a/http://erp:8000/b")),
+            ("'http://erp:8000/x?code=1'", Some("'https://gw/x'")),
+            ("(see http://erp:8000/x?a=1&code=2).", Some("(see https://gw/x?a=1).")),
+            ("<a href='http://erp:8000/x?code=1&amp;a=1&amp;b=2'>", Some("<a href='https://gw/x?a=1&amp;b=2'>")),
+            (r#""http://erp:8000/x?code=1\u0026a=1\u0026b=2""#, Some(r#""https://gw/x?a=1\u0026b=2""#)),
+            (r#""http:\/\/erp:8000\/x?a=1&code=2""#, Some(r#""https:\/\/gw\/x?a=1""#)),
+            (r#""http://erp:8000/x?code\u003d1&a=1""#, Some(r#""https://gw/x?code\u003d1&a=1""#)),
             ("see http://erp:8000/caf\u{e9}#top, http://other/", Some("see https://gw/caf\u{e9}#top, http://other/")),
         ] {
             let got = each_url(text.as_bytes(), wanted, change).map(|text| String::from_utf8(text).unwrap());
             assert_eq!(got.as_deref(), want, "{text}");
-        }
-    }
-
-    #[test]
-    fn targets_of_link_fields() {
-        let change = |link: &str| link.strip_prefix("/a").map(|rest| format!("/b{rest}"));
-        for (text, want) in [
-            (r#"</a/2>; rel="next", </x>; rel=last"#, Some(r#"</b/2>; rel="next", </x>; rel=last"#)),
-            (r#"</x>; title="</a \" </a>", </a>; rel=up"#, Some(r#"</x>; title="</a \" </a>", </b>; rel=up"#)),
-            ("</x>; rel=next", None),
-            ("</a", None),
-            ("", None),
-        ] {
-            assert_eq!(each_target(text, change).as_deref(), want, "{text}");
         }
     }
 

@@ -19,7 +19,7 @@ use crate::config::{At, Period, Size, StatusRange, Text, statuses};
 use crate::expression::Needs;
 use crate::layer::RetryLayer;
 use crate::layer::retry::{Backoff, Budget, Retryable, Settings, Stop, Verdict, retry_after, usual_verdict};
-use crate::pipeline::{Context, Exchange, Fault, Message, Next, Origin, Step, rescue};
+use crate::pipeline::{Context, Exchange, Fault, Kept, Message, Next, Origin, Step, rescue};
 use crate::telemetry::metrics;
 
 /// Sends a request again when everything after it failed in a way that another try may mend. In `backend`, each try takes the next
@@ -144,7 +144,7 @@ impl Policy for Retry {
             })),
             ..Settings::default()
         };
-        let keep_head = cx.needs.contains(Needs::REQUEST_HEAD);
+        let kept = Kept::of(cx.needs);
         let policy = Compiled {
             judge,
             max_retry_after: self.max_retry_after.map_or(Duration::from_secs(30), |wait| wait.0),
@@ -154,7 +154,7 @@ impl Policy for Retry {
         let max_body = self.max_body.map_or(64 << 10, |size| size.0);
         Ok(Step::layer(move |next| {
             let retried = Next::from_service(layer.layer(next)).buffered(Some(max_body));
-            if keep_head { retried.keeping_head() } else { retried }
+            retried.keeping(kept)
         }))
     }
 }

@@ -89,7 +89,8 @@ impl RouteTemplate {
             match part {
                 Part::Text(text) => path.push_str(text),
                 Part::Variable(name) => path.extend(["{", name, "}"]),
-                Part::Expression(_) if path.contains('?') => {}
+                // A parameter with it is no variable.
+                Part::Expression(_) if path.contains('?') => path.push('@'),
                 Part::Expression(_) => return Sent::Unknown,
             }
         }

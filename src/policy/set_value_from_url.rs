@@ -24,7 +24,7 @@ use crate::expression::{EvaluationError, Needs};
 use crate::json::{Document, Key, Kind, Root};
 use crate::layer::Deadline;
 use crate::pipeline::chain::Tail as _;
-use crate::pipeline::{ApplyAsync, BoxFuture, Call, Context, Fault, Flow, Forward, Message, Origin, Step};
+use crate::pipeline::{ApplyAsync, BoxFuture, Call, Context, Fault, Flow, Forward, Kept, Message, Origin, Step};
 use crate::routing::query;
 
 /// Sets a header or a query parameter of the request to a value from the answer to another request, which is a copy of this one with another
@@ -334,7 +334,7 @@ impl Compiled {
     async fn ask(&self, call: &Call<'_>, request: Box<Request<Body>>) -> Result<Bytes, Fault> {
         let exchange = call.exchange;
         let upstream = exchange.state.lock().upstream.clone();
-        let forward = Forward { keep_head: false, wants_plain: true, origin: self.origin.clone() };
+        let forward = Forward { kept: Kept::Nothing, wants_plain: true, origin: self.origin.clone() };
         let mut response = forward.run(exchange, request).await?;
         let status = response.status();
         if !status.is_success() {

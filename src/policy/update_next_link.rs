@@ -18,7 +18,8 @@ use crate::pipeline::{Apply, Context, Fault, Flow, Step};
 /// Scheme and host become the gateway's own (`[server] public-url`, else as the caller used them), the base path of the backend becomes the
 /// API's, and the query stays. A link to the path that this request went to gets the caller's own path; another path that a
 /// `rewrite-uri` or `route-request` of the API leads to is found backwards, by its template; inside `choose` too, unless a policy there wraps what
-/// comes after it (`retry`, `timeout`). A parameter of the query that tells the operation stands in the link once. Relative links are rewritten as well. Links to
+/// comes after it (`retry`, `timeout`). A parameter of the query that such a template fills (`/find?q={text}`) is read from the link; one that tells
+/// the operation stands in it once, with the value that the backend wrote where it is asked for it by the same path. Relative links are rewritten as well. Links to
 /// other hosts, and to paths outside the backend's base URL, stay as they are, because the gateway does not lead there. The query parameters
 /// of the backend's own `credentials` are taken out. Nothing happens where there is no link.
 ///
@@ -50,7 +51,7 @@ impl Policy for UpdateNextLink {
     const SECTIONS: Sections = Sections::OUTBOUND;
 
     fn compile(self, cx: &mut CompileCx<'_, '_>) -> Result<Step, CompileError> {
-        cx.needs |= Needs::REQUEST_HEAD;
+        cx.needs |= Needs::TARGET;
         let rules = LinkRules::compile(&self.hosts, self.remove_parameters, cx);
         let rules = cx.note(rules);
         let own = self.property.unwrap_or_else(|| At { value: "nextLink".to_owned(), span: 0..0 });

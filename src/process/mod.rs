@@ -168,7 +168,7 @@ impl Process {
             .spawn(move || done.send(server.run(&serving, &stopped)))
             .map_err(StartError::Thread)?;
         let now = shared.clock.wall();
-        shared.metrics.config_loaded(now);
+        shared.metrics.config_loaded(now, &entry.current().certificate_ends);
         let current = Current { generation, loaded_at: now, digest: stamp.text(), view: loaded.view };
         status.loaded(current, Vec::new());
         status.serving();

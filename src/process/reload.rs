@@ -116,6 +116,7 @@ impl Reloader {
         self.retired.retain(|gateway| Arc::strong_count(gateway) > 1);
         if cause == Cause::Hangup {
             self.log.reopen();
+            self.source.shared().vault.ask_again(&self.source.shared().clock);
         }
         let again = cause == Cause::Again || (cause == Cause::Hangup && self.status.has_failed());
         if !again && Some(self.source.stamp()) == self.seen {
@@ -165,8 +166,8 @@ impl Reloader {
             limits.commit();
         }
         self.retired.push(self.entry.current());
+        shared.metrics.config_loaded(now, &gateway.certificate_ends);
         self.entry.swap(Arc::new(gateway));
-        shared.metrics.config_loaded(now);
         let current = Current { generation, loaded_at: now, digest: stamp.text(), view: loaded.view };
         self.status.loaded(current, restart);
     }

@@ -20,4 +20,4 @@ pub use path::{PathError, normalise};
 pub use rewrite::{ExpandError, Rewrite, Value};
 pub use router::{Capture, Match, Miss, Router};
 pub use template::{Template, TemplateError};
-pub use way_back::{Sent, WayBack};
+pub use way_back::{Sent, Way, WayBack};

@@ -100,14 +100,19 @@ impl Rewrite {
 
     /// Where requests are sent by it.
     pub fn sent(&self) -> Sent {
-        let mut path = String::new();
-        for part in &self.path {
-            match part {
-                Part::Literal(text) => path.push_str(text),
-                Part::Variable { name, .. } => path.extend(["{", name, "}"]),
+        let mut target = String::new();
+        let mut write = |parts: &[Part]| {
+            for part in parts {
+                match part {
+                    Part::Literal(text) => target.push_str(text),
+                    Part::Variable { name, .. } => target.extend(["{", name, "}"]),
+                }
             }
-        }
-        Sent::to(&path)
+        };
+        write(&self.path);
+        write(&[Part::Literal("?".into())]);
+        write(&self.query);
+        Sent::to(&target)
     }
 
     /// Whether the template has a query of its own.

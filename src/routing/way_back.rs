@@ -23,11 +23,17 @@ pub enum Sent {
 }
 
 impl Sent {
-    /// The path of a rewrite template. Variables that come twice, or stand beside each other, cannot be read backwards.
+    /// The path of a rewrite template, and those parameters of its query that are a variable: what else the gateway writes there a link
+    /// need not repeat. Variables that come twice, or stand beside each other, cannot be read backwards.
     pub fn to(rewrite: &str) -> Self {
-        let path = rewrite.split('?').next().unwrap_or_default();
+        let (path, query) = rewrite.split_once('?').unwrap_or((rewrite, ""));
         let slash = if path.starts_with('/') { "" } else { "/" };
-        Template::parse(&format!("{slash}{path}")).map_or(Self::Unknown, Self::To)
+        let is_variable = |value: &str| value.starts_with('{') && value.find('}') == Some(value.len() - 1);
+        let read = query.split('&').filter(|pair| pair.split_once('=').is_some_and(|(_, value)| is_variable(value)));
+        let read: Vec<&str> = read.collect();
+        let whole = Template::parse(&format!("{slash}{path}?{}", read.join("&"))).ok().filter(|_| !read.is_empty());
+        let whole = whole.map_or_else(|| Template::parse(&format!("{slash}{path}")), Ok);
+        whole.map_or(Self::Unknown, Self::To)
     }
 }
 
@@ -35,8 +41,29 @@ impl Sent {
 #[derive(Debug)]
 pub struct WayBack {
     router: Router<(), u32>,
-    /// The public template of each; none where it is the path itself.
-    public: Vec<Option<Rewrite>>,
+    /// The operation's template, and how it is filled; nothing where the path is the same.
+    public: Vec<Option<(Template, Rewrite)>>,
+}
+
+/// How callers reach what the backend has at a path.
+#[derive(Debug)]
+pub struct Way<'a> {
+    /// The path, and the query where the operation's template has one.
+    pub target: String,
+    /// Where the operation and what it sends differ: its template, and the one of what it sends.
+    pub templates: Option<(&'a Template, &'a Template)>,
+}
+
+impl Way<'_> {
+    /// Whether the path tells a parameter of the backend's query, so that it does not stand in the query as well.
+    pub fn tells(&self, parameter: &str) -> bool {
+        self.templates.is_some_and(|(_, sent)| sent.has_query_parameter(parameter))
+    }
+
+    /// Whether it is that of this operation, told by parameters of the backend's query.
+    pub fn is_told_by_query(&self, operation: &Template) -> bool {
+        self.templates.is_some_and(|(own, sent)| own == operation && sent.as_str().contains('?'))
+    }
 }
 
 impl WayBack {
@@ -53,7 +80,7 @@ impl WayBack {
                 Sent::Unknown => continue,
                 Sent::Same => (Cow::Borrowed(template), None),
                 Sent::To(sent) => match backwards(template, sent) {
-                    Some((sent, back)) => (Cow::Owned(sent), Some(back)),
+                    Some((sent, back)) => (Cow::Owned(sent), Some((template.clone(), back))),
                     None => continue,
                 },
             };
@@ -67,25 +94,33 @@ impl WayBack {
         Self { router: builder.build().router, public }
     }
 
-    /// The path, and the query where its template has one, by which callers reach what the backend has at `path`; in front of
-    /// all an operation that is called by `method`. None where no operation leads there.
-    pub fn find(&self, method: &Method, path: &str) -> Option<String> {
-        let find = |method: &Method| self.router.route("", method, path, None, &HeaderMap::new());
+    /// How callers reach what the backend has at `path` with this query; in front of all by an operation that is called by `method`. None
+    /// where no operation leads there.
+    pub fn find(&self, method: &Method, path: &str, query: Option<&str>) -> Option<Way<'_>> {
+        let find = |method: &Method| self.router.route("", method, path, query, &HeaderMap::new());
         let found = find(&Method::GET).or_else(|_| find(method)).or_else(|miss| match miss {
             Miss::WrongMethod { allowed, .. } => allowed.first().map_or(Err(()), |method| find(method).map_err(drop)),
             _ => Err(()),
         });
         let found = found.ok()?;
-        let Some(template) = self.public.get(found.operation as usize)? else { return Some(path.to_owned()) };
-        let (mut public, mut query) = (String::with_capacity(path.len()), String::new());
-        let value = |name: &str| match self.router.parameter(&found, name, path, None) {
-            Some(Value::Path(value)) => Some(Value::Path(value)),
-            _ => None,
+        let Some((template, rewrite)) = self.public.get(found.operation as usize)? else {
+            return Some(Way { target: path.to_owned(), templates: None });
         };
-        template.expand(value, &mut public, &mut query).ok()?;
-        let mark = if query.is_empty() { "" } else { "?" };
-        normalise(&public).ok()?;
-        Some(format!("{public}{mark}{query}"))
+        let (mut target, mut telling) = (String::with_capacity(path.len()), String::new());
+        let own_path = template.as_str().split('?').next().unwrap_or_default();
+        let mut is_empty = false;
+        let value = |name: &str| {
+            let value = self.router.parameter(&found, name, path, query);
+            is_empty |= value == Some(Value::Query("")) && own_path.contains(&format!("{{{name}}}"));
+            value
+        };
+        rewrite.expand(value, &mut target, &mut telling).ok()?;
+        normalise(&target).ok().filter(|_| !is_empty)?;
+        if !telling.is_empty() {
+            target.push('?');
+            target.push_str(&telling);
+        }
+        Some(Way { target, templates: Some((template, self.router.template(&found))) })
     }
 }
 
@@ -107,8 +142,10 @@ fn backwards(template: &Template, sent: &Template) -> Option<(Template, Rewrite)
         None => sent.clone(),
         Some(name) if sent.as_str().contains(&format!("{{*{name}}}")) => sent.clone(),
         Some(name) => {
-            let before = sent.as_str().strip_suffix(&format!("/{{{name}}}"))?;
-            Template::parse(&format!("{before}/{{*{name}}}")).ok()?
+            let sent = sent.as_str();
+            let (path, query) = sent.split_at(sent.find('?').unwrap_or(sent.len()));
+            let before = path.strip_suffix(&format!("/{{{name}}}"))?;
+            Template::parse(&format!("{before}/{{*{name}}}{query}")).ok()?
         }
     };
     Some((sent, back))
@@ -133,6 +170,11 @@ mod tests {
             ("GET", "/less/{id}", Sent::to("/one")),
             ("GET", "/known/*", Sent::to("/echo")),
             ("GET", "/told/{id}", Sent::Unknown),
+            ("GET", "/named/{name}/{kind}", Sent::to("/find?all=1&n={name}&k={kind}&x={kind}")),
+            ("GET", "/named/{name}", Sent::to("/find?all=1&n={name}")),
+            ("GET", "/said?n={name}", Sent::to("/say?name={name}")),
+            ("GET", "/both/{id}", Sent::to("/both-of/{id}?id={id}")),
+            ("GET", "/part/{id}", Sent::to("/part-of?filter=id eq '{id}'")),
         ];
         let templates: Vec<_> = operations
             .iter()
@@ -155,9 +197,21 @@ mod tests {
             ("GET", "/one", None),
             ("GET", "/echo", None),
             ("GET", "/told/7", None),
+            ("GET", "/find?page=2&n=a+b%2Fc&n=d", Some("/named/a%20b%2Fc")),
+            ("GET", "/find?page=2&%6E=a", Some("/named/a")),
+            ("GET", "/find?n=", None),
+            ("GET", "/find?n=..", None),
+            ("GET", "/find?page=2", None),
+            ("GET", "/find", None),
+            ("GET", "/say?name=", Some("/said?n=")),
+            ("GET", "/say?name=a+b", Some("/said?n=a+b")),
+            ("GET", "/both-of/7", Some("/both/7")),
+            ("GET", "/both-of/7?id=8", Some("/both/7")),
+            ("GET", "/part-of?filter=id%20eq%20'7'", None),
         ] {
-            let got = back.find(&Method::from_bytes(method.as_bytes()).unwrap(), path);
-            assert_eq!(got.as_deref(), want, "{method} {path}");
+            let (path, query) = path.split_once('?').map_or((path, None), |(path, query)| (path, Some(query)));
+            let got = back.find(&Method::from_bytes(method.as_bytes()).unwrap(), path, query).map(|way| way.target);
+            assert_eq!(got.as_deref(), want, "{method} {path} {query:?}");
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
+use std::time::SystemTime;
 
 use arc_swap::ArcSwap;
 use rustls::pki_types::pem::PemObject;
@@ -10,6 +11,7 @@ use rustls::server::danger::ClientCertVerifier;
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 
 use crate::backend::ClientIdentity;
+use crate::identity::certificate::ClientCertificate;
 
 /// Why TLS could not be set up.
 #[derive(Debug, thiserror::Error)]
@@ -52,7 +54,7 @@ impl ServerTls {
     /// # Errors
     /// When a file cannot be read or both do not fit.
     pub fn from_pem(certificate: &Path, key: &Path) -> Result<Self, TlsError> {
-        Ok(Self(ArcSwap::from_pointee(server_config(certificate, key, None)?)))
+        Ok(Self(ArcSwap::from_pointee(server_config(certificate, key, None)?.0)))
     }
 
     /// New connections use another configuration.
@@ -78,7 +80,8 @@ pub fn provider() -> Arc<rustls::crypto::CryptoProvider> {
 }
 
 /// TLS for a listener, from PEM files. `clients` decides about clients' certificates; without it, nobody is asked for one. Sessions
-/// that were begun under one configuration are not resumed under another, so that what it asks for is asked for.
+/// that were begun under one configuration are not resumed under another, so that what it asks for is asked for. Beside it stands when the
+/// certificate's time is over.
 ///
 /// # Errors
 /// When a file cannot be read or both do not fit.
@@ -86,8 +89,10 @@ pub fn server_config(
     certificate: &Path,
     key: &Path,
     clients: Option<Arc<dyn ClientCertVerifier>>,
-) -> Result<ServerConfig, TlsError> {
+) -> Result<(ServerConfig, Option<SystemTime>), TlsError> {
     let chain = certificates(certificate)?;
+    let read = ClientCertificate::from_chain(chain.clone(), false).ok();
+    let not_after = read.and_then(|read| Some(read.validity()?.not_after));
     let secret = PrivateKeyDer::from_pem_file(key).map_err(|source| TlsError::File { path: key.to_owned(), source })?;
     let builder = ServerConfig::builder_with_provider(provider()).with_safe_default_protocol_versions()?;
     let builder = match clients {
@@ -96,7 +101,7 @@ pub fn server_config(
     };
     let mut config = builder.with_single_cert(chain, secret)?;
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    Ok(config)
+    Ok((config, not_after))
 }
 
 /// TLS toward backends: checked by the system's certificate authorities, which are read once, or by those in a PEM file.

@@ -13,7 +13,7 @@ use http::StatusCode;
 use parking_lot::Mutex;
 use prometheus::core::Collector;
 use prometheus::{
-    Gauge, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry, TextEncoder,
+    Gauge, GaugeVec, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry, TextEncoder,
 };
 
 use crate::clock::Clock;
@@ -76,6 +76,29 @@ pub struct Bounds {
 impl Default for Bounds {
     fn default() -> Self {
         Self { apis: 2_000, operations: 10_000, backends: 1_000, policies: 2_000 }
+    }
+}
+
+/// The most certificates whose end is told.
+const MAX_CERTIFICATES: usize = 1000;
+
+/// When the time of a certificate is over.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CertificateEnd {
+    shown_to: &'static str,
+    name: Box<str>,
+    end: SystemTime,
+}
+
+impl CertificateEnd {
+    /// Of what a listener shows.
+    pub fn of_listener(name: &str, end: SystemTime) -> Self {
+        Self { shown_to: "clients", name: name.into(), end }
+    }
+
+    /// Of one of `[certificates]`, for backends.
+    pub fn of_client(name: &str, end: SystemTime) -> Self {
+        Self { shown_to: "backends", name: name.into(), end }
     }
 }
 
@@ -164,6 +187,7 @@ pub struct Metrics {
     reloads: IntCounterVec,
     reload_success: IntGauge,
     reload_timestamp: Gauge,
+    certificate_ends: GaugeVec,
     server: server::Server,
     shared_store: SharedStoreMetrics,
     cache: CacheMetrics,
@@ -383,6 +407,13 @@ impl Metrics {
                 "config_last_reload_timestamp_seconds",
                 "When the configuration in force was loaded, in seconds since 1970.",
             ))),
+            certificate_ends: families.add(GaugeVec::new(
+                options(
+                    "certificate_not_after_seconds",
+                    "When the time of a certificate is over that the gateway shows to clients or to backends, in seconds since 1970.",
+                ),
+                &["shown_to", "name"],
+            )),
             server: server::Server::new(&mut families),
             shared_store: SharedStoreMetrics::new(&mut families),
             cache: CacheMetrics::new(&mut families),
@@ -488,10 +519,15 @@ impl Metrics {
     }
 
     /// A configuration was loaded and is in force.
-    pub fn config_loaded(&self, at: SystemTime) {
+    pub fn config_loaded(&self, at: SystemTime, certificates: &[CertificateEnd]) {
         self.reloads.with_label_values(&["success"]).inc();
         self.reload_success.set(1);
         self.reload_timestamp.set(seconds(at));
+        // What is no longer shown does not expire.
+        self.certificate_ends.reset();
+        for CertificateEnd { shown_to, name, end } in certificates.iter().take(MAX_CERTIFICATES) {
+            self.certificate_ends.with_label_values(&[*shown_to, &**name]).set(seconds(*end));
+        }
     }
 
     /// A configuration could not be loaded; the one before it stays in force.

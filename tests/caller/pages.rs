@@ -127,6 +127,42 @@ fn a_cursor_leads_on() {
     assert_eq!(targets, want.map(|query| format!("/v1/lists/orders?{query}&api_key=hush")));
 }
 
+/// A backend whose pages are arrays, with the links beside them in the field `Link`.
+fn with_link_field(pages: u32) -> Scripted {
+    Scripted::start(move |target, _| {
+        let page = page(target);
+        let mut links = vec!["</v1/lists/orders?page=1>; rel=first".to_owned()];
+        if page < pages {
+            links.push(format!(r#"</v1/lists/orders?page={}>; title="a, b"; rel="next""#, page + 1));
+        }
+        let body = format!("[{page}]");
+        let head = format!("HTTP/1.1 200 OK\r\nlink: {}\r\ncontent-length: {}", links.join(", "), body.len());
+        Act::Send(Box::leak(format!("{head}\r\n\r\n{body}").into_boxed_str()))
+    })
+}
+
+#[test]
+fn the_field_link_leads_on() {
+    let links = "[[outbound]]\npolicy = \"redirect-content-urls\"\nbody = false\n\n[[operation]]";
+    for (bound, items, partial, link) in [
+        ("", "[1,2,3]", None, "<http://gateway.test/api/orders?page=1>; rel=first"),
+        (
+            "max-pages = 2",
+            "[1,2]",
+            Some("max-pages"),
+            r#"<http://gateway.test/api/orders?page=1>; rel=first, <http://gateway.test/api/orders?page=3>; title="a, b"; rel="next""#,
+        ),
+    ] {
+        let backend = with_link_field(3);
+        let policy = format!("next-link-header = \"link\"\n{bound}");
+        let api = api(&policy).replace("@body().value", "@body()").replacen("[[operation]]", links, 1);
+        let gateway = gateway(&backend, &[("gateway.toml", GATEWAY), ("api.toml", &api)]);
+        let answer = gateway.send(&get("/api/orders?top=2")).unwrap();
+        assert_eq!((body(&answer), headers(&answer)[1]), (items, partial), "{bound}");
+        assert_eq!(answer.field("link"), Some(link), "{bound}");
+    }
+}
+
 #[test]
 fn a_page_that_failed_is_tried_again() {
     let backend = linked(2, &[(1, "503 Busy")]);

@@ -167,3 +167,59 @@ fn a_token_is_fetched_by_policies_alone() {
         assert_eq!((asked.len(), response.first_line.contains(" 502 ")), (1, true), "{api}: {response:?}");
     }
 }
+
+/// A webhook whose `Location` the package sets, at a host that the connection chooses: where it is deleted is told by one policy for one
+/// operation, and callers get there through the gateway.
+#[test]
+fn a_location_that_a_package_sets_leads_through_the_gateway() {
+    let folder = tempfile::tempdir().unwrap();
+    let package = folder.path().join("hooks");
+    std::fs::create_dir(&package).unwrap();
+    let operation =
+        |id: &str| json!({ "operationId": id, "summary": id, "responses": { "200": { "description": "ok" } } });
+    let definition = json!({
+        "swagger": "2.0",
+        "info": { "title": "Hooks", "version": "1" },
+        "host": "hooks.contoso.com",
+        "basePath": "/",
+        "schemes": ["https"],
+        "paths": {
+            "/v1/register": { "post": operation("Register") },
+            "/v1/deregister": { "delete": operation("Deregister") },
+            "/v1/other": { "post": operation("Other") },
+        },
+    });
+    let own = |name: &str, value: &str| (format!("x-ms-apimTemplateParameter.{name}"), Json::from(value));
+    let set = |name: &str, value: &str| {
+        let mut parameters: serde_json::Map<String, Json> =
+            [own("name", name), own("value", value)].into_iter().collect();
+        parameters.insert("x-ms-apimTemplate-policySection".to_owned(), "Response".into());
+        parameters.insert("x-ms-apimTemplate-operationName".to_owned(), json!(["Register"]));
+        json!({ "templateId": "setheader", "title": name, "parameters": parameters })
+    };
+    let host: serde_json::Map<String, Json> =
+        [own("urlTemplate", "https://@connectionParameters('region')/prod")].into_iter().collect();
+    let properties = json!({ "properties": {
+        "connectionParameters": { "region": { "type": "string" } },
+        "policyTemplateInstances": [
+            set("location", "https://@connectionParameters('region')/prod/v1/deregister?id=7"),
+            { "templateId": "dynamichosturl", "title": "Host", "parameters": host },
+            set("x-kind", "hook"),
+        ],
+    } });
+    for (name, text) in [("apiDefinition.swagger.json", definition), ("apiProperties.json", properties)] {
+        std::fs::write(package.join(name), text.to_string()).unwrap();
+    }
+    let stage = Stage::with(&package, &[("region", "us.contoso.com")], &[]);
+    let (asked, response) = stage.ask("POST /hooks/v1/register", Some(&json!({})), &json!({}));
+    assert_eq!(asked[0].first_line, "POST /prod/v1/register HTTP/1.1");
+    let location = response.field("location").expect("a location");
+    assert_eq!(location, "http://gateway.test/hooks/v1/deregister?id=7");
+    assert_eq!(response.field("x-kind"), Some("hook"));
+    let target = location.strip_prefix("http://gateway.test").unwrap();
+    let (asked, _) = stage.ask(&format!("DELETE {target}"), None, &json!({}));
+    assert_eq!(asked[0].first_line, "DELETE /prod/v1/deregister?id=7 HTTP/1.1");
+    assert_eq!(asked[0].field("host"), Some("us.contoso.com"));
+    let (_, response) = stage.ask("POST /hooks/v1/other", Some(&json!({})), &json!({}));
+    assert_eq!(response.field("location"), None, "the other operation has none");
+}

@@ -327,6 +327,8 @@ fn a_certificate_that_is_rotated_breaks_nothing() {
     folder.write("gateway.pem", &generations[0].pem);
     folder.write("gateway.key", &generations[0].key_pem);
     let gateway = Gateway::run(folder.path());
+    let end = gateway.metric("sluicegate_certificate_not_after_seconds{name=\"gateway\",shown_to=\"backends\"}");
+    assert!(end.is_some_and(|end| (3.3e9..3.4e9).contains(&end)), "in 2075, and not {end:?}");
     let stop = Arc::new(AtomicBool::new(false));
     let clients: Vec<_> = (0..3)
         .map(|_| {

@@ -239,6 +239,9 @@ fn a_certificate_that_cannot_be_used_changes_nothing() {
     assert_eq!(output.status.code(), Some(3), "{}", String::from_utf8_lossy(&output.stderr));
     folder.write("key.pem", &pem("key"));
     let gateway = Gateway::run(folder.path());
+    let series = "sluicegate_certificate_not_after_seconds{name=\"server.tls\",shown_to=\"clients\"}";
+    let end = gateway.metric(series);
+    assert!(end.is_some_and(|end| end > 1.7e9), "{end:?}");
     let summary = || gateway.ready().1["configuration"]["last_error"]["summary"].as_str().map(str::to_owned);
     folder.replace("certificate.pem", &pem("authority"));
     let error = eventually("the error", summary);

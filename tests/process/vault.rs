@@ -125,6 +125,20 @@ fn a_changed_secret_is_a_reload_and_a_broken_vault_is_none() {
 }
 
 #[test]
+fn on_hangup_the_vault_is_asked_at_once() {
+    let held: Held = Arc::new(Mutex::new(Some("hush-one")));
+    let address = platform(&held);
+    let toml = gateway(address).replace("refresh = \"1s\"", "refresh = \"4h\"");
+    let folder = Folder::new(&[("gateway.toml", &toml), ("sample.toml", SAMPLE_API)]);
+    let gateway = Gateway::run(folder.path());
+    *held.lock().unwrap() = Some("hush-two");
+    assert_eq!(gateway.get("/sample/a").text(), "hush-one");
+    gateway.signal("HUP");
+    eventually("the new secret", || (gateway.get("/sample/a").text() == "hush-two").then_some(()));
+    assert_eq!(gateway.metric("sluicegate_key_vault_fetches_total{result=\"fetched\"}"), Some(2.0));
+}
+
+#[test]
 fn a_secret_changes_under_load_and_no_request_is_lost() {
     const SECRETS: [&str; 4] = ["hush-0", "hush-1", "hush-2", "hush-3"];
     let held: Held = Arc::new(Mutex::new(Some(SECRETS[0])));

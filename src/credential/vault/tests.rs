@@ -95,6 +95,28 @@ async fn a_secret_that_changes_is_noticed_when_it_is_due() {
 }
 
 #[tokio::test]
+async fn whoever_knows_that_a_secret_changed_need_not_wait() {
+    let issuer = Issuer::start().await;
+    let clock = Clock::manual();
+    let vault = Arc::new(vault(&clock));
+    let secret = secret(&vault, &issuer, &access(&issuer), "a");
+    give(&issuer, "a", "first");
+    fetch_now(&vault, std::slice::from_ref(&secret), &clock).await;
+    give(&issuer, "a", "second");
+    assert!(!vault.refresh(&clock).await, "not due");
+    let changed = Arc::new(Notify::new());
+    let keeper = {
+        let (vault, clock, changed) = (vault.clone(), clock.clone(), changed.clone());
+        tokio::spawn(async move { vault.keep_fresh(&clock, || changed.notify_one()).await })
+    };
+    vault.ask_again(&clock);
+    tokio::time::timeout(Duration::from_secs(20), changed.notified()).await.expect("a change");
+    keeper.abort();
+    assert_eq!(&*secret.value().unwrap(), "second");
+    assert!(!vault.refresh(&clock).await, "it was asked for once");
+}
+
+#[tokio::test]
 async fn the_last_value_serves_while_the_vault_is_away() {
     let issuer = Issuer::start().await;
     let clock = Clock::manual();

@@ -10,6 +10,7 @@ use crate::expression::evaluate::{Call, Node};
 use crate::expression::{EvaluationError, Value};
 
 const HEAD: Needs = Needs::REQUEST_HEAD;
+const TARGET: Needs = Needs::TARGET;
 /// Facts that are always at hand, but differ from exchange to exchange.
 const AT_HAND: Needs = Needs::NONE;
 
@@ -112,7 +113,7 @@ pub(super) const FUNCTIONS: &[Function] = &[
     Function::new("host()", "The host the request was made to.", "host()", "'api.contoso.com'", |call| {
         text(call.facts.host())
     })
-    .reads(HEAD),
+    .reads(TARGET),
     Function::new("item()", "The item that the policy is working on.", "item().id", "7", |call| {
         match call.facts.item() {
             Some(item) => Ok(Value::from_json(item)),
@@ -130,7 +131,7 @@ pub(super) const FUNCTIONS: &[Function] = &[
     )
     .reads(Needs::LAST_ERROR)
     .structured(),
-    Function::new("method()", "The request method.", "method()", "'GET'", |call| text(call.facts.method())).reads(HEAD),
+    Function::new("method()", "The request method.", "method()", "'GET'", |call| text(call.facts.method())).reads(TARGET),
     Function::new("operation()", "The name of the operation.", "operation()", "'GetOrder'", |call| {
         text(call.facts.operation())
     })
@@ -138,7 +139,7 @@ pub(super) const FUNCTIONS: &[Function] = &[
     Function::new("path()", "The request path, percent-encoded.", "path()", "'/orders/42'", |call| {
         text(call.facts.path())
     })
-    .reads(HEAD),
+    .reads(TARGET),
     Function::new(
         "pathParameters(name, [default])",
         "A parameter of the operation's path, decoded.",
@@ -149,7 +150,7 @@ pub(super) const FUNCTIONS: &[Function] = &[
             or_default(call, call.facts.path_parameter(&name))
         },
     )
-    .reads(HEAD),
+    .reads(TARGET),
     Function::new("product()", "The name of the product the call was made under.", "product()", "'starter'", |call| {
         Ok(Value::from_text(call.facts.product()))
     })
@@ -164,11 +165,11 @@ pub(super) const FUNCTIONS: &[Function] = &[
             or_default(call, call.facts.query_parameter(&name))
         },
     )
-    .reads(HEAD),
+    .reads(TARGET),
     Function::new("queryString()", "The request's query without `?`.", "queryString()", "'page=2'", |call| {
         text(call.facts.query_string())
     })
-    .reads(HEAD),
+    .reads(TARGET),
     Function::new("requestId()", "The id of the exchange.", "requestId()", "'3f2a'", |call| {
         text(call.facts.request_id())
     })
@@ -207,7 +208,7 @@ pub(super) const FUNCTIONS: &[Function] = &[
         "'http://api.contoso.com/orders/42?page=2'",
         |call| Ok(Value::Str(call.facts.url())),
     )
-    .reads(HEAD),
+    .reads(TARGET),
     Function::new(
         "variables(name, [default])",
         "A variable that a policy set earlier in the exchange.",

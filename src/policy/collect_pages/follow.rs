@@ -90,7 +90,7 @@ impl Collect {
         }
         exchange.buffer(&mut Message::Response(&mut response)).await?;
         let first = response.body().bytes().cloned().unwrap_or_default();
-        let Some(mut all) = Page::read(&first, &self.plan.shape) else { return Ok(response) };
+        let Some(mut all) = Page::read(response.headers(), &first, &self.plan.shape) else { return Ok(response) };
         if all.onward.is_none() && !self.plan.shape.bare {
             response.headers_mut().insert(PAGES, HeaderValue::from_static("1"));
             return Ok(response);
@@ -121,7 +121,8 @@ impl Collect {
         if let Some(partial) = partial {
             headers.insert(PARTIAL, HeaderValue::from_static(partial));
         }
-        *response.body_mut() = Body::json(all.finish(&self.plan.shape));
+        let all = all.finish(&self.plan.shape, headers);
+        *response.body_mut() = Body::json(all);
         Ok(response)
     }
 
@@ -188,7 +189,8 @@ impl Collect {
         if is_coded(response.headers()) {
             return Err(Stop::Failed(failed(number, BAD_GATEWAY, "it is compressed, though it was not to be")));
         }
-        let text = match response.into_body().buffer(left).await {
+        let (head, body) = response.into_parts();
+        let text = match body.buffer(left).await {
             Ok(text) => text,
             Err(BodyError::TooLarge { .. }) => return Err(Stop::Bound("max-bytes")),
             Err(error) => {
@@ -197,7 +199,7 @@ impl Collect {
                 return Err(Stop::Failed(fault));
             }
         };
-        let page = Page::read(&text, &self.plan.shape);
+        let page = Page::read(&head.headers, &text, &self.plan.shape);
         let none = || Stop::Failed(failed(number, BAD_GATEWAY, "the backend answered with something else"));
         page.map(|page| (page, text.len())).ok_or_else(none)
     }
@@ -233,7 +235,7 @@ impl Original {
     ) -> Result<Request<Body>, Cow<'static, str>> {
         let said = onward.to_text();
         let target = match &plan.shape.onward {
-            Onward::Link(_) => {
+            Onward::Link(_) | Onward::Header(_) => {
                 let backend = exchange.state.lock().upstream.backend.clone().ok_or("no backend was called")?;
                 let links = Links::new(&plan.rules, exchange, backend, self.uri.path().to_owned());
                 links.target(&said).ok_or("its link does not lead to the backend")?

@@ -1,8 +1,10 @@
 //! What a page holds: its items, and what leads to the next one.
 
 use bytes::Bytes;
+use http::{HeaderMap, HeaderName};
 
 use crate::json::{Document, Key, Kind, Node};
+use crate::policy::link_field;
 
 /// Where items, and what leads on, stand in a page.
 pub(super) struct Shape {
@@ -16,15 +18,19 @@ pub(super) struct Shape {
 pub(super) enum Onward {
     /// A property with its URL.
     Link(Box<[Key]>),
+    /// A header with it.
+    Header(HeaderName),
     /// A property with what goes into a parameter of the query.
     Cursor { keys: Box<[Key]>, parameter: String },
 }
 
 impl Onward {
-    fn keys(&self) -> &[Key] {
-        match self {
-            Self::Link(keys) | Self::Cursor { keys, .. } => keys,
-        }
+    fn read(&self, headers: &HeaderMap, document: &mut Document) -> Option<Node> {
+        let found = match self {
+            Self::Link(keys) | Self::Cursor { keys, .. } => document.root.at(keys),
+            Self::Header(name) => return link_field::next(headers, name).map(Node::text),
+        };
+        found.filter(|node| matches!(node.kind(), Kind::Text | Kind::Number) && !node.to_text().is_empty()).cloned()
     }
 }
 
@@ -39,13 +45,10 @@ pub(super) struct Page {
 
 impl Page {
     /// Reads a page; none when it is none.
-    pub(super) fn read(text: &Bytes, shape: &Shape) -> Option<Self> {
+    pub(super) fn read(headers: &HeaderMap, text: &Bytes, shape: &Shape) -> Option<Self> {
         let mut document = Document::parse(text).ok()?;
         let count = document.root.at(&shape.items)?.items()?.len();
-        let found = document.root.at(shape.onward.keys());
-        let onward =
-            found.filter(|node| matches!(node.kind(), Kind::Text | Kind::Number) && !node.to_text().is_empty());
-        let onward = onward.cloned();
+        let onward = shape.onward.read(headers, &mut document);
         Some(Self { document, onward, count })
     }
 
@@ -60,15 +63,20 @@ impl Page {
     }
 
     /// The answer: what leads on from its last page stands where that of the first one did.
-    pub(super) fn finish(self, shape: &Shape) -> Document {
+    pub(super) fn finish(self, shape: &Shape, headers: &mut HeaderMap) -> Document {
         let Self { mut document, onward, .. } = self;
+        if let Onward::Header(name) = &shape.onward {
+            link_field::replace_next(headers, name, onward.as_ref().map(Node::to_text).as_deref());
+        }
         if shape.bare {
             let items = document.root.at(&shape.items).map(|items| std::mem::replace(items, Node::null()));
             return Document { root: items.unwrap_or_else(Node::null) };
         }
-        match onward {
-            Some(onward) => drop(document.root.put(shape.onward.keys(), onward)),
-            None => drop(document.root.take(shape.onward.keys())),
+        if let Onward::Link(keys) | Onward::Cursor { keys, .. } = &shape.onward {
+            match onward {
+                Some(onward) => drop(document.root.put(keys, onward)),
+                None => drop(document.root.take(keys)),
+            }
         }
         document
     }
@@ -117,10 +125,12 @@ mod tests {
             },
         ] {
             let shape = shape(items, "next", bare);
-            let mut read = pages.iter().map(|text| Page::read(&Bytes::from_static(text.as_bytes()), &shape).unwrap());
+            let mut read = pages
+                .iter()
+                .map(|text| Page::read(&HeaderMap::new(), &Bytes::from_static(text.as_bytes()), &shape).unwrap());
             let mut all = read.next().unwrap();
             read.for_each(|page| all.add(page, &shape));
-            assert_eq!(all.finish(&shape).write(), want, "{name}");
+            assert_eq!(all.finish(&shape, &mut HeaderMap::new()).write(), want, "{name}");
         }
     }
 
@@ -140,7 +150,7 @@ mod tests {
             ("<html>", None),
             ("", None),
         ] {
-            let page = Page::read(&Bytes::from_static(text.as_bytes()), &shape);
+            let page = Page::read(&HeaderMap::new(), &Bytes::from_static(text.as_bytes()), &shape);
             let got = page.map(|page| page.onward.map(|node| Document { root: node }.write()));
             assert_eq!(got, want.map(|onward| onward.map(|text| Bytes::from_static(text.as_bytes()))), "{text}");
         }

@@ -123,7 +123,7 @@ impl Notation {
             Some((whole, fraction)) => (whole, Some(fraction)),
             None => (mantissa, None),
         };
-        let whole = self.grouped(whole)?;
+        let separator = self.separator(whole)?;
         let is_digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
         if !fraction.is_none_or(is_digits) {
             return None;
@@ -132,8 +132,11 @@ impl Notation {
         if in_parentheses || before || behind {
             out.push('-');
         }
-        let digits = whole.trim_start_matches('0');
-        out.push_str(if digits.is_empty() { "0" } else { digits });
+        let start = out.len();
+        out.extend(whole.chars().filter(|one| Some(*one) != separator).skip_while(|digit| *digit == '0'));
+        if out.len() == start {
+            out.push('0');
+        }
         if let Some(fraction) = fraction {
             out.push('.');
             out.push_str(fraction);
@@ -148,23 +151,23 @@ impl Notation {
         Some(out)
     }
 
-    /// The digits of groups: of three, or of two before the last three where that is the custom. One kind of separator stands between all of them.
-    fn grouped(&self, text: &str) -> Option<String> {
-        let separator = text.chars().find(|one| !one.is_ascii_digit());
-        let Some(separator) = separator else { return (!text.is_empty()).then(|| text.to_owned()) };
+    /// What stands between groups of digits, if there is more than one: of three, or of two before the last three where that is the custom. One kind
+    /// of separator stands between all of them.
+    fn separator(&self, text: &str) -> Option<Option<char>> {
+        let Some(separator) = text.chars().find(|one| !one.is_ascii_digit()) else {
+            return (!text.is_empty()).then_some(None);
+        };
         if !self.groups.contains(&separator) {
             return None;
         }
-        let mut groups = text.split(separator);
-        let first = groups.next()?;
-        let rest: Vec<&str> = groups.collect();
-        let (last, between) = rest.split_last()?;
-        let inside = |size: usize| between.iter().all(|group| group.len() == size);
+        let (first, rest) = text.split_once(separator)?;
+        let (between, last) = rest.rsplit_once(separator).map_or((None, rest), |(between, last)| (Some(between), last));
+        let inside = |size: usize| between.is_none_or(|text| text.split(separator).all(|group| group.len() == size));
         let fits = (1..=3).contains(&first.len())
             && last.len() == 3
             && (inside(3) || self.pairs && first.len() <= 2 && inside(2));
-        let all = [&[first], rest.as_slice()].concat().concat();
-        (fits && all.bytes().all(|byte| byte.is_ascii_digit())).then_some(all)
+        let is_digits = text.chars().all(|one| one == separator || one.is_ascii_digit());
+        (fits && is_digits).then_some(Some(separator))
     }
 }
 

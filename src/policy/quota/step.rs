@@ -111,7 +111,7 @@ impl Counting {
             cx.note(compiled)
         });
         let later = std::mem::replace(&mut cx.needs, before);
-        if later.contains(Needs::REQUEST_HEAD) {
+        if later.contains(Needs::TARGET) {
             cx.needs |= Needs::HEAD_LATER;
         }
         let condition = condition.transpose()?;

@@ -210,7 +210,7 @@ impl Spec {
         if later {
             // Nothing of it is read before there is an answer.
             cx.needs = before;
-            if needs.contains(Needs::REQUEST_HEAD) {
+            if needs.contains(Needs::TARGET) {
                 cx.needs |= Needs::HEAD_LATER;
             }
             if needs.contains(Needs::BODY)

@@ -139,7 +139,7 @@ fn an_attempt_is_counted_by_its_outcome() {
 fn reloads_keep_the_time_of_the_configuration_in_force() {
     let clock = Clock::manual();
     let metrics = Metrics::new(&clock);
-    metrics.config_loaded(clock.wall());
+    metrics.config_loaded(clock.wall(), &[]);
     clock.advance(Duration::from_secs(60));
     metrics.config_failed();
     assert_has(
@@ -152,6 +152,25 @@ fn reloads_keep_the_time_of_the_configuration_in_force() {
             "process_start_time_seconds 1767225600",
         ],
     );
+}
+
+#[test]
+fn ends_of_certificates_are_those_of_the_configuration_in_force() {
+    let clock = Clock::manual();
+    let metrics = Metrics::new(&clock);
+    let later = |seconds| clock.wall() + Duration::from_secs(seconds);
+    let listener = CertificateEnd::of_listener("server.tls", later(60));
+    metrics.config_loaded(clock.wall(), &[listener.clone(), CertificateEnd::of_client("erp", later(120))]);
+    assert_has(
+        &metrics,
+        &[
+            r#"sluicegate_certificate_not_after_seconds{name="server.tls",shown_to="clients"} 1767225660"#,
+            r#"sluicegate_certificate_not_after_seconds{name="erp",shown_to="backends"} 1767225720"#,
+        ],
+    );
+    metrics.config_loaded(clock.wall(), &[listener]);
+    let text = metrics.render();
+    assert!(text.contains("certificate_not_after_seconds{name=\"server.tls\"") && !text.contains("\"erp\""), "{text}");
 }
 
 #[test]
