@@ -10,13 +10,14 @@ use std::path::{Path, PathBuf};
 
 use super::connection::{self, Given, Offer};
 use super::definition::Definition;
-use super::generate::{self, Generated};
+use super::generate::{self, Generated, Wanted};
 use super::merge::{Conflict, merge};
 use super::package::{self, File, Package, Place};
 use super::properties::Properties;
 use super::report::Report;
 use super::service::Validation;
 use super::template::Grade;
+use super::trial::Trial;
 use super::written::text;
 use crate::config::folder::GATEWAY_FILE;
 use crate::config::source::Sources;
@@ -48,6 +49,7 @@ pub struct Folder {
     connections: HashMap<String, String>,
     used: HashSet<String>,
     changed: bool,
+    trial: Trial,
     /// What is written for validation.
     pub validation: Validation,
     /// How many requests a minute each connection may make.
@@ -94,6 +96,7 @@ impl Folder {
             connections,
             used: HashSet::new(),
             changed,
+            trial: Trial::new().map_err(|error| format!("policies cannot be tried: {error}"))?,
             validation: Validation::default(),
             limit: None,
         })
@@ -146,7 +149,8 @@ impl Folder {
         };
         let properties = package.properties.as_ref().map(|file| Properties::read(&file.root)).unwrap_or_default();
         let path = format!("{IMPORTED}/{name}/{}", definition_name(place));
-        Some(generate::generate(name, &path, &definition, &properties, package, self.validation, self.limit))
+        let wanted = Wanted { validation: self.validation, limit: self.limit, trial: &self.trial };
+        Some(generate::generate(name, &path, &definition, &properties, package, wanted))
     }
 
     fn write(

@@ -1,6 +1,5 @@
 //! A package into the TOML of one API, and what the process must know of it.
 
-use std::collections::HashSet;
 use std::fmt::Write as _;
 use std::num::NonZeroU32;
 
@@ -16,6 +15,7 @@ use super::security;
 use super::service::{self, Validation};
 use super::template::{Converted, Grade, Instance, Section};
 use super::tree::Value;
+use super::trial::{Trial, Tried};
 use super::written::{Block, holds_named_value, one_line, text};
 use crate::routing::{BasePath, Build, Conflict, Router, Template};
 
@@ -36,6 +36,17 @@ pub struct Generated {
 /// How many characters of a description are written; the whole of it is in the definition.
 const MAX_DESCRIPTION: usize = 300;
 
+/// What is written beside what the package says, and how it is tried.
+#[derive(Clone, Copy)]
+pub struct Wanted<'a> {
+    /// What is written for validation.
+    pub validation: Validation,
+    /// How many requests a minute each connection may make.
+    pub limit: Option<NonZeroU32>,
+    /// Where policies are tried before they are written.
+    pub trial: &'a Trial,
+}
+
 /// Writes the API `name` of a package. `definition` is the path of its OpenAPI file in the folder.
 pub fn generate(
     name: &str,
@@ -43,12 +54,13 @@ pub fn generate(
     definition: &Definition<'_>,
     properties: &Properties<'_>,
     package: &Package,
-    validation: Validation,
-    limit: Option<NonZeroU32>,
+    wanted: Wanted<'_>,
 ) -> Generated {
+    let Wanted { validation, limit, trial } = wanted;
     let mut writer = Writer {
         definition,
         properties,
+        trial,
         report: Report { api: name.to_owned(), operations: definition.operations.len(), ..Report::default() },
         out: String::new(),
     };
@@ -97,6 +109,7 @@ pub fn generate(
 struct Writer<'a, 'n> {
     definition: &'a Definition<'n>,
     properties: &'a Properties<'n>,
+    trial: &'a Trial,
     report: Report,
     out: String,
 }
@@ -138,17 +151,15 @@ impl Writer<'_, '_> {
         let host = self.definition.base.host();
         let mut lists = vec![Vec::new(); operations.len()];
         let mut closed: Vec<Section> = Vec::new();
-        for (number, instance) in self.properties.policies.iter().enumerate() {
-            let mut converted = instance.convert(host);
+        for (number, (mut converted, targets)) in self.tried(host).into_iter().enumerate() {
+            let instance = &self.properties.policies[number];
             for decision in instance.decisions() {
                 self.report.decide(decision);
             }
             let subject = subject(number, instance);
-            let mut targets = HashSet::new();
             for name in instance.operations.iter().filter_map(|node| node.text()) {
-                match operations.iter().position(|operation| operation.id == name) {
-                    Some(place) => drop(targets.insert(place)),
-                    None => self.report.add(Grade::Approximated, &subject, format!("no operation is called `{name}`")),
+                if !operations.iter().any(|operation| operation.id == name) {
+                    self.report.add(Grade::Approximated, &subject, format!("no operation is called `{name}`"));
                 }
             }
             self.report.add(converted.grade, &subject, converted.notes.join("; "));
@@ -164,14 +175,56 @@ impl Writer<'_, '_> {
             if !converted.block.off {
                 closed.push(converted.section);
             }
-            for (place, list) in lists.iter_mut().enumerate() {
-                if for_all || targets.contains(&place) {
-                    list.push(scoped.len());
-                }
+            for place in targets {
+                lists[place].push(scoped.len());
             }
             scoped.push(converted);
         }
         (shared, lists, scoped)
+    }
+
+    /// The policies, each with the operations it is for. What the gateway would refuse is taken out: from all of it, or from the
+    /// operations that cannot have it.
+    fn tried(&self, host: &str) -> Vec<(Converted, Vec<usize>)> {
+        let operations = &self.definition.operations;
+        let templates: Vec<String> = operations.iter().map(Operation::template).collect();
+        let mut converted: Vec<(Converted, Vec<usize>)> = Vec::new();
+        for instance in &self.properties.policies {
+            let is_named = |id: &str| instance.operations.iter().any(|node| node.text() == Some(id));
+            let for_all = instance.operations.is_empty();
+            let targets = (0..operations.len()).filter(|place| for_all || is_named(&operations[*place].id));
+            converted.push((instance.convert(host), targets.collect()));
+        }
+        let mut tried = Vec::new();
+        let mut of = Vec::new();
+        for (number, (policy, targets)) in converted.iter().enumerate().filter(|(_, (policy, _))| !policy.block.off) {
+            let instance = &self.properties.policies[number];
+            // For all others an operation is as good as another.
+            let places: Vec<Option<usize>> = match targets.as_slice() {
+                [_, ..] if !instance.operations.is_empty() && instance.reads_path() => {
+                    targets.iter().copied().map(Some).collect()
+                }
+                _ => vec![None],
+            };
+            for place in places {
+                let template = place.map(|place| templates[place].as_str());
+                tried.push(Tried { block: &policy.block, section: policy.section, template });
+                of.push((number, place));
+            }
+        }
+        let refusals: Vec<_> = self.trial.refusals(&tried).into_iter().zip(of).collect();
+        for (refusal, (number, place)) in refusals {
+            let (Some(why), (policy, targets)) = (refusal, &mut converted[number]) else { continue };
+            match place {
+                Some(place) if targets.len() > 1 => {
+                    targets.retain(|other| *other != place);
+                    policy
+                        .note(format!("not for `{}`, where the gateway would refuse it: {why}", operations[place].id));
+                }
+                _ => policy.refuse(&why),
+            }
+        }
+        converted
     }
 
     fn operations(&mut self, names: &[String], refused: &[Option<String>], lists: &[Vec<usize>], scoped: &[Converted]) {

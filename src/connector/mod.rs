@@ -18,5 +18,6 @@ pub mod service;
 pub mod template;
 mod text;
 pub mod tree;
+pub mod trial;
 mod written;
 pub mod yaml;

@@ -1,16 +1,12 @@
 //! Policy templates of connector packages into policies of the gateway.
 
-use std::collections::{HashMap, HashSet};
-use std::sync::LazyLock;
-
 use percent_encoding::percent_decode_str;
-use schemars::SchemaGenerator;
 
 use super::caller;
 use super::tree::Node;
 use super::written::{Block, holds_named_value, text};
 use crate::expression::{Dialect, Expression};
-use crate::policy::{self, KINDS};
+use crate::json;
 
 /// How well something is carried over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -86,6 +82,11 @@ pub struct Instance<'n> {
 /// Functions that read what callers send, folded.
 pub const REQUEST: [&str; 3] = ["headers", "header", "queryparameters"];
 
+/// Functions that policy templates may call in a text; the texts of all others are sent as they are.
+const FUNCTIONS: [&str; 5] = ["headers", "header", "queryParameters", "connectionParameters", "body"];
+/// Is replaced when a solution is saved, and what the package has is still a call.
+const SAVED: &str = "environmentVariables";
+
 const OWN: &str = "x-ms-apimTemplateParameter.";
 const COMMON: &str = "x-ms-apimTemplate-";
 
@@ -120,6 +121,11 @@ impl<'n> Instance<'n> {
             "failure" => Section::OnError,
             _ => Section::Inbound,
         }
+    }
+
+    /// Whether it may read variables of the path template of its operations.
+    pub fn reads_path(&self) -> bool {
+        ["newPath", "parameterValueUrl"].iter().any(|name| self.text(name).contains('{'))
     }
 
     /// The policy of the gateway. `host` is the definition's own.
@@ -194,7 +200,7 @@ impl<'n> Instance<'n> {
                 let block = Block::policy("set-value-from-url")
                     .text("target", self.text("parameterTemplate"))
                     .text("url", &expression(self.text("parameterValueUrl"), &mut notes))
-                    .text("value", self.text("parameterValuePathTemplate"));
+                    .text("value", &value_path(self.text("parameterValuePathTemplate")));
                 match self.text("httpMethod").to_ascii_uppercase().as_str() {
                     "" | "GET" => block,
                     method => block.text("method", method),
@@ -205,12 +211,12 @@ impl<'n> Instance<'n> {
                 let block = Block::policy("update-next-link").text("property", self.text("nextLinkPropertyName"));
                 match self.text("nextLinkParentPropertyPath") {
                     "" => block,
-                    parent => block.text("parent", parent),
+                    parent => block.text("parent", &body_path(parent)),
                 }
             }
             "pollingtrigger" => {
                 section = Section::Inbound;
-                self.polling_trigger()
+                self.polling_trigger(&mut notes)
             }
             "setconnectionstatustounauthenticated" => {
                 section = Section::Outbound;
@@ -218,11 +224,7 @@ impl<'n> Instance<'n> {
             }
             other => {
                 notes.push(format!("the template `{other}` is not known"));
-                return self.unsupported(
-                    section,
-                    Block::policy(if other.is_empty() { "unknown" } else { other }),
-                    notes,
-                );
+                return unsupported(section, Block::policy(if other.is_empty() { "unknown" } else { other }), notes);
             }
         };
         if !self.title.is_empty() {
@@ -238,7 +240,7 @@ impl<'n> Instance<'n> {
         match refusal(&block) {
             Some(why) => {
                 notes.push(why);
-                self.unsupported(section, block, notes)
+                unsupported(section, block, notes)
             }
             None => {
                 let grade = if notes.is_empty() { Grade::Exact } else { Grade::Approximated };
@@ -282,11 +284,6 @@ impl<'n> Instance<'n> {
         made
     }
 
-    fn unsupported(&self, section: Section, mut block: Block, notes: Vec<String>) -> Converted {
-        block.off = true;
-        Converted { section, block, grade: Grade::Unsupported, notes }
-    }
-
     fn valued(&self, block: Block, notes: &mut Vec<String>) -> Block {
         block.text("value", &expression(self.text("value"), notes))
     }
@@ -328,13 +325,12 @@ impl<'n> Instance<'n> {
         if value.to_ascii_lowercase().contains("@connectionparameters(") {
             notes.push("`@connectionParameters` is evaluated here; the platform sends its text".to_owned());
         }
+        let mut value = escaped(value, Holes::Paths, notes);
         // Two braces would begin a named value.
-        let value = if holds_named_value(value) {
+        if holds_named_value(&value) {
             notes.push("a space stands between two opening braces".to_owned());
-            value.replace("{{", "{ {").replace("{{", "{ {")
-        } else {
-            value.to_owned()
-        };
+            value = value.replace("{{", "{ {").replace("{{", "{ {");
+        }
         block.text("name", self.text("newPropertySubPathTemplate")).text("value", &value)
     }
 
@@ -356,7 +352,7 @@ impl<'n> Instance<'n> {
         if whole { block.raw("children-only", "false") } else { block }
     }
 
-    fn polling_trigger(&self) -> Block {
+    fn polling_trigger(&self, notes: &mut Vec<String>) -> Block {
         let mut block = Block::policy("polling-trigger").text("data", self.text("triggerDataPath"));
         let mut pairs = Vec::new();
         for member in self.parameter("triggerConfig").map(Node::members).unwrap_or_default() {
@@ -364,7 +360,7 @@ impl<'n> Instance<'n> {
             if member.name.eq_ignore_ascii_case("x-ms-triggerConfig-nextLink") {
                 block = block.text("next-link", value);
             } else if !member.name.is_empty() {
-                pairs.push(format!("{} = {}", text(&member.name), text(value)));
+                pairs.push(format!("{} = {}", text(&member.name), text(&escaped(value, Holes::Paths, notes))));
             }
         }
         block.raw("query", format!("{{ {} }}", pairs.join(", ")))
@@ -378,6 +374,26 @@ impl<'n> Instance<'n> {
                 "401".to_owned()
             }
         }
+    }
+}
+
+fn unsupported(section: Section, mut block: Block, notes: Vec<String>) -> Converted {
+    block.off = true;
+    Converted { section, block, grade: Grade::Unsupported, notes }
+}
+
+impl Converted {
+    /// Takes it out, because the gateway would refuse it.
+    pub fn refuse(&mut self, why: &str) {
+        self.notes.push(format!("the gateway would refuse it: {why}"));
+        self.block.off = true;
+        self.grade = Grade::Unsupported;
+    }
+
+    /// Notes what differs.
+    pub fn note(&mut self, note: String) {
+        self.notes.push(note);
+        self.grade = self.grade.max(Grade::Approximated);
     }
 }
 
@@ -417,39 +433,10 @@ pub fn calls(template: &str) -> impl Iterator<Item = (String, String)> {
     })
 }
 
-/// The keys of every policy.
-static KEYS: LazyLock<HashMap<&'static str, HashSet<String>>> = LazyLock::new(|| {
-    let mut generator = SchemaGenerator::default();
-    let keys = |schema: schemars::Schema| {
-        schema.get("properties").and_then(|list| list.as_object()).map(|list| list.keys().cloned().collect())
-    };
-    KINDS.iter().map(|kind| (kind.name, keys((kind.schema)(&mut generator)).unwrap_or_default())).collect()
-});
-
-/// Why the gateway would not take a policy.
+/// Why a policy cannot be written.
 fn refusal(block: &Block) -> Option<String> {
-    let value = |key: &str| block.pairs.iter().find(|(name, _)| *name == key).map(|(_, value)| value.as_str());
-    let name = block.pairs.first()?.1.trim_matches('"');
-    let Some(keys) = KEYS.get(name) else {
-        return Some(format!("this version of Sluicegate has no policy `{name}`"));
-    };
-    if let Some((key, _)) = block.pairs.iter().skip(1).find(|(key, _)| !keys.contains(*key)) {
-        return Some(format!("this version of Sluicegate has no `{key}` for `{name}`"));
-    }
-    if block.pairs.iter().any(|(_, value)| holds_named_value(value)) {
-        return Some("two opening braces would begin a named value".to_owned());
-    }
-    if name == "set-header" {
-        let written = value("name").unwrap_or_default().trim_matches('"');
-        match http::HeaderName::from_bytes(written.as_bytes()) {
-            Err(_) => return Some(format!("`{written}` cannot be the name of a header")),
-            Ok(header) if policy::is_framing(&header) => {
-                return Some(format!("`{header}` belongs to the connection and cannot be changed"));
-            }
-            Ok(_) => {}
-        }
-    }
-    None
+    let braces = block.pairs.iter().any(|(_, value)| holds_named_value(value));
+    braces.then(|| "two opening braces would begin a named value".to_owned())
 }
 
 /// A path into the body, with what makers leave out: `body()`, `@body.name`.
@@ -464,29 +451,15 @@ fn body_path(path: &str) -> String {
     }
 }
 
+/// The path to a value, which some write as a hole: `{@body().x}`, `@{body().x}`.
+fn value_path(path: &str) -> String {
+    let inner = path.trim().trim_start_matches("@{").trim_start_matches('{');
+    body_path(if inner.len() < path.trim().len() { inner.trim_end_matches('}') } else { inner })
+}
+
 /// The text of a template as an expression of the gateway: an `@` that the platform takes as it is gets a second one.
 pub fn expression(template: &str, notes: &mut Vec<String>) -> String {
-    let mut out = String::with_capacity(template.len());
-    let mut rest = template;
-    while let Some(at) = rest.find('@') {
-        out.push_str(&rest[..at]);
-        let tail = &rest[at..];
-        let length = call(tail);
-        if length > 0 && Expression::parse(&tail[..length], Dialect::Gateway).is_ok() {
-            out.push_str(&tail[..length]);
-            rest = &tail[length..];
-            continue;
-        }
-        if length > 0 {
-            let name = tail[1..].trim_start_matches('{').split('(').next().unwrap_or_default();
-            notes.push(format!("`{name}` is no function of policy templates, and its text is sent as it is"));
-        }
-        // What the gateway would take for an expression, or for an escape of its own.
-        let known = tail[1..].starts_with(['{', '@']) || length > 0;
-        out.push_str(if known { "@@" } else { "@" });
-        rest = &tail[1..];
-    }
-    out.push_str(rest);
+    let mut out = escaped(template, Holes::Calls, notes);
     if holds_named_value(&out) {
         notes.push("two opening braces would begin a named value, and are written as an expression".to_owned());
         while let Some(at) = out.find("{{") {
@@ -494,6 +467,57 @@ pub fn expression(template: &str, notes: &mut Vec<String>) -> String {
         }
     }
     out
+}
+
+/// What the holes of a text read.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Holes {
+    /// Nothing but what functions give.
+    Calls,
+    /// Also paths into a body and its items.
+    Paths,
+}
+
+/// A text in which every `@` that begins no hole of a policy template is doubled.
+fn escaped(template: &str, holes: Holes, notes: &mut Vec<String>) -> String {
+    let mut out = String::with_capacity(template.len());
+    let mut rest = template;
+    while let Some(at) = rest.find('@') {
+        out.push_str(&rest[..at]);
+        let tail = &rest[at..];
+        let length = call(tail);
+        let inner = tail[1..].trim_start_matches('{');
+        let name = inner.split('(').next().unwrap_or_default();
+        let is_path = json::root(inner).or_else(|| json::root(tail)).is_some();
+        let is_hole = if is_path && holes == Holes::Paths {
+            true
+        } else {
+            let known = FUNCTIONS.iter().any(|one| one.eq_ignore_ascii_case(name));
+            length > 0 && known && Expression::parse(&tail[..length], Dialect::Gateway).is_ok()
+        };
+        if is_hole {
+            let length = length.max(1);
+            out.push_str(&tail[..length]);
+            rest = &tail[length..];
+            continue;
+        }
+        if length > 0 && name.eq_ignore_ascii_case(SAVED) {
+            let note = "is put in where a solution is saved; here its text is sent as it is";
+            notes.push(format!("`{name}` {note}"));
+        } else if length > 0 {
+            notes.push(format!("`{name}` is no function of policy templates, and its text is sent as it is"));
+        }
+        // What the gateway would take for an expression, or for an escape of its own.
+        let known = tail[1..].starts_with(['{', '@']) || inner.contains('(') && name.bytes().all(is_word);
+        out.push_str(if known { "@@" } else { "@" });
+        rest = &tail[1..];
+    }
+    out.push_str(rest);
+    out
+}
+
+fn is_word(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || byte == b'_'
 }
 
 /// The length of `@name(…)` or `@{name(…)}` at the beginning of a text; 0 when there is none.
@@ -539,11 +563,46 @@ mod tests {
             ("a@@b", "a@@@b", 0),
             ("@{nothing}", "@@{nothing}", 0),
             ("{{host}}", "{@{'{'}host}}", 1),
+            ("@concat('a', 'b')", "@@concat('a', 'b')", 1),
+            ("@{method()}", "@@{method()}", 1),
+            ("@item().x", "@@item().x", 1),
+            ("@headers('x'", "@@headers('x'", 0),
+            ("https://@environmentVariables(\"h\")/", "https://@@environmentVariables(\"h\")/", 1),
         ] {
             let mut told = Vec::new();
             assert_eq!(expression(template, &mut told), want, "{template}");
             assert_eq!(told.len(), notes, "{template}: {told:?}");
             assert!(Expression::parse(want, Dialect::Gateway).is_ok(), "{template}");
+        }
+    }
+
+    #[test]
+    fn texts_with_paths_keep_what_is_none() {
+        for (template, want, notes) in [
+            ("{@body().a} @{item()['b']} @body.c", "{@body().a} @{item()['b']} @body.c", 0),
+            ("@{triggerBody().value[0].id}", "@{triggerBody().value[0].id}", 0),
+            ("@headers('x')@connectionParameters('y')", "@headers('x')@connectionParameters('y')", 0),
+            ("a@@b @odata.type", "a@@@b @odata.type", 0),
+            ("@concat('a','b')", "@@concat('a','b')", 1),
+            ("@{foo('x')}", "@@{foo('x')}", 1),
+            ("{@body().a", "{@body().a", 0),
+        ] {
+            let mut told = Vec::new();
+            assert_eq!(escaped(template, Holes::Paths, &mut told), want, "{template}");
+            assert_eq!(told.len(), notes, "{template}: {told:?}");
+        }
+    }
+
+    #[test]
+    fn paths_of_values() {
+        for (path, want) in [
+            ("@body().x", "@body().x"),
+            ("{@body()['a}']}", "@body()['a}']"),
+            ("@{body().x}", "@body().x"),
+            ("body().x", "@body().x"),
+            ("@body.x", "@body().x"),
+        ] {
+            assert_eq!(value_path(path), want, "{path}");
         }
     }
 

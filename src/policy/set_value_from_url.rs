@@ -45,7 +45,7 @@ use crate::routing::query;
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct SetValueFromUrl {
-    /// What is set: `@headers('name')` or `@queryParameters('name')`. What is there is replaced.
+    /// What is set: `@headers('name')` or `@queryParameters('name')`, also as `@{…}`. What is there is replaced.
     target: At<String>,
     /// The path and query of the other request, below the base URL of the backend. `{name}` stands for a variable of the operation's template,
     /// expressions are percent-encoded as in `route-request`. The request's own query is not sent. Evaluated when the step runs; a failure
@@ -152,7 +152,9 @@ impl Target {
             CompileError::at(text, format!("`{}` is nothing that can be set", text.value))
                 .hint("`@headers('name')` or `@queryParameters('name')`")
         };
-        let inner = text.trim().trim_start_matches('@').strip_suffix(')').ok_or_else(unknown)?;
+        let inner = text.trim().trim_start_matches('@');
+        let inner = inner.strip_prefix('{').and_then(|inner| inner.strip_suffix('}')).unwrap_or(inner);
+        let inner = inner.trim().strip_suffix(')').ok_or_else(unknown)?;
         let (function, name) = inner.split_once('(').ok_or_else(unknown)?;
         let name = name.trim().strip_prefix('\'').and_then(|name| name.strip_suffix('\'')).ok_or_else(unknown)?;
         match function.to_ascii_lowercase().as_str() {
