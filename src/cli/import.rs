@@ -8,7 +8,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use super::{exit, output};
 use crate::connector::caller::PLATFORM_LIMIT;
 use crate::connector::connection::{Given, GivenValue};
-use crate::connector::folder::{self, Folder};
+use crate::connector::folder::{self, Folder, IMPORTED, ImportError};
 use crate::connector::package::{self, Place};
 use crate::connector::report::Report;
 use crate::connector::service::Validation;
@@ -103,38 +103,45 @@ fn parameter(text: &str) -> Result<(String, GivenValue), String> {
 
 impl Connector {
     fn run(&self) -> u8 {
-        let places = match self.places() {
-            Ok(places) => places,
-            Err(error) => {
-                output::complain(&format!("error: {error}\n"));
-                return exit::FAILED;
-            }
-        };
-        match self.import(&places) {
-            Ok(code) => code,
-            Err(error) => {
-                output::complain(&format!("error: {error}\n"));
-                exit::FAILED
-            }
-        }
+        self.places().and_then(|places| self.import(&places)).unwrap_or_else(|(code, why)| {
+            output::complain(&format!("error: {why}\n"));
+            code
+        })
     }
 
-    fn places(&self) -> Result<Vec<Place>, String> {
-        let found = self.paths.iter().map(|path| package::find(path)).collect::<Result<Vec<_>, _>>()?;
-        let mut found: Vec<Place> = found.into_iter().flatten().collect();
+    /// What is imported, or how the command ends and why.
+    fn places(&self) -> Result<Vec<Place>, (u8, String)> {
+        let mut found = Vec::new();
+        for path in &self.paths {
+            match package::find(path) {
+                Ok(places) => found.extend(places),
+                Err(why) => {
+                    let number = path.to_str().filter(|text| self.limit.is_some() && text.parse::<u32>().is_ok());
+                    let hint = number.map(|number| format!("; did you mean `--limit={number}`?")).unwrap_or_default();
+                    return Err((exit::FAILED, why + &hint));
+                }
+            }
+        }
         match (&self.name, found.as_mut_slice()) {
             (Some(name), [place]) => place.name = package::slug(name),
-            (Some(_), _) => return Err(format!("`--name` is for one package, and there are {}", found.len())),
+            (Some(_), _) => {
+                return Err((exit::USAGE, format!("`--name` is for one package, and there are {}", found.len())));
+            }
             (None, _) => {}
         }
         if (self.set.is_some() || !self.parameters.is_empty()) && found.len() > 1 {
-            return Err(format!("a connection is said for one package, and there are {}", found.len()));
+            let why = format!("`--parameter` and `--set` are for one package, and there are {}", found.len());
+            return Err((exit::USAGE, why));
         }
         Ok(found)
     }
 
-    fn import(&self, places: &[Place]) -> Result<u8, String> {
-        let mut folder = Folder::open(&self.out)?;
+    fn import(&self, places: &[Place]) -> Result<u8, (u8, String)> {
+        let ended = |error: ImportError| match error {
+            ImportError::Connection(_) => (exit::USAGE, error.to_string()),
+            ImportError::Unwritten(..) => (exit::FAILED, error.to_string()),
+        };
+        let mut folder = Folder::open(&self.out).map_err(|why| (exit::FAILED, why))?;
         let given = Given { set: self.set.clone(), values: self.parameters.clone() };
         folder.validation = match self.validate {
             None => Validation::Suggested,
@@ -143,50 +150,66 @@ impl Connector {
         };
         folder.limit = self.limit;
         let mut reports = Vec::new();
-        let mut failed = 0;
+        let mut failed = Vec::new();
         for place in places {
-            let outcome = folder.import(place, &given).map_err(|error| format!("{}: {error}", self.out.display()))?;
+            let outcome = folder.import(place, &given).map_err(ended)?;
             for diagnostic in &outcome.diagnostics.0 {
                 output::complain(&format!("{}\n", folder::line(diagnostic, &outcome.sources)));
             }
-            for conflict in &outcome.report.conflicts {
-                output::complain(&format!("conflict: {conflict}\n"));
+            // The report of one package is shown whole.
+            if places.len() > 1 || self.format == Format::Json {
+                for conflict in &outcome.report.conflicts {
+                    output::complain(&format!("conflict: {conflict}\n"));
+                }
             }
             if outcome.written {
                 reports.push(outcome.report);
             } else {
-                failed += 1;
+                failed.push(place.definition.display().to_string());
             }
         }
-        folder.finish().map_err(|error| format!("{}: {error}", self.out.display()))?;
-        self.tell(&reports, failed);
+        folder.finish().map_err(ended)?;
+        self.tell(&reports, &failed);
         let conflicts = reports.iter().any(|report| !report.conflicts.is_empty());
-        Ok(match (failed, conflicts) {
-            (1.., _) => exit::CONFIGURATION,
-            (0, true) => exit::ASSERTION,
-            (0, false) => exit::OK,
+        Ok(match (failed.as_slice(), conflicts) {
+            ([_, ..], _) => exit::CONFIGURATION,
+            ([], true) => exit::ASSERTION,
+            ([], false) => exit::OK,
         })
     }
 
-    fn tell(&self, reports: &[Report], failed: usize) {
+    fn tell(&self, reports: &[Report], failed: &[String]) {
         if self.format == Format::Json {
             let list: Vec<_> = reports.iter().map(Report::json).collect();
-            output::print(&format!("{}\n", serde_json::json!({ "packages": list, "failed": failed })));
+            let report = serde_json::json!({ "packages": list, "failed": failed.len(), "unreadable": failed });
+            output::print(&format!("{report}\n"));
             return;
         }
-        match reports {
-            [one] => output::print(&one.text()),
-            several => several.iter().for_each(|report| output::print(&format!("{}\n", report.summary()))),
+        if !failed.is_empty() {
+            let left_out = failed.iter().map(|path| format!("not imported: {path}\n")).collect::<String>();
+            output::complain(&left_out);
         }
-        let [exact, near, not] =
-            [Grade::Exact, Grade::Approximated, Grade::Unsupported].map(|grade| folder::total(reports, grade));
         let folder = self.out.display();
-        let failed = if failed > 0 { format!(", {failed} could not be read") } else { String::new() };
-        let packages = if reports.len() == 1 { "package" } else { "packages" };
-        output::print(&format!(
-            "\n{} {packages} imported{failed}: {exact} exact, {near} approximated, {not} unsupported (imported/NAME/report.md says what)\n\
-             next: sluicegate check {folder}\n",
-            reports.len()
-        ));
+        let written = match reports {
+            [] => return,
+            [one] => {
+                output::print(&one.text());
+                let api = &one.api;
+                format!("API: {folder}/{api}.toml\nreport: {folder}/{IMPORTED}/{api}/report.md")
+            }
+            several => {
+                several.iter().for_each(|report| output::print(&format!("{}\n", report.line())));
+                let [exact, near, not] =
+                    [Grade::Exact, Grade::Approximated, Grade::Unsupported].map(|grade| folder::total(several, grade));
+                let decisions: usize = several.iter().map(|report| report.decisions.len()).sum();
+                format!(
+                    "{} packages imported: {exact} exact, {near} approximated, {not} unsupported; \
+                     {decisions} decisions where the platform does not say what it does\n\
+                     reports: {folder}/{IMPORTED}/NAME/report.md",
+                    several.len()
+                )
+            }
+        };
+        output::print(&format!("\n{written}\nnext: sluicegate check {folder}\n"));
     }
 }

@@ -23,26 +23,25 @@ pub fn errors() -> Block {
 
 /// Headers of messages.
 pub fn headers() -> Block {
-    Block::default()
-        .raw("correlation", "true")
-        .comment("The ids by which the platform tells calls apart. `remove-from-requests = [\"x-ms-workflow-*\"]` keeps others from the backend.")
+    Block::default().raw("correlation", "true").comment("The ids by which the platform tells calls apart.")
 }
 
-/// What comes before everything else.
-pub fn requests(limit: Option<NonZeroU32>) -> Vec<Block> {
-    let deadline = Block::policy("timeout")
+/// What comes before everything else: one deadline.
+pub fn deadline() -> Block {
+    Block::policy("timeout")
         .text("duration", "120s")
         .text("until", "end")
-        .comment("As long as the platform waits: for all tries together, to the last byte of the answer.");
-    let limit = limit.map(|calls| {
-        Block::policy("rate-limit")
-            .text("id", "connection-limit")
-            .text("key", "@coalesce(connection(), subscription(), clientIp())")
-            .raw("calls", calls.to_string())
-            .text("period", "1m")
-            .comment("The platform's limit for each connection; for each subscription or address where calls use none.")
-    });
-    [deadline].into_iter().chain(limit).collect()
+        .comment("As long as the platform waits: for all tries together, to the last byte of the answer.")
+}
+
+/// How many requests a minute each connection may make.
+pub fn limit(calls: NonZeroU32) -> Block {
+    Block::policy("rate-limit")
+        .text("id", "connection-limit")
+        .text("key", "@coalesce(connection(), subscription(), clientIp())")
+        .raw("calls", calls.to_string())
+        .text("period", "1m")
+        .comment("The platform's limit for each connection; for each subscription or address where calls use none.")
 }
 
 /// What comes behind the policies of the package, on the way back.
@@ -68,18 +67,4 @@ pub fn own_answers(policies: &[&Converted]) -> Option<(usize, Block)> {
     let list: Vec<String> = names.into_iter().map(|name| text(name)).collect();
     let block = Block::policy("redirect-content-urls").raw("headers", format!("[{}]", list.join(", ")));
     Some((last?, block.raw("body", "false").comment("That leads through the gateway too.")))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_limit_is_written_when_it_is_asked_for() {
-        for (limit, want) in [(None, vec!["timeout"]), (NonZeroU32::new(500), vec!["timeout", "rate-limit"])] {
-            let blocks = requests(limit);
-            let names: Vec<_> = blocks.iter().map(|block| block.pairs[0].1.trim_matches('"')).collect();
-            assert_eq!(names, want, "{limit:?}");
-        }
-    }
 }

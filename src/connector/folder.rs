@@ -50,10 +50,23 @@ pub struct Folder {
     used: HashSet<String>,
     changed: bool,
     trial: Trial,
+    /// Whether a package was imported.
+    filled: bool,
     /// What is written for validation.
     pub validation: Validation,
     /// How many requests a minute each connection may make.
     pub limit: Option<NonZeroU32>,
+}
+
+/// Why an import ends. Each says it for people.
+#[derive(Debug, thiserror::Error)]
+pub enum ImportError {
+    /// What is said of a connection cannot be.
+    #[error("{0}")]
+    Connection(String),
+    /// A file cannot be written.
+    #[error("{0} cannot be written: {1}")]
+    Unwritten(String, std::io::Error),
 }
 
 /// What became of one package.
@@ -69,12 +82,14 @@ pub struct Outcome {
 }
 
 impl Folder {
-    /// Opens a folder, or makes it.
+    /// Opens a folder. One that is not there is made with the first package.
     ///
     /// # Errors
-    /// What cannot be read or made.
+    /// What cannot be read.
     pub fn open(path: &Path) -> Result<Self, String> {
-        std::fs::create_dir_all(path).map_err(|error| format!("{} cannot be made: {error}", path.display()))?;
+        if path.is_file() {
+            return Err(format!("{} is a file, and packages are imported into a folder", path.display()));
+        }
         let file = path.join(GATEWAY_FILE);
         let (gateway, changed) = match std::fs::read_to_string(&file) {
             Ok(text) => (text, false),
@@ -97,6 +112,7 @@ impl Folder {
             used: HashSet::new(),
             changed,
             trial: Trial::new().map_err(|error| format!("policies cannot be tried: {error}"))?,
+            filled: false,
             validation: Validation::default(),
             limit: None,
         })
@@ -106,7 +122,7 @@ impl Folder {
     ///
     /// # Errors
     /// What cannot be written, or said of the connection.
-    pub fn import(&mut self, place: &Place, given: &Given) -> std::io::Result<Outcome> {
+    pub fn import(&mut self, place: &Place, given: &Given) -> Result<Outcome, ImportError> {
         let mut name = place.name.clone();
         for number in 2.. {
             if self.used.insert(name.clone()) {
@@ -125,10 +141,13 @@ impl Folder {
             outcome.report.source = place.definition.display().to_string();
             outcome.report.warnings = outcome.diagnostics.0.iter().map(|one| line(one, &outcome.sources)).collect();
             // Before anything is written.
-            let offer = connection::offer(&name, &generated.asked, given).map_err(std::io::Error::other)?;
-            self.write(&name, place, &package, &generated, &mut outcome.report)?;
-            self.connection(&name, &offer, &generated, given, &mut outcome.report)?;
+            let offer = connection::offer(&name, &generated.asked, given)
+                .map_err(|why| ImportError::Connection(format!("{name}: {why}")))?;
+            self.write(&name, place, &package, &generated, &mut outcome.report)
+                .and_then(|()| self.connection(&name, &offer, &generated, given, &mut outcome.report))
+                .map_err(|error| self.unwritten(error))?;
             outcome.written = true;
+            self.filled = true;
         }
         Ok(outcome)
     }
@@ -279,12 +298,20 @@ impl Folder {
         write_changed(&kept, report.text().as_bytes())
     }
 
-    /// Writes what all packages share.
+    /// Writes what all packages share, when one was imported.
     ///
     /// # Errors
     /// What cannot be written.
-    pub fn finish(&self) -> std::io::Result<()> {
-        if self.changed { write_changed(&self.path.join(GATEWAY_FILE), self.gateway.as_bytes()) } else { Ok(()) }
+    pub fn finish(&self) -> Result<(), ImportError> {
+        if self.changed && self.filled {
+            let written = write_changed(&self.path.join(GATEWAY_FILE), self.gateway.as_bytes());
+            return written.map_err(|error| self.unwritten(error));
+        }
+        Ok(())
+    }
+
+    fn unwritten(&self, error: std::io::Error) -> ImportError {
+        ImportError::Unwritten(self.path.display().to_string(), error)
     }
 }
 

@@ -1,5 +1,6 @@
 //! A package into the TOML of one API, and what the process must know of it.
 
+use std::collections::HashSet;
 use std::fmt::Write as _;
 use std::num::NonZeroU32;
 
@@ -7,6 +8,7 @@ use http::Method;
 
 use super::caller;
 use super::connection::{Asked, Kind};
+use super::decision;
 use super::definition::{Definition, Operation, Parameter};
 use super::package::Package;
 use super::properties::Properties;
@@ -63,17 +65,21 @@ pub fn generate(
         trial,
         report: Report { api: name.to_owned(), operations: definition.operations.len(), ..Report::default() },
         out: String::new(),
+        told: HashSet::new(),
     };
-    writer.head(name, definition_path);
+    writer.head(name, definition_path, package.has_script);
     caller::errors().write("[api.errors]", &mut writer.out);
-    caller::headers().write("[api.headers]", &mut writer.out);
+    let headers = writer.decided(caller::headers(), &[decision::HEADERS]);
+    headers.write("[api.headers]", &mut writer.out);
     let asked = Asked::of(definition, properties);
     asked.write(&mut writer.out);
     let (shared, lists, scoped) = writer.policies();
     let names = service::names(&definition.operations);
     let refused = refused_operations(&definition.operations);
-    for block in caller::requests(limit) {
-        block.write("[[inbound]]", &mut writer.out);
+    caller::deadline().write("[[inbound]]", &mut writer.out);
+    if let Some(calls) = limit {
+        let limit = writer.decided(caller::limit(calls), &[decision::LIMIT]);
+        limit.write("[[inbound]]", &mut writer.out);
     }
     if let Some(block) = service::defaults(definition, &names, &refused) {
         block.write("[[inbound]]", &mut writer.out);
@@ -86,7 +92,8 @@ pub fn generate(
     }
     writer.on_premises(&asked);
     for policy in &shared {
-        policy.block.write(&format!("[[{}]]", policy.section.as_str()), &mut writer.out);
+        let block = writer.decided(policy.block.clone(), &policy.decisions);
+        block.write(&format!("[[{}]]", policy.section.as_str()), &mut writer.out);
     }
     caller::answers().write("[[outbound]]", &mut writer.out);
     for (header, block) in service::answers(validation, &names, &refused, &lists, &scoped) {
@@ -112,10 +119,12 @@ struct Writer<'a, 'n> {
     trial: &'a Trial,
     report: Report,
     out: String,
+    /// The decisions that the file tells of.
+    told: HashSet<&'static str>,
 }
 
 impl Writer<'_, '_> {
-    fn head(&mut self, name: &str, definition_path: &str) {
+    fn head(&mut self, name: &str, definition_path: &str, has_script: bool) {
         let title = if self.definition.title.is_empty() { name } else { self.definition.title };
         let _ = writeln!(self.out, "#:schema schema.json\n# {}", one_line(title));
         let _ = writeln!(
@@ -139,7 +148,24 @@ impl Writer<'_, '_> {
                 format!("`{written}` is no host; the backend's URL is {}", self.definition.base.url),
             );
         }
+        if has_script {
+            block = block.comment(format!("Unsupported: script.csx, code in C#; it is for {}.", self.scripted()));
+        }
+        if self.definition.operations.is_empty() {
+            self.report.add(Grade::Unsupported, "operations", "the definition has none, so nothing can be called");
+        }
         block.write("[api]", &mut self.out);
+    }
+
+    /// A table, with the decisions that were taken for it and that nothing before it tells of.
+    fn decided(&mut self, mut block: Block, decisions: &[&'static str]) -> Block {
+        for decision in decisions {
+            self.report.decide(decision);
+            if self.told.insert(decision) {
+                block = block.comment(format!("Decided: {decision}."));
+            }
+        }
+        block
     }
 
     /// The policies of the API, and those of its operations by their place. What is for all operations goes to the API as long as
@@ -153,13 +179,15 @@ impl Writer<'_, '_> {
         let mut closed: Vec<Section> = Vec::new();
         for (number, (mut converted, targets)) in self.tried(host).into_iter().enumerate() {
             let instance = &self.properties.policies[number];
-            for decision in instance.decisions() {
-                self.report.decide(decision);
-            }
             let subject = subject(number, instance);
             for name in instance.operations.iter().filter_map(|node| node.text()) {
                 if !operations.iter().any(|operation| operation.id == name) {
-                    self.report.add(Grade::Approximated, &subject, format!("no operation is called `{name}`"));
+                    let mut note = format!("no operation is called `{name}`");
+                    if let Some(other) = operations.iter().find(|one| one.id.eq_ignore_ascii_case(name)) {
+                        let _ = write!(note, "; `{}` is, and names compare with their case", other.id);
+                        converted.decisions.push(decision::OPERATION_CASE);
+                    }
+                    self.report.add(Grade::Approximated, &subject, note);
                 }
             }
             self.report.add(converted.grade, &subject, converted.notes.join("; "));
@@ -260,7 +288,8 @@ impl Writer<'_, '_> {
             let mut redirect = caller::own_answers(&own).filter(|_| !block.off);
             for (number, policy) in own.iter().enumerate() {
                 let off = policy.block.off || block.off;
-                let table = Block { off, ..policy.block.clone() };
+                let decisions = if off { &[][..] } else { &policy.decisions };
+                let table = Block { off, ..self.decided(policy.block.clone(), decisions) };
                 table.write(&format!("[[operation.{}]]", policy.section.as_str()), &mut self.out);
                 if let Some((_, redirect)) = redirect.take_if(|(last, _)| *last == number) {
                     redirect.write("[[operation.outbound]]", &mut self.out);
@@ -280,9 +309,18 @@ impl Writer<'_, '_> {
     }
 
     fn script(&mut self) {
-        let listed: Vec<&str> = self.properties.script_operations.iter().filter_map(|node| node.text()).collect();
-        let which = if listed.is_empty() { "all operations".to_owned() } else { format!("`{}`", listed.join("`, `")) };
+        let which = self.scripted();
         self.report.add(Grade::Unsupported, "script.csx", format!("code in C# does not run here; it is for {which}"));
+        if self.properties.policies.iter().any(|policy| policy.section() == Section::Outbound) {
+            self.report.decide(decision::SCRIPT);
+        }
+    }
+
+    /// What the script is for.
+    fn scripted(&self) -> String {
+        let listed: Vec<String> =
+            self.properties.script_operations.iter().filter_map(|node| node.text()).map(one_line).collect();
+        if listed.is_empty() { "all operations".to_owned() } else { format!("`{}`", listed.join("`, `")) }
     }
 }
 

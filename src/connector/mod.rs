@@ -3,6 +3,7 @@
 pub mod caller;
 mod clash;
 pub mod connection;
+mod decision;
 pub mod definition;
 pub mod export;
 pub mod folder;

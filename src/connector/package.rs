@@ -5,8 +5,10 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::folder::IMPORTED;
 use super::tree::Node;
 use super::{json, text, yaml};
+use crate::config::folder::GATEWAY_FILE;
 use crate::config::source::{FileId, Sources};
 use crate::config::{Diagnostic, Diagnostics};
 
@@ -66,7 +68,10 @@ pub fn find(path: &Path) -> Result<Vec<Place>, String> {
     let mut found = Vec::new();
     search(path, 0, &mut found).map_err(|error| format!("{} cannot be read: {error}", path.display()))?;
     if found.is_empty() {
-        return Err(format!("{} holds no package: no {DEFINITION_FILE} in it or below", path.display()));
+        let path = path.display();
+        return Err(format!(
+            "{path} holds no package and no OpenAPI file: neither {DEFINITION_FILE} nor .json, .yaml or .yml with `swagger` or `openapi`, in it or below"
+        ));
     }
     found.sort();
     Ok(found)
@@ -106,7 +111,9 @@ fn search(folder: &Path, depth: usize, found: &mut Vec<Place>) -> std::io::Resul
     for entry in std::fs::read_dir(folder)? {
         let path = entry?.path();
         let hidden = path.file_name().is_none_or(|name| name.to_string_lossy().starts_with('.'));
-        if hidden {
+        // What an import keeps in the folder that it writes is no package of a maker.
+        let kept = path.ends_with(IMPORTED) && folder.join(GATEWAY_FILE).is_file();
+        if hidden || kept {
             continue;
         }
         if path.is_dir() {
@@ -118,18 +125,24 @@ fn search(folder: &Path, depth: usize, found: &mut Vec<Place>) -> std::io::Resul
     folders.iter().try_for_each(|path| search(path, depth + 1, found))
 }
 
-/// Whether a file begins as an OpenAPI definition does.
+/// Whether a file says which OpenAPI it is: `"swagger": "2.0"`, or `openapi: 3.0.1` at the beginning of a line. Tools that sort names
+/// write it behind everything else.
 fn is_openapi(path: &Path) -> bool {
     let extension = path.extension().and_then(OsStr::to_str).unwrap_or_default().to_ascii_lowercase();
     if !matches!(extension.as_str(), "json" | "yaml" | "yml") {
         return false;
     }
-    let mut head = Vec::new();
-    let read = std::fs::File::open(path).and_then(|file| file.take(4096).read_to_end(&mut head));
-    let text = String::from_utf8_lossy(&head);
+    let mut bytes = Vec::new();
+    let read = std::fs::File::open(path).and_then(|file| file.take(MAX_SIZE).read_to_end(&mut bytes));
+    let text = text::decode(&bytes).text;
+    let version = |rest: &str| {
+        let rest = rest.trim_start().strip_prefix(':').map(str::trim_start);
+        rest.is_some_and(|rest| rest.trim_start_matches(['"', '\'']).starts_with(|c: char| c.is_ascii_digit()))
+    };
     let says = |word: &str| {
-        let quoted = text.contains(&format!("\"{word}\""));
-        quoted || text.lines().any(|line| line.strip_prefix(word).is_some_and(|rest| rest.starts_with(':')))
+        let quoted = format!("\"{word}\"");
+        let mut named = text.match_indices(&quoted).map(|(at, _)| &text[at + quoted.len()..]);
+        named.any(version) || text.lines().filter_map(|line| line.strip_prefix(word)).any(version)
     };
     read.is_ok() && (says("openapi") || says("swagger"))
 }

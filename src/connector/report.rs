@@ -63,11 +63,28 @@ impl Report {
         format!("{}: {} {operations}; {exact} exact, {near} approximated, {not} unsupported", self.api, self.operations)
     }
 
+    /// The summary with what else the report has, where only one line of it is shown.
+    pub fn line(&self) -> String {
+        let decisions = match self.decisions.len() {
+            0 => String::new(),
+            1 => "; 1 decision".to_owned(),
+            count => format!("; {count} decisions"),
+        };
+        let to_do = self.to_do.as_ref().map(|to_do| format!("; to do: {to_do}")).unwrap_or_default();
+        format!("{}{decisions}{to_do}", self.summary())
+    }
+
     /// The report for people.
     pub fn text(&self) -> String {
         let mut out = format!("# {}\n\nFrom `{}`.\n", self.summary(), self.source);
         if let Some(to_do) = &self.to_do {
             let _ = writeln!(out, "\nTo do: {to_do}.");
+        }
+        if !self.conflicts.is_empty() {
+            out.push_str("\n## Conflicts\n\n");
+            for conflict in &self.conflicts {
+                let _ = writeln!(out, "* {conflict}");
+            }
         }
         for (grade, title) in
             [(Grade::Unsupported, "Unsupported"), (Grade::Approximated, "Approximated"), (Grade::Exact, "Exact")]

@@ -63,6 +63,8 @@ pub struct Converted {
     pub grade: Grade,
     /// What differs; empty when nothing does.
     pub notes: Vec<String>,
+    /// What was decided for it, where the platform does not say what it does.
+    pub decisions: Vec<&'static str>,
 }
 
 /// A policy template of a package.
@@ -110,11 +112,11 @@ impl<'n> Instance<'n> {
         self.parameters?.get_any_case(&format!("{OWN}{name}"))
     }
 
-    fn text(&self, name: &str) -> &'n str {
+    pub(super) fn text(&self, name: &str) -> &'n str {
         self.parameter(name).and_then(Node::scalar).unwrap_or_default()
     }
 
-    fn section(&self) -> Section {
+    pub(super) fn section(&self) -> Section {
         let section = self.parameters.and_then(|list| list.get_any_case(&format!("{COMMON}policySection")));
         match section.and_then(Node::text).unwrap_or_default().to_ascii_lowercase().as_str() {
             "response" => Section::Outbound,
@@ -244,44 +246,9 @@ impl<'n> Instance<'n> {
             }
             None => {
                 let grade = if notes.is_empty() { Grade::Exact } else { Grade::Approximated };
-                Converted { section, block, grade, notes }
+                Converted { section, block, grade, notes, decisions: self.decisions() }
             }
         }
-    }
-
-    /// What was decided because the platform does not say what it does.
-    pub fn decisions(&self) -> Vec<&'static str> {
-        let mut made = Vec::new();
-        let texts = ["urlTemplate", "newPath", "value", "parameterValueUrl"].map(|name| self.text(name));
-        let from_connection = |text: &&str| calls(text).any(|(name, _)| name == "connectionparameters");
-        if texts.iter().any(from_connection) {
-            made.push("a connection parameter that is not there and has no default is empty text; a URL that needs it is refused");
-        }
-        match self.id.as_str() {
-            "setheader" if self.text("value").is_empty() => made.push("a header that is set to nothing is sent empty"),
-            "routerequesttoendpoint" if calls(self.text("newPath")).next().is_some() => {
-                made.push("values in a new path are percent-encoded, so that they stay in their segment or parameter");
-            }
-            "setvaluefromurl" => made.push(
-                "when the other request of `set-value-from-url` gives no value, the call ends with its status, or 502",
-            ),
-            "convertarraytoobject" => {
-                made.push("of items with the same key the last counts, and an item without the key is left out");
-                if self.text("retainKey").eq_ignore_ascii_case("false") {
-                    made.push("an item that had nothing but its key becomes null");
-                }
-            }
-            "stringtoarray" if self.text("delimiterList").chars().count() > 1 => {
-                made.push("each character of `delimiterList` separates");
-            }
-            "encodepropertyvalue" => {
-                made.push("all but letters, digits and `-_.!~*'()` is percent-encoded, as encodeURIComponent does");
-            }
-            "moveproperties" => made.push("the properties are moved one by one, and what held them is removed"),
-            "setproperty" => made.push("where the parent of `set-property` is not there, nothing is set"),
-            _ => {}
-        }
-        made
     }
 
     fn valued(&self, block: Block, notes: &mut Vec<String>) -> Block {
@@ -379,7 +346,7 @@ impl<'n> Instance<'n> {
 
 fn unsupported(section: Section, mut block: Block, notes: Vec<String>) -> Converted {
     block.off = true;
-    Converted { section, block, grade: Grade::Unsupported, notes }
+    Converted { section, block, grade: Grade::Unsupported, notes, decisions: Vec::new() }
 }
 
 impl Converted {
@@ -388,6 +355,7 @@ impl Converted {
         self.notes.push(format!("the gateway would refuse it: {why}"));
         self.block.off = true;
         self.grade = Grade::Unsupported;
+        self.decisions.clear();
     }
 
     /// Notes what differs.

@@ -187,6 +187,7 @@ fn promise(stated: &Stated, usage: Usage) -> Result<Promise, &'static str> {
         Count::Admitted => Counted::Admitted,
         Count::All => Counted::All,
         Count::Later => Counted::Perhaps,
+        Count::Never => return Err("it counts no request"),
     };
     let moot = match counted {
         Counted::All => Some("counts refused requests too"),
