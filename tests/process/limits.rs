@@ -53,7 +53,9 @@ fn a_limit_that_is_full_says_so() {
     }
     for policy in ["rate", "open", "quota"] {
         let counted = |decision: &str| {
-            gateway.metric(&format!("sluicegate_limit_decisions_total{{decision=\"{decision}\",policy=\"global#{policy}\"}}"))
+            gateway.metric(&format!(
+                "sluicegate_limit_decisions_total{{decision=\"{decision}\",policy=\"global#{policy}\"}}"
+            ))
         };
         assert_eq!((counted("admitted"), counted("overflow")), (Some(1.0), Some(2.0)), "{policy}");
         assert_eq!(counted("refused"), Some(0.0), "{policy}");
