@@ -1,6 +1,9 @@
 //! What every algorithm can do with the state of one key.
 
+use std::time::Duration;
+
 use super::{Count, Decision};
+use crate::clock::Nanos;
 
 /// One algorithm with its parameters, used under the lock of a key's shard. Small, and made anew where rates vary.
 pub(super) trait Meter: Copy + Send + Sync + 'static {
@@ -21,6 +24,41 @@ pub(super) trait Meter: Copy + Send + Sync + 'static {
     fn carry_out(&self, state: Self::State, now: u64) -> Carried;
     /// The state of a key that was counted otherwise until now.
     fn carry_in(&self, carried: Carried, now: u64) -> Self::State;
+}
+
+/// How a sliding window stands after a decision.
+pub(super) struct Sliding {
+    pub(super) calls: u32,
+    /// How many units are in the window.
+    pub(super) used: u64,
+    /// When all of them have left it.
+    pub(super) full_at: u64,
+}
+
+impl Sliding {
+    /// The decision on a request of that cost. `freed_at` says when the oldest so many units will have left the window.
+    pub(super) fn decided(&self, admitted: bool, cost: u32, now: u64, freed_at: impl Fn(u64) -> u64) -> Decision {
+        let (calls, used) = (u64::from(self.calls), self.used);
+        let until = |at: u64| Duration::from_nanos(at.saturating_sub(now));
+        let retry_after = if admitted {
+            Duration::ZERO
+        } else if cost > self.calls {
+            Duration::MAX
+        } else {
+            until(freed_at(used + u64::from(cost) - calls))
+        };
+        let more = if used == 0 { now } else { freed_at((used + 1).saturating_sub(calls).max(1)) };
+        Decision {
+            admitted,
+            limit: self.calls,
+            remaining: u32::try_from(calls.saturating_sub(used)).unwrap_or(self.calls),
+            retry_after,
+            more: until(more),
+            reset: until(self.full_at),
+            at: Nanos(now),
+            overflowed: false,
+        }
+    }
 }
 
 /// What a key has used, on its way from one limit to another.

@@ -1,10 +1,7 @@
 //! The sliding window in a fixed space: counts for the slots of one period instead of the times of requests.
 
-use std::time::Duration;
-
-use super::meter::{Carried, Meter, Share};
+use super::meter::{Carried, Meter, Share, Sliding};
 use super::{Count, Decision, Rate};
-use crate::clock::Nanos;
 
 /// The words before the counts: the number of the newest slot.
 const HEAD: usize = 2;
@@ -116,24 +113,8 @@ impl Meter for Slots {
             *held = before.saturating_add(counted);
             used += u64::from(*held - before);
         }
-        let retry_after = if admitted {
-            Duration::ZERO
-        } else if cost > self.calls {
-            Duration::MAX
-        } else {
-            Duration::from_nanos(self.freed_at(state, used + u64::from(cost) - calls).saturating_sub(now))
-        };
-        let more = if used == 0 { now } else { self.freed_at(state, (used + 1).saturating_sub(calls).max(1)) };
-        Decision {
-            admitted,
-            limit: self.calls,
-            remaining: u32::try_from(calls.saturating_sub(used)).unwrap_or(self.calls),
-            retry_after,
-            more: Duration::from_nanos(more.saturating_sub(now)),
-            reset: Duration::from_nanos(self.full_at(state).saturating_sub(now)),
-            at: Nanos(now),
-            overflowed: false,
-        }
+        let sliding = Sliding { calls: self.calls, used, full_at: self.full_at(state) };
+        sliding.decided(admitted, cost, now, |needed| self.freed_at(state, needed))
     }
 
     fn charge(&self, state: &mut Counts, units: u32, now: u64) {

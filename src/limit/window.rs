@@ -1,11 +1,9 @@
 //! The exact sliding window: the times of the requests admitted within one period.
 
 use std::collections::VecDeque;
-use std::time::Duration;
 
-use super::meter::{Carried, Meter, Share};
+use super::meter::{Carried, Meter, Share, Sliding};
 use super::{Count, Decision, Rate};
-use crate::clock::Nanos;
 
 /// Smaller rings are kept as they are when they empty.
 const SHRINK_ABOVE: usize = 16;
@@ -189,24 +187,8 @@ impl Meter for Window {
             self.note(state, now, counted);
         }
         let used = state.count();
-        let retry_after = if admitted {
-            Duration::ZERO
-        } else if cost > self.calls {
-            Duration::MAX
-        } else {
-            Duration::from_nanos(self.freed_at(state, used + u64::from(cost) - calls).saturating_sub(now))
-        };
-        let more = if used == 0 { now } else { self.freed_at(state, (used + 1).saturating_sub(calls).max(1)) };
-        Decision {
-            admitted,
-            limit: self.calls,
-            remaining: u32::try_from(calls.saturating_sub(used)).unwrap_or(self.calls),
-            retry_after,
-            more: Duration::from_nanos(more.saturating_sub(now)),
-            reset: Duration::from_nanos(self.full_at(state).saturating_sub(now)),
-            at: Nanos(now),
-            overflowed: false,
-        }
+        let sliding = Sliding { calls: self.calls, used, full_at: self.full_at(state) };
+        sliding.decided(admitted, cost, now, |needed| self.freed_at(state, needed))
     }
 
     fn charge(&self, state: &mut Runs, units: u32, now: u64) {

@@ -8,6 +8,7 @@ use std::num::NonZeroUsize;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use super::rate_limit::key::Key;
 use super::rate_limit::{Mode, OnMissingKey, OnOverflow};
 use super::{Policy, Sections};
 use crate::compile::{CompileCx, CompileError};
@@ -15,7 +16,7 @@ use crate::config::spec::LimitHeaders;
 use crate::config::{At, Kilobytes, Recurrence};
 use crate::pipeline::Step;
 use allowance::{Terms, Told, Window};
-use step::{Counter, Counting, KeySource, Outputs};
+use step::{Counter, Counting, Outputs};
 
 /// Limits how much a subscription may use in a period: calls, data, or both. Beyond it the answer is 403 with `Retry-After`, and
 /// on-error runs with the source `quota` and the reason `QuotaExceeded`. Requests without a subscription count by the client's
@@ -180,7 +181,7 @@ impl Policy for Quota {
         );
         let metrics = cx.world.shared.metrics.limit(&id);
         Ok(step::Compiled {
-            key: KeySource::Caller,
+            key: Key::Caller,
             on_missing_key: OnMissingKey::default(),
             from_subscription: self.first_period_start.is_none(),
             counters: counters?,

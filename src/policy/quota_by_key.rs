@@ -6,7 +6,8 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::quota::allowance::{Terms, Told, Window};
-use super::quota::step::{Compiled, Counting, KeySource, Outputs};
+use super::quota::step::{Compiled, Counting, Outputs};
+use super::rate_limit::key::Key;
 use super::rate_limit::{Mode, OnMissingKey, OnOverflow};
 use super::{Policy, Sections};
 use crate::compile::{CompileCx, CompileError};
@@ -119,7 +120,7 @@ impl Policy for QuotaByKey {
         );
         let metrics = cx.world.shared.metrics.limit(&id);
         Ok(Compiled {
-            key: KeySource::Expression(key?),
+            key: Key::Expression(key?),
             on_missing_key: self.on_missing_key,
             from_subscription: false,
             counters: Box::new([counter?]),

@@ -18,6 +18,7 @@ use crate::limit::{self, Count, MissingKey, Overflow, Settings, Stated, StatedKe
 use crate::pipeline::Step;
 use crate::pipeline::limits::{self, Fields, Rule, Shown, TOKENS};
 use crate::policy::quota::allowance;
+use crate::policy::rate_limit::key::Key;
 use crate::policy::rate_limit::{Counted, Mode, OnMissingKey, OnOverflow, limit_name};
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -50,7 +51,7 @@ impl Spec {
         }
         name?;
         let compiled = Compiled {
-            key: key?,
+            key: Key::Expression(key?),
             on_missing_key: self.on_missing_key,
             rate: rate?,
             quota: quota?,

@@ -1,6 +1,5 @@
 //! The step of a token limit: whose request it is, what the limits say beforehand, and what the caller is told.
 
-use std::borrow::Cow;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,7 +7,7 @@ use std::time::Duration;
 use http::{HeaderValue, StatusCode};
 
 use super::follow::{Following, Left, Outputs, Places};
-use crate::expression::{EvaluationError, Expression, Value};
+use crate::expression::{EvaluationError, Expression};
 use crate::limit::quota::{Allowance, Book, Verdict};
 use crate::limit::{self, Answer, Ask, Count, Decision};
 use crate::llm::Meter;
@@ -16,19 +15,16 @@ use crate::pipeline::limits::{Counted, Fields, KeyText, Limited, Rule, Standing}
 use crate::pipeline::{Apply, ApplyAsync, BoxFuture, Call, Context, Fault, Flow};
 use crate::policy::quota::step::{seconds, standing};
 use crate::policy::rate_limit::OnMissingKey;
-use crate::policy::rate_limit::key::AddressKey;
+use crate::policy::rate_limit::key::{Key, Missing};
 use crate::policy::value::evaluation_failed;
 use crate::telemetry::metrics::LimitMetrics;
 
 /// The most tokens that an expression may give.
 const MOST: i64 = 1_000_000_000;
 
-/// The key of all requests without one. No header can hold it.
-const NO_KEY: &str = "\0";
-
 /// A token limit that runs.
 pub(super) struct Compiled {
-    pub(super) key: Expression,
+    pub(super) key: Key,
     pub(super) on_missing_key: OnMissingKey,
     pub(super) rate: Option<Rate>,
     pub(super) quota: Option<Quota>,
@@ -112,27 +108,14 @@ enum Question<T> {
 impl Compiled {
     /// Whose request it is; none when it is not limited.
     fn key(&self, cx: &Context<'_>) -> Result<Option<KeyText>, Fault> {
-        let key: Option<Cow<'_, str>> = match self.key.evaluate(cx).map_err(evaluation_failed)? {
-            Value::Null => None,
-            value => Some(value.into_text().map_err(evaluation_failed)?),
+        let missing = Missing {
+            then: self.on_missing_key,
+            shadow: self.shadow,
+            metrics: &self.metrics,
+            reason: "TokenLimitKeyMissing",
+            message: "The key of the token limit is missing.",
         };
-        if let Some(key) = key.filter(|key| !key.is_empty()) {
-            return Ok(Some(KeyText::new(&key)));
-        }
-        match self.on_missing_key {
-            OnMissingKey::ClientIp => Ok(Some(KeyText::new(&AddressKey::new(cx.exchange.client_ip)))),
-            OnMissingKey::Share => Ok(Some(KeyText::new(NO_KEY))),
-            OnMissingKey::Skip => Ok(None),
-            OnMissingKey::Reject if self.shadow => {
-                self.metrics.shadow_refused.inc();
-                Ok(None)
-            }
-            OnMissingKey::Reject => {
-                self.metrics.refused.inc();
-                let message = "The key of the token limit is missing.";
-                Err(Fault::client(StatusCode::FORBIDDEN, "TokenLimitKeyMissing", message).by_limit())
-            }
-        }
+        self.key.of(cx, &missing)
     }
 
     fn begin(&self, cx: &mut Context<'_>) -> Result<Option<Pass>, Fault> {

@@ -1,6 +1,5 @@
 //! How a quota decides on a request, and what it counts of it when it has ended.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +10,7 @@ use smallvec::SmallVec;
 use crate::body::{Body, End, Progress};
 use crate::compile::{CompileCx, CompileError};
 use crate::config::{At, Text};
-use crate::expression::{Expression, Needs, Value};
+use crate::expression::{Expression, Needs};
 use crate::limit::quota::schedule::millis;
 use crate::limit::quota::{Allowance, Book, Exceeded, Left, Millis, Verdict};
 use crate::pipeline::limits::{Counted, Fields, KeyText, Limited, Standing};
@@ -19,13 +18,13 @@ use crate::pipeline::{
     Apply, ApplyAsync, BoxFuture, Call, Context, Exchange, Fault, Flow, Follow, Message, State, Step,
 };
 use crate::policy::rate_limit::OnMissingKey;
-use crate::policy::rate_limit::key::AddressKey;
+use crate::policy::rate_limit::key::{Key, Missing};
 use crate::policy::value::{Condition, evaluation_failed};
 use crate::telemetry::metrics::LimitMetrics;
 
 /// A quota that runs.
 pub(in crate::policy) struct Compiled {
-    pub(in crate::policy) key: KeySource,
+    pub(in crate::policy) key: Key,
     pub(in crate::policy) on_missing_key: OnMissingKey,
     /// Whether periods begin with the subscription.
     pub(in crate::policy) from_subscription: bool,
@@ -36,14 +35,6 @@ pub(in crate::policy) struct Compiled {
     /// Whether it refuses nothing.
     pub(in crate::policy) shadow: bool,
     pub(in crate::policy) metrics: LimitMetrics,
-}
-
-/// Whose requests count together.
-pub(in crate::policy) enum KeySource {
-    /// The subscription's, else those of the client's address.
-    Caller,
-    /// Those that give the same text.
-    Expression(Expression),
 }
 
 /// One limit and where its calls are counted.
@@ -280,31 +271,14 @@ impl Compiled {
 
     /// Whose request it is; none when it is not limited.
     fn key(&self, cx: &Context<'_>) -> Result<Option<KeyText>, Fault> {
-        let key = match &self.key {
-            KeySource::Caller => cx.state.subscription.as_ref().map(|subscription| Cow::Borrowed(&*subscription.id)),
-            KeySource::Expression(expression) => match expression.evaluate(cx).map_err(evaluation_failed)? {
-                Value::Null => None,
-                value => Some(value.into_text().map_err(evaluation_failed)?),
-            },
+        let missing = Missing {
+            then: self.on_missing_key,
+            shadow: self.shadow,
+            metrics: &self.metrics,
+            reason: "QuotaKeyMissing",
+            message: "The key of the quota is missing.",
         };
-        if let Some(key) = key.filter(|key| !key.is_empty()) {
-            return Ok(Some(KeyText::new(&key)));
-        }
-        let by_address = matches!(self.key, KeySource::Caller) || self.on_missing_key == OnMissingKey::ClientIp;
-        match self.on_missing_key {
-            _ if by_address => Ok(Some(KeyText::new(&AddressKey::new(cx.exchange.client_ip)))),
-            OnMissingKey::Share => Ok(Some(KeyText::new("\0"))),
-            OnMissingKey::Skip => Ok(None),
-            OnMissingKey::Reject | OnMissingKey::ClientIp if self.shadow => {
-                self.metrics.shadow_refused.inc();
-                Ok(None)
-            }
-            OnMissingKey::Reject | OnMissingKey::ClientIp => {
-                self.metrics.refused.inc();
-                let message = "The key of the quota is missing.";
-                Err(Fault::client(StatusCode::FORBIDDEN, "QuotaKeyMissing", message).by_limit())
-            }
-        }
+        self.key.of(cx, &missing)
     }
 
     fn begin(&self, cx: &Context<'_>) -> Result<Option<Pass>, Fault> {

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use http::header::RETRY_AFTER;
 
-use super::step::{Amount, Applies, Compiled, Key, Span};
+use super::key::Key;
+use super::step::{Amount, Applies, Compiled, Span};
 use super::{Algorithm, Mode, OnLimit, OnMissingKey, OnOverflow, OperationLimit, Spec, WindowStart};
 use crate::compile::{CompileCx, CompileError, RateSeen, shown, unknown_hint};
 use crate::config::{At, OrExpression, Period, Text};

@@ -1,19 +1,85 @@
-//! A client's address as the key of a limit.
+//! Whose request it is, as limits see it.
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv6Addr};
+
+use http::StatusCode;
+
+use super::OnMissingKey;
+use crate::expression::{Expression, Value};
+use crate::pipeline::limits::KeyText;
+use crate::pipeline::{Context, Fault};
+use crate::policy::value::evaluation_failed;
+use crate::telemetry::metrics::LimitMetrics;
 
 /// Begins keys that no header can hold, so that no caller can count as somebody else.
 pub(super) const MARK: char = '\0';
 
+/// The key of all requests without one.
+const NO_KEY: &str = "\0";
+
+/// Whose requests count together.
+pub(in crate::policy) enum Key {
+    /// The subscription's, else those of the client's address.
+    Caller,
+    /// Those that give the same text.
+    Expression(Expression),
+}
+
+/// What happens to a request without a key.
+pub(in crate::policy) struct Missing<'a> {
+    pub(in crate::policy) then: OnMissingKey,
+    /// Whether the limit refuses nothing.
+    pub(in crate::policy) shadow: bool,
+    pub(in crate::policy) metrics: &'a LimitMetrics,
+    /// Of the refusal.
+    pub(in crate::policy) reason: &'static str,
+    pub(in crate::policy) message: &'static str,
+}
+
+impl Key {
+    /// Whose request it is; none when it is not limited.
+    pub(in crate::policy) fn of(&self, cx: &Context<'_>, missing: &Missing<'_>) -> Result<Option<KeyText>, Fault> {
+        let key = match self {
+            Self::Caller => cx.state.subscription.as_ref().map(|subscription| Cow::Borrowed(&*subscription.id)),
+            Self::Expression(expression) => match expression.evaluate(cx).map_err(evaluation_failed)? {
+                Value::Null => None,
+                value => Some(value.into_text().map_err(evaluation_failed)?),
+            },
+        };
+        if let Some(key) = key.filter(|key| !key.is_empty()) {
+            return Ok(Some(KeyText::new(&key)));
+        }
+        match missing.then {
+            _ if matches!(self, Self::Caller) => Ok(Some(Self::of_address(cx))),
+            OnMissingKey::ClientIp => Ok(Some(Self::of_address(cx))),
+            OnMissingKey::Share => Ok(Some(KeyText::new(NO_KEY))),
+            OnMissingKey::Skip => Ok(None),
+            OnMissingKey::Reject if missing.shadow => {
+                missing.metrics.shadow_refused.inc();
+                Ok(None)
+            }
+            OnMissingKey::Reject => {
+                missing.metrics.refused.inc();
+                Err(Fault::client(StatusCode::FORBIDDEN, missing.reason, missing.message).by_limit())
+            }
+        }
+    }
+
+    fn of_address(cx: &Context<'_>) -> KeyText {
+        KeyText::new(&AddressKey::new(cx.exchange.client_ip))
+    }
+}
+
 /// A client's address as a key, made without allocation.
-pub(in crate::policy) struct AddressKey {
+struct AddressKey {
     text: [u8; 48],
     length: usize,
 }
 
 impl AddressKey {
-    pub(in crate::policy) fn new(address: IpAddr) -> Self {
+    fn new(address: IpAddr) -> Self {
         let mut key = Self { text: [0; 48], length: 0 };
         let written = match address.to_canonical() {
             IpAddr::V4(address) => write!(key, "{MARK}{address}"),

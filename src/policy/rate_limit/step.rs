@@ -9,8 +9,8 @@ use http::{HeaderName, HeaderValue, StatusCode};
 
 use super::OnMissingKey;
 use super::compile::{period_of, rate};
-use super::key::AddressKey;
-use crate::expression::{EvaluationError, Expression, Value};
+use super::key::{Key, Missing};
+use crate::expression::{EvaluationError, Expression};
 use crate::limit::{Answer, Ask, Count, Decision, Line, Rate};
 use crate::pipeline::limits::{Cost, Counted, KeyText, Limited, Rule};
 use crate::pipeline::{Apply, ApplyAsync, BoxFuture, Call, Context, Exchange, Fault, Flow};
@@ -19,9 +19,6 @@ use crate::telemetry::metrics::LimitMetrics;
 
 /// The most calls that an expression may give.
 const MOST_CALLS: i64 = 1_000_000;
-
-/// The key of all requests without one. No header can hold it.
-const NO_KEY: &str = "\0";
 
 /// A rate limit that runs.
 pub(super) struct Compiled {
@@ -51,13 +48,6 @@ pub(super) struct Applies {
     pub(super) api: Option<String>,
     pub(super) operation: Option<String>,
     pub(super) rule: Arc<Rule>,
-}
-
-/// Whose requests count together.
-pub(super) enum Key {
-    /// The subscription, else the client's address.
-    Caller,
-    Expression(Expression),
 }
 
 /// How many requests are admitted. An expression comes with its text, which tells limits apart.
@@ -175,35 +165,14 @@ impl Compiled {
 
     /// Whose request it is; none when it is not limited.
     fn key(&self, cx: &Context<'_>) -> Result<Option<KeyText>, Fault> {
-        let key = match &self.key {
-            Key::Caller => cx.state.subscription.as_ref().map(|subscription| Cow::Borrowed(&*subscription.id)),
-            Key::Expression(expression) => match expression.evaluate(cx).map_err(evaluation_failed)? {
-                Value::Null => None,
-                value => Some(value.into_text().map_err(evaluation_failed)?),
-            },
+        let missing = Missing {
+            then: self.on_missing_key,
+            shadow: self.shadow,
+            metrics: &self.metrics,
+            reason: "RateLimitKeyMissing",
+            message: "The key of the rate limit is missing.",
         };
-        if let Some(key) = key.filter(|key| !key.is_empty()) {
-            return Ok(Some(KeyText::new(&key)));
-        }
-        let by_address = matches!(self.key, Key::Caller) || self.on_missing_key == OnMissingKey::ClientIp;
-        match self.on_missing_key {
-            _ if by_address => Ok(Some(KeyText::new(&AddressKey::new(cx.exchange.client_ip)))),
-            OnMissingKey::Share => Ok(Some(KeyText::new(NO_KEY))),
-            OnMissingKey::Skip => Ok(None),
-            OnMissingKey::Reject | OnMissingKey::ClientIp if self.shadow => {
-                self.metrics.shadow_refused.inc();
-                Ok(None)
-            }
-            OnMissingKey::Reject | OnMissingKey::ClientIp => {
-                self.metrics.refused.inc();
-                Err(Fault::client(
-                    StatusCode::FORBIDDEN,
-                    "RateLimitKeyMissing",
-                    "The key of the rate limit is missing.",
-                )
-                .by_limit())
-            }
-        }
+        self.key.of(cx, &missing)
     }
 
     /// The limits that apply to an exchange.
