@@ -24,7 +24,7 @@ fn at(rate: f64, seconds: u64) -> Plan {
 fn main() {
     // Cargo runs benches as tests too, without `--bench`; then the speed is no matter.
     let short = !std::env::args().any(|argument| argument == "--bench");
-    let backend = StandIn::start(Manner::default()).expect("a loopback port is free");
+    let backend = StandIn::start(([127, 0, 0, 1], 0).into(), Manner::default()).expect("a loopback port is free");
     let url = format!("http://{}/bench", backend.address).parse().expect("an address makes a URL");
     let mut best = 0.0_f64;
     for rate in if short { &[1_000.0][..] } else { &[20_000.0, 30_000.0, 40_000.0, 60_000.0, 80_000.0] } {

@@ -24,6 +24,7 @@ pub use timeline::{KeyRow, Point, Timeline};
 use super::metric::{self, Assertion, Metric, Verdict};
 use super::plan::{Plan, Role};
 use super::record::{Fate, Kind, Record};
+use super::report::thousands;
 use super::session::Session;
 
 /// What happened at the backend, when it is the test's own or tells.
@@ -235,7 +236,7 @@ pub fn analyse(
         report.setting.notes.push(hint);
     }
     if session.bounded {
-        report.setting.notes.push(format!("the bound of {} requests was reached", plan.bounds.requests));
+        report.setting.notes.push(format!("the bound of {} requests was reached", thousands(plan.bounds.requests)));
     }
     report.metrics = metric::collect(&report);
     report.verdicts = assertions.iter().filter_map(|assertion| assertion.judge(&report.metrics)).collect();

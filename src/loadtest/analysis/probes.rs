@@ -198,13 +198,15 @@ fn ladder(evidence: &Evidence<'_>) -> Option<Finding> {
     let step = (phase.arrivals.length() / LADDER.len() as u64).max(1);
     let rate = plan::rate(&evidence.plan.limits)?;
     let allowed = rate * step as f64 / 1e9;
-    let mut least = f64::MAX;
+    let (mut least, mut all_sent) = (f64::MAX, true);
     let mut steps = Vec::new();
     for (number, times) in (0_u64..).zip(LADDER) {
         let (from, to) = (phase.start + number * step, phase.start + (number + 1) * step);
         let inside = |record: &Record| (from..to).contains(&record.attempt.intended);
         let counts = count(evidence.of(Role::Ladder).filter(|(record, _)| inside(record)));
         let share = counts.admitted as f64 / allowed;
+        // A step that the end of the test, or its bound, cut short is none.
+        all_sent &= counts.sent as f64 >= 0.95 * times * allowed - 1.0;
         // At first, what was counted before may be why so few are.
         if from >= evidence.plan.clouded_until() {
             least = least.min(share);
@@ -217,7 +219,9 @@ fn ladder(evidence: &Evidence<'_>) -> Option<Finding> {
     // Sent so late, they were no ladder.
     let late = |record: &Record| record.sent.saturating_sub(record.attempt.intended) > step / 20;
     let longest = limits.iter().filter(|limit| limit.terms.is_rate()).map(|limit| limit.terms.period()).max();
-    let moot = if evidence.of(Role::Ladder).any(|(record, _)| late(record)) {
+    let moot = if !all_sent {
+        Some("not all of it was sent")
+    } else if evidence.of(Role::Ladder).any(|(record, _)| late(record)) {
         Some("some were sent too late")
     } else if longest.is_some_and(|longest| longest > step) {
         Some("the longest window is longer than a step, so that one may have all of it and the next one nothing")

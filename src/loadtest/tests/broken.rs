@@ -5,7 +5,7 @@ use crate::limit::MissingKey;
 use crate::loadtest::analysis::{Measured, Report, Setting, analyse};
 use crate::loadtest::expect::Expected;
 use crate::loadtest::metric::assertions;
-use crate::loadtest::plan::{Plan, Used};
+use crate::loadtest::plan::{Bounds, Plan, Used};
 use crate::loadtest::probes::{Order, PROBES, Probe, plan};
 use crate::loadtest::virtual_time::{self, Limits, Look, Subject};
 use crate::loadtest::{keys, record, stated};
@@ -298,6 +298,29 @@ fn answers_that_say_nothing_about_a_limit_prove_nothing() {
     let found = report(&plan, &mut Closed, 0);
     assert!(failed(&found).contains(&"judged>=50%"), "{:?}", failed(&found));
     assert!(found.setting.notes.iter().any(|note| note.contains("--keys-from")), "{:?}", found.setting.notes);
+}
+
+/// Clients that ask again and again use up the requests that a test may send.
+#[test]
+fn a_ladder_that_was_cut_short_accuses_nobody() {
+    let expected = expected(&["20/10s sliding"]);
+    let naive = Order {
+        rate: Some(100.0),
+        duration: Some(10 * SECOND),
+        strategy: "naive".parse().unwrap(),
+        probes: vec![Probe::Ladder],
+        ..order(expected.clone(), 7)
+    };
+    let bounds = Bounds { requests: 1_500, ..naive.bounds };
+    let plan = plan(&Order { bounds, ..naive });
+    let found = report(&plan, &mut Limits::new(&stated::setups(&expected).unwrap()), 0);
+    assert_eq!(failed(&found), [""; 0]);
+    assert!(found.findings[0].text.ends_with("not judged: not all of it was sent"), "{:?}", found.findings);
+    assert!(
+        found.setting.notes.iter().any(|note| note.contains("the bound of 1,500 requests")),
+        "{:?}",
+        found.setting.notes
+    );
 }
 
 #[test]
