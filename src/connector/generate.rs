@@ -158,9 +158,13 @@ impl Writer<'_, '_> {
             }
             let subject = subject(number, instance);
             for name in instance.operations.iter().filter_map(|node| node.text()) {
-                if !operations.iter().any(|operation| operation.id == name) {
-                    self.report.add(Grade::Approximated, &subject, format!("no operation is called `{name}`"));
+                if operations.iter().any(|operation| operation.id == name) {
+                    continue;
                 }
+                let near = operations.iter().find(|operation| operation.id.eq_ignore_ascii_case(name));
+                let near = near.map(|near| format!(": names compare with their case, and there is `{}`", near.id));
+                let note = format!("no operation is called `{name}`{}", near.unwrap_or_default());
+                self.report.add(Grade::Approximated, &subject, note);
             }
             self.report.add(converted.grade, &subject, converted.notes.join("; "));
             for note in &converted.notes {
