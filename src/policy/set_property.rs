@@ -19,7 +19,8 @@ use crate::pipeline::{Apply, Context, Fault, Flow, Step};
 /// `@{…}` and calls such as `@connectionParameters('region')` are evaluated too; the platform sends them as they are written.
 /// A hole takes text as it is, nothing for null and for what is missing, all else as JSON. When the whole result is an array or an
 /// object in JSON it becomes one; anything else is text, also `30` and `true`. Between the quotes of a value that is written as JSON the text
-/// of a hole is escaped, so that it cannot add properties. A value that is one hole alone is not set when there is nothing in it.
+/// of a hole is escaped, so that it cannot add properties. Single quotes are sent as they are written, around a hole too: the platform
+/// does not say whether it takes them off. A value that is one hole alone is not set when there is nothing in it.
 ///
 /// Inbound and backend change the request, outbound the response. Numbers keep their digits and properties their order. A request whose
 /// body is not JSON is answered with 400; a response that is not JSON is passed on unchanged.

@@ -383,6 +383,43 @@ fn parts_of_requests_become_what_the_templates_are_documented_to_make_of_them() 
     }
 }
 
+/// A mistake of a maker costs the policy that it is in, and nothing else; a call that is no function of templates is text.
+#[test]
+fn a_faulty_policy_stops_neither_the_others_nor_the_gateway() {
+    let set = |parent: &str, value: &str| {
+        json!({
+            "newPropertyParentPathTemplate": parent,
+            "newPropertySubPathTemplate": "x",
+            "propertyValuePathTemplate": value,
+        })
+    };
+    let text = |value: &str| set("@body()", value);
+    let cases = [
+        ("setheader", json!({ "name": "x", "value": "a\nb" }), None),
+        ("routerequesttoendpoint", json!({ "newPath": "/b/{nothing}" }), None),
+        ("dynamichosturl", json!({ "urlTemplate": "www.shop.example" }), None),
+        ("setproperty", set("@item()", "y"), None),
+        (
+            "setvaluefromurl",
+            json!({ "parameterTemplate": "@body().x", "parameterValueUrl": "/b", "parameterValuePathTemplate": "@body().x" }),
+            None,
+        ),
+        ("setproperty", text("@concat('a','b') {@body().a}"), Some("@concat('a','b') 1")),
+        ("setproperty", text("c@@d @{foo('x')}"), Some("c@@d @{foo('x')}")),
+        ("setproperty", text("'{@body().a}' {@body().a"), Some("'1' {@body().a")),
+    ];
+    let policies: Vec<_> = cases.iter().map(|(template, parameters, _)| (*template, REQUEST, parameters, "")).collect();
+    let stage = stage(&policies);
+    for (number, (template, parameters, want)) in cases.iter().enumerate() {
+        let given = json!({ "a": 1 });
+        let (asked, _) = stage.ask(&format!("POST /vectors/{number}"), Some(&given), &json!({}));
+        let [asked] = &asked[..] else { panic!("{template} {parameters}") };
+        let want = want.map_or(given, |x| json!({ "a": 1, "x": x }));
+        assert_eq!(asked.first_line, format!("POST /{number} HTTP/1.1"), "{template} {parameters}");
+        assert_eq!((parsed(asked), asked.field("x")), (want, None), "{template} {parameters}");
+    }
+}
+
 /// `setvaluefromurl` as its page shows it.
 #[test]
 fn a_header_from_another_request_of_the_same_service() {
