@@ -478,7 +478,8 @@ fn call(text: &str) -> usize {
             b'\'' => quoted = !quoted,
             b'(' if !quoted => depth += 1,
             b')' if !quoted => {
-                depth -= 1;
+                let Some(outer) = depth.checked_sub(1) else { return 0 };
+                depth = outer;
                 if depth == 0 && !in_braces {
                     return start + at + 1;
                 }
@@ -506,6 +507,7 @@ mod tests {
             ("a@@b", "a@@@b", 0),
             ("@{nothing}", "@@{nothing}", 0),
             ("{{host}}", "{@{'{'}host}}", 1),
+            ("@{headers('a'))}", "@@{headers('a'))}", 0),
         ] {
             let mut told = Vec::new();
             assert_eq!(expression(template, &mut told), want, "{template}");
