@@ -7,7 +7,7 @@ use super::tree::{Member, Node, Value};
 /// How deep a document may be nested.
 pub const MAX_DEPTH: usize = 256;
 /// How many faults of one file are told.
-const MAX_FAULTS: usize = 20;
+pub const MAX_FAULTS: usize = 20;
 
 /// Something that is not as JSON (RFC 8259) has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -331,8 +331,13 @@ impl Reader<'_> {
     fn closes_nothing(&self, open: usize) -> bool {
         let line = |at: usize| self.text[..at].rfind('\n').map_or(0, |end| end + 1);
         let indent = |from: usize| self.text[from..].bytes().take_while(|b| matches!(b, b' ' | b'\t')).count();
-        let start = line(self.at);
-        start + indent(start) == self.at && line(open) != start && indent(start) > indent(line(open))
+        // Looked at first: a file may be one long line with many brackets.
+        let before = self.text[..self.at].trim_end_matches([' ', '\t']);
+        if !(before.is_empty() || before.ends_with('\n')) {
+            return false;
+        }
+        let start = before.len();
+        line(open) != start && indent(start) > indent(line(open))
     }
 }
 

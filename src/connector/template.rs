@@ -503,7 +503,8 @@ fn call(text: &str) -> usize {
             b'\'' => quoted = !quoted,
             b'(' if !quoted => depth += 1,
             b')' if !quoted => {
-                depth -= 1;
+                let Some(outer) = depth.checked_sub(1) else { return 0 };
+                depth = outer;
                 if depth == 0 && !in_braces {
                     return start + at + 1;
                 }
@@ -536,6 +537,7 @@ mod tests {
             ("@item().x", "@@item().x", 1),
             ("@headers('x'", "@@headers('x'", 0),
             ("https://@environmentVariables(\"h\")/", "https://@@environmentVariables(\"h\")/", 1),
+            ("@{headers('a'))}", "@@{headers('a'))}", 0),
         ] {
             let mut told = Vec::new();
             assert_eq!(expression(template, &mut told), want, "{template}");

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use saphyr_parser::{Event, Parser, ScalarStyle};
 
-use super::json::{Fault, MAX_DEPTH};
+use super::json::{Fault, MAX_DEPTH, MAX_FAULTS};
 use super::tree::{Member, Node, Value};
 
 /// How many values a document may have once its aliases are written out ("billion laughs").
@@ -73,6 +73,8 @@ struct Open {
     node: Node,
     anchor: usize,
     name: Option<(Box<str>, std::ops::Range<usize>)>,
+    /// Where the names of an object stand.
+    places: HashMap<Box<str>, usize>,
 }
 
 impl Builder {
@@ -80,7 +82,7 @@ impl Builder {
         if self.open.len() >= MAX_DEPTH {
             return Err(Fault { span, message: format!("nested more than {MAX_DEPTH} deep") });
         }
-        self.open.push(Open { node: Node { value, span }, anchor, name: None });
+        self.open.push(Open { node: Node { value, span }, anchor, name: None, places: HashMap::new() });
         Ok(())
     }
 
@@ -91,7 +93,8 @@ impl Builder {
     }
 
     fn add(&mut self, node: Node, anchor: usize) -> Result<(), Fault> {
-        self.nodes += 1;
+        // What an alias may stand for is kept a second time.
+        self.nodes += if anchor > 0 { 1 + size(&node) } else { 1 };
         if self.nodes > MAX_NODES {
             let message = format!("more than {MAX_NODES} values, with what its aliases stand for");
             return Err(Fault { span: node.span, message });
@@ -114,13 +117,18 @@ impl Builder {
                 }
                 Some((name, at)) => {
                     let member = Member { name, at, value: node };
-                    match members.iter_mut().find(|one| one.name == member.name) {
-                        Some(known) => {
+                    match open.places.get(&member.name) {
+                        Some(&place) => {
                             let message = format!("`{}` stands twice in one object; the last one counts", member.name);
-                            self.faults.push(Fault { span: member.at.clone(), message });
-                            *known = member;
+                            if self.faults.len() < MAX_FAULTS {
+                                self.faults.push(Fault { span: member.at.clone(), message });
+                            }
+                            members[place] = member;
                         }
-                        None => members.push(member),
+                        None => {
+                            open.places.insert(member.name.clone(), members.len());
+                            members.push(member);
+                        }
                     }
                 }
             },

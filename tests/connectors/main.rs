@@ -9,6 +9,7 @@ mod applied;
 mod bodies;
 mod chains;
 mod model;
+mod mutated;
 mod reading;
 mod sample;
 #[path = "../support/mod.rs"]
