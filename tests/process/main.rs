@@ -14,6 +14,9 @@ mod drain;
 mod identities;
 mod issuer;
 mod keys;
+mod many;
+#[path = "../support/packages.rs"]
+mod packages;
 mod reload;
 mod secrets;
 mod store;
