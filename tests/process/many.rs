@@ -22,7 +22,7 @@ fn many_packages_are_served_with_policies_and_validation() {
     assert_eq!(apis.len(), PACKAGES, "every package is an API");
     all.connect(&apis);
     let checked = program().arg("check").arg(&out).output().unwrap();
-    assert_eq!(checked.status.code(), Some(0), "{}", String::from_utf8_lossy(&checked.stderr));
+    assert_eq!(checked.status.code(), Some(0), "{}", String::from_utf8_lossy(&checked.stdout));
     let listeners = ["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--stand-in", "echo"];
     let gateway = Gateway::spawn(program().arg("run").arg(&out).args(listeners));
     let mut answers = Answers::default();

@@ -11,7 +11,7 @@ use std::time::Duration;
 use serde_json::Value as Json;
 use sluicegate::connector::package::{self, Place};
 use sluicegate::openapi::sample::sample;
-use sluicegate::openapi::{Contract, Operation, Parameter, Place as At};
+use sluicegate::openapi::{Contract, Operation, Parameter, Place as At, SchemaId};
 use tempfile::TempDir;
 
 /// The packages of the project's own tests, and the folder of real ones that `SLUICEGATE_CONNECTORS` names in their place.
@@ -110,6 +110,10 @@ impl Api {
 
     fn connection(&self, out: &mut String) {
         let Some(asked) = self.table["api"].get("connection").and_then(toml::Value::as_table) else { return };
+        // An import gives those one that ask for nothing.
+        if out.contains(&format!("\n[connections.{}]\n", self.name)) {
+            return;
+        }
         let of = |table: &toml::Value| table.get("parameters").and_then(toml::Value::as_table).cloned();
         let mut parameters = asked.get("parameters").and_then(toml::Value::as_table).cloned().unwrap_or_default();
         let _ = write!(out, "\n[connections.{0}]\napi = {0:?}\n", self.name);
@@ -148,11 +152,13 @@ impl Api {
             let found = self.contract.find(one["name"].as_str().unwrap(), method.parse().ok().as_ref(), template);
             let Some(operation) = found else { continue };
             let target = format!("{}{}", self.table["api"]["path"].as_str().unwrap(), filled(template, operation));
-            calls.push(request(method, &target, operation, None));
+            calls.push(request(method, &target, operation, None, false));
             let hidden = |parameter: &&Parameter| !parameter.internal && parameter.required;
             let needed = operation.parameters.iter().filter(hidden).find(|one| one.place == At::Query);
-            if let Some(parameter) = needed {
-                calls.push(request(method, &target, operation, Some(&parameter.name)));
+            match needed {
+                Some(parameter) => calls.push(request(method, &target, operation, Some(&parameter.name), false)),
+                None if json_body(operation).is_some() => calls.push(request(method, &target, operation, None, true)),
+                None => {}
             }
         }
         calls
@@ -191,7 +197,14 @@ fn text(operation: &Operation, parameter: &Parameter) -> String {
     }
 }
 
-fn request(method: &str, target: &str, operation: &Operation, without: Option<&str>) -> Call {
+/// The schema of the JSON that an operation takes.
+fn json_body(operation: &Operation) -> Option<SchemaId> {
+    let contents = &operation.body.as_ref()?.contents;
+    contents.iter().find(|one| one.media.is_json())?.schema
+}
+
+/// A request that is right, or lacks a parameter or the end of its body.
+fn request(method: &str, target: &str, operation: &Operation, without: Option<&str>, is_broken: bool) -> Call {
     let (mut query, mut fields, mut form) = (Vec::new(), String::new(), Vec::new());
     let wanted = |one: &&Parameter| one.required && !one.internal && without != Some(&*one.name);
     for parameter in operation.parameters.iter().filter(wanted) {
@@ -205,9 +218,8 @@ fn request(method: &str, target: &str, operation: &Operation, without: Option<&s
             At::Path => {}
         }
     }
-    let content = operation.body.as_ref().and_then(|body| body.contents.iter().find(|one| one.media.is_json()));
-    let schema = content.and_then(|content| content.schema);
-    let body = match (schema, form.is_empty()) {
+    let body = match (json_body(operation), form.is_empty()) {
+        (Some(_), _) if is_broken => Some(("application/json", "{".to_owned())),
         (Some(schema), _) => Some(("application/json", sample(&operation.schemas, schema).to_string())),
         (None, false) => Some(("application/x-www-form-urlencoded", form.join("&"))),
         (None, true) => None,
@@ -221,7 +233,7 @@ fn request(method: &str, target: &str, operation: &Operation, without: Option<&s
     let body = body.map(|(_, body)| body).unwrap_or_default();
     let query = query.join("&");
     let text = format!("{method} {target}{mark}{query} HTTP/1.1\r\nhost: gateway.example\r\n{fields}\r\n{body}");
-    Call { text, is_right: without.is_none() }
+    Call { text, is_right: without.is_none() && !is_broken }
 }
 
 /// What the calls of an API were answered with: how often each status, to those that are right and to those that are not.
