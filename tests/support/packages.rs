@@ -15,6 +15,7 @@ use sluicegate::openapi::{Contract, Operation, Parameter, Place as At, SchemaId}
 use tempfile::TempDir;
 
 /// The packages of the project's own tests, and the folder of real ones that `SLUICEGATE_CONNECTORS` names in their place.
+#[allow(clippy::disallowed_methods, reason = "a test has no configuration")]
 pub(crate) fn sources() -> Vec<PathBuf> {
     match std::env::var_os("SLUICEGATE_CONNECTORS") {
         Some(folder) => vec![folder.into()],
