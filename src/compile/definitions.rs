@@ -5,13 +5,16 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use aws_lc_rs::digest::{SHA256, digest};
+use http::Method;
 
 use super::world::Shared;
 use crate::config::folder::{ApiDocument, Document, RawPolicy, ScopeDocument};
-use crate::config::source::Sources;
+use crate::config::source::{FileId, Sources};
+use crate::config::spec::OperationSpec;
 use crate::config::{At, Diagnostic, Diagnostics};
 use crate::connector::package;
-use crate::openapi::{Contract, Fault};
+use crate::openapi::{Contract, Fault, Operation, Parameter, Place};
+use crate::routing::Template;
 
 /// The policies that work with a definition.
 const USERS: [&str; 8] = [
@@ -113,6 +116,34 @@ impl Definitions {
             }
         }
     }
+}
+
+/// What a definition says of an operation; tells what of it is not there.
+pub fn operation(
+    contract: &Contract,
+    spec: &OperationSpec,
+    method: Option<&Method>,
+    template: &Template,
+    file: FileId,
+    diagnostics: &mut Diagnostics,
+) -> Option<Arc<Operation>> {
+    let Some(found) = contract.find(&spec.name, method, template.as_str()) else {
+        let text = format!("the API's definition has no operation `{}`", spec.name.value);
+        diagnostics.push(
+            Diagnostic::warning("not-in-definition", file, spec.name.span.clone(), text)
+                .hint("one of this name as `operationId`, or with this method and path"),
+        );
+        return None;
+    };
+    let variables = found.parameters.iter().filter(|parameter| parameter.place == Place::Path);
+    for Parameter { name, .. } in variables.filter(|one| !template.names().contains(&one.name)) {
+        let text = format!("the definition's variable `{name}` is not in this path, so that it is not checked");
+        diagnostics.push(
+            Diagnostic::warning("unchecked-variable", file, spec.matches.span.clone(), text)
+                .hint("write the path with the definition's names of its variables"),
+        );
+    }
+    Some(found.clone())
 }
 
 fn uses(list: &[RawPolicy<'_>]) -> bool {

@@ -572,15 +572,7 @@ impl<'i> Assembly<'_, 'i> {
                 if alike { shared.clone() } else { self.pipelines(&products, &items, Some(&own), Some(&spec.name)) };
             self.without_token(&pipelines.without_token, diagnostics);
             let contract = contract.and_then(|contract| {
-                let found = contract.find(&spec.name, method.as_ref(), template.as_str());
-                if found.is_none() {
-                    let text = format!("the API's definition has no operation `{}`", spec.name.value);
-                    diagnostics.push(
-                        Diagnostic::warning("not-in-definition", document.file, spec.name.span.clone(), text)
-                            .hint("one of this name as `operationId`, or with this method and path"),
-                    );
-                }
-                found.cloned()
+                definitions::operation(contract, spec, method.as_ref(), &template, document.file, diagnostics)
             });
             self.routes.push(Route {
                 api: number,

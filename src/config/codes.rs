@@ -76,6 +76,10 @@ pub const CODES: &[(&str, &str)] = &[
     ("syntax", "A file is not TOML, or a connector's file not as JSON or YAML has it."),
     ("two-connections", "A call could use either of two connections."),
     ("two-open-products", "An API is in two products that need no key."),
+    (
+        "unchecked-variable",
+        "A variable of a path has another name in the definition of its API, so that it is not checked (a warning).",
+    ),
     ("unknown-api", "No file describes an API of this name."),
     ("unknown-backend", "No backend has this name."),
     ("unknown-certificate", "No certificate of the gateway's own has this name or thumbprint."),

@@ -1,13 +1,15 @@
 //! A definition, compiled: its operations with what goes in and what comes out.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
-use http::{Method, StatusCode};
+use bytes::Bytes;
+use http::{HeaderValue, Method, StatusCode};
 
 use super::media::MediaRange;
 use super::parameter::{Parameter, Place, Style};
 use super::read::{Dialect, Fault, Reader, json};
+use super::sample::sample;
 use super::schema::{Rest, Schema, SchemaId, Schemas};
 use crate::connector::definition::{self, Definition, Generation};
 use crate::connector::tree::{Member, Node, Value};
@@ -61,7 +63,31 @@ pub struct Content {
     /// The name of its schema, for messages.
     pub name: Box<str>,
     /// Examples, as they are sent.
-    pub examples: Box<[Box<str>]>,
+    pub examples: Box<[Bytes]>,
+    /// What is answered in its place, made when it is first asked for: of most there is never one.
+    pub mock: OnceLock<Box<Mock>>,
+}
+
+/// What is answered in place of a body.
+#[derive(Debug)]
+pub struct Mock {
+    /// The content type; JSON for a range, which is none.
+    pub media: Option<HeaderValue>,
+    /// A body by the schema; none when it is not JSON, or there is no schema, or an example.
+    pub sample: Option<Bytes>,
+}
+
+impl Content {
+    /// What is answered in its place when there is no example.
+    pub fn mock(&self, schemas: &Schemas) -> &Mock {
+        self.mock.get_or_init(|| {
+            let media = self.media.as_str();
+            let media = if media.ends_with('*') { "application/json" } else { media };
+            let schema = self.schema.filter(|_| self.media.is_json() && self.examples.is_empty());
+            let sample = schema.map(|schema| sample(schemas, schema).to_string().into());
+            Box::new(Mock { media: HeaderValue::from_str(media).ok(), sample })
+        })
+    }
 }
 
 /// An answer.
@@ -176,7 +202,13 @@ impl<'n> Builder<'n> {
         if parameters.iter().any(|one| one.place == Place::Form) && body.is_none() {
             let contents = self.media_types(operation.node, "consumes", "application/x-www-form-urlencoded");
             let name: Box<str> = format!("{}Request", operation.id).into();
-            let content = |media| Content { media, schema: None, name: name.clone(), examples: Box::default() };
+            let content = |media| Content {
+                media,
+                schema: None,
+                name: name.clone(),
+                examples: Box::default(),
+                mock: OnceLock::new(),
+            };
             let required = parameters.iter().any(|one| one.place == Place::Form && one.required);
             body = Some(Payload { required, contents: contents.into_iter().map(content).collect() });
         }
@@ -264,7 +296,7 @@ impl<'n> Builder<'n> {
         let content = |media: MediaRange| {
             let of = examples.iter().filter(|example| media.takes(&super::media::essence(&example.name)));
             let examples = of.map(|example| sent(&example.value, media.is_json())).collect();
-            Content { schema, name: name.clone(), examples, media }
+            Content { schema, name: name.clone(), examples, media, mock: OnceLock::new() }
         };
         types.into_iter().map(content).collect()
     }
@@ -284,7 +316,8 @@ impl<'n> Builder<'n> {
             let examples = examples.map(|example| sent(example, media.is_json())).collect();
             let schema = value.get("schema");
             let name = self.name(schema, made);
-            contents.push(Content { schema: schema.map(|one| self.reader.schema(one)), name, examples, media });
+            let schema = schema.map(|one| self.reader.schema(one));
+            contents.push(Content { schema, name, examples, media, mock: OnceLock::new() });
         }
         contents.into()
     }
@@ -297,14 +330,15 @@ impl<'n> Builder<'n> {
 }
 
 /// An example as it is sent: JSON, unless it is text in which JSON or something else stands.
-fn sent(example: &Node, is_json: bool) -> Box<str> {
-    match &example.value {
+fn sent(example: &Node, is_json: bool) -> Bytes {
+    let text = match &example.value {
         Value::Text(text) if !is_json => text.clone(),
         Value::Text(text) if text.trim_start().starts_with(['{', '[']) && Index::parse(text.as_bytes()).is_ok() => {
             text.clone()
         }
         _ => json(example),
-    }
+    };
+    Bytes::from(String::from(text))
 }
 
 /// Marks the schemas that hold a property which is filled in, however deep.

@@ -12,7 +12,6 @@ use crate::body::Body;
 use crate::compile::{CompileCx, CompileError};
 use crate::config::At;
 use crate::openapi::media::{essence, is_json};
-use crate::openapi::sample::sample;
 use crate::openapi::{Operation, content_for};
 use crate::pipeline::{Apply, Context, Fault, Flow, Step};
 
@@ -97,7 +96,7 @@ impl Policy for MockResponse {
         }
         let from_definition = self.examples.is_empty() && self.body.is_none();
         let defined = from_definition.then(|| Defined {
-            wanted: self.content_type.as_ref().map(|text| essence(text)),
+            wanted: self.content_type.as_ref().map(|text| essence(text)).zip(wanted.clone()),
             index: self.index.as_ref().map_or(0, |index| index.value - 1),
         });
         let (content_type, body) = match (chosen, self.body) {
@@ -128,31 +127,27 @@ struct Compiled {
 
 /// Which answer of the definition.
 struct Defined {
-    wanted: Option<String>,
+    /// The content type, to compare and to send.
+    wanted: Option<(String, HeaderValue)>,
     index: usize,
 }
 
 impl Defined {
-    /// The content type and the body.
+    /// The content type and the body. A sample is made up once, for the first request.
     fn answer(&self, operation: &Operation, status: StatusCode) -> Option<(HeaderValue, Bytes)> {
         let contents = &operation.answer(status)?.contents;
         let content = match &self.wanted {
-            Some(wanted) => content_for(contents, wanted)?,
+            Some((wanted, _)) => content_for(contents, wanted)?,
             None => contents.first()?,
         };
-        let name = match &self.wanted {
-            Some(wanted) => wanted.as_str(),
-            // A range is no content type.
-            None if content.media.as_str().ends_with('*') => "application/json",
-            None => content.media.as_str(),
-        };
+        let mock = content.mock(&operation.schemas);
         let example = content.examples.get(self.index).or(content.examples.first());
-        let body = match (example, content.schema) {
-            (Some(example), _) => Bytes::copy_from_slice(example.as_bytes()),
-            (None, Some(schema)) if is_json(name) => sample(&operation.schemas, schema).to_string().into(),
-            _ => return None,
+        let (media, body) = match &self.wanted {
+            // A range may have JSON in it, and something else as well.
+            Some((wanted, media)) => (Some(media), mock.sample.as_ref().filter(|_| is_json(wanted))),
+            None => (mock.media.as_ref(), mock.sample.as_ref()),
         };
-        Some((HeaderValue::from_str(name).ok()?, body))
+        Some((media?.clone(), example.or(body)?.clone()))
     }
 }
 

@@ -1,6 +1,7 @@
 //! Fills in parameters that callers do not see with the defaults of the API's definition.
 
 use bytes::Bytes;
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use http::uri::PathAndQuery;
 use http::{HeaderValue, Uri};
 use http_body::Body as _;
@@ -24,7 +25,7 @@ use crate::routing::query;
 /// replaced (`/{version}/orders`). Properties are filled in however deep they stand, also in the items of lists; an object that is not
 /// there comes into being when it is required or internal itself. A request without a body gets one when the body is
 /// required and something would be in it. Fields of `application/x-www-form-urlencoded` are added, those of multipart are
-/// not. Stands before the policies that read what it adds, so the importer writes it first.
+/// not. A compressed body stays as it is. Stands before the policies that read what it adds, so the importer writes it first.
 ///
 /// ```toml
 /// [[inbound]]
@@ -117,7 +118,13 @@ enum Wanted {
 
 fn wanted(contract: &Operation, message: &Message<'_>) -> Option<Wanted> {
     let Message::Request(request) = message else { return None };
-    let text = request.headers().get(http::header::CONTENT_TYPE);
+    let mut types = request.headers().get_all(CONTENT_TYPE).iter();
+    let text = types.next();
+    let mut codings = request.headers().get_all(CONTENT_ENCODING).iter();
+    // What has several types has none, and what is compressed is not read: both go on as they are.
+    if types.next().is_some() || codings.any(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"identity")) {
+        return None;
+    }
     let media_type = text.map(|value| media::essence(&String::from_utf8_lossy(value.as_bytes())));
     let is_empty = request.body().is_end_stream();
     let in_body = json_schema(contract).is_some_and(|schema| contract.schemas.get(schema).fills);
@@ -163,7 +170,7 @@ fn body(cx: &mut Context<'_>, contract: &Operation, wanted: Wanted) -> Result<()
                 cx.set_body(written(&node));
                 let headers = cx.message.headers_mut();
                 let json = HeaderValue::from_static("application/json");
-                headers.entry(http::header::CONTENT_TYPE).or_insert(json);
+                headers.entry(CONTENT_TYPE).or_insert(json);
             }
             Ok(())
         }

@@ -10,14 +10,15 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::validation::{Action, Found, INTERNAL, Reporter};
+use super::value::Condition;
 use super::{Policy, Sections};
 use crate::body::{Body, BodyError};
 use crate::compile::{CompileCx, CompileError};
-use crate::config::{At, Size};
+use crate::config::{At, Size, Text};
 use crate::expression::Needs;
 use crate::openapi::media::{self, MediaRange};
 use crate::openapi::{Content, Direction, Operation, Strictness, content_for};
-use crate::pipeline::{ApplyAsync, BoxFuture, Call, Fault, Flow, Message, Step};
+use crate::pipeline::{ApplyAsync, BoxFuture, Call, Context, Fault, Flow, Message, Step};
 
 mod judge;
 
@@ -31,7 +32,11 @@ mod judge;
 /// not of answers. Of properties that stand twice in an object, all must be right. The body is held in memory, up to
 /// `max-size` and `[server.limits] buffer-size`; one without an announced length that is longer is refused with 413 when `size-exceeded-action` is
 /// not `prevent`. Where a policy before it has changed the body, the changed one is checked. A compressed body cannot be checked, which
-/// is a failure (`ValidationException`); the backend is asked for a plain one. XML and SOAP are not checked.
+/// is a failure (`ValidationException`); the backend is asked for a plain one. Several `Content-Type` lines are one unspecified type.
+///
+/// Other than in API Management: XML and SOAP are not checked; there are no schemas beside the definition (`schema-id`,
+/// `schema-ref`); `max-size` may be any size, a body need not say how long it is, and forms are checked, too. What the definition
+/// refers to and does not have is no failure of each message (`MissingDefinition`): `sluicegate check` tells it.
 ///
 /// ```toml
 /// [[inbound]]
@@ -71,11 +76,11 @@ pub struct ValidateContent {
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct ContentTypeMap {
-    /// What every body is taken for, whatever it says.
+    /// What every body is taken for that is none of `types`, whatever it says.
     any_content_type_value: Option<At<String>>,
-    /// What a body without a content type is taken for.
+    /// What a body without a content type is taken for, unless it is one of `types`.
     missing_content_type_value: Option<At<String>>,
-    /// What bodies of certain content types are taken for.
+    /// What bodies of certain content types are taken for; the first one counts that is for the message.
     types: Vec<MappedType>,
 }
 
@@ -83,8 +88,10 @@ pub struct ContentTypeMap {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct MappedType {
-    /// The content type of the message.
-    from: At<String>,
+    /// The content type of the message. Either this or `when`.
+    from: Option<At<String>>,
+    /// An expression that says whether the message is one. Evaluated when the step runs; a failure goes to on-error.
+    when: Option<Text>,
     /// What it is taken for.
     to: At<String>,
 }
@@ -130,11 +137,25 @@ impl Policy for ValidateContent {
         };
         let name = |text: &At<String>| range(text).map(|range| Box::from(range.as_str()));
         let map = self.content_type_map.unwrap_or_default();
-        let types = map.types.iter().map(|one| Ok((name(&one.from)?, name(&one.to)?)));
+        let mut types = Vec::with_capacity(map.types.len());
+        for one in &map.types {
+            let which = match (&one.from, &one.when) {
+                (Some(from), None) => Which::Type(name(from)?),
+                (None, Some(when)) => Which::When(Condition::compile(when, cx)?),
+                _ => {
+                    return Err(CompileError::at(
+                        &one.to,
+                        "a content type that stands for another needs `from` or `when`",
+                    )
+                    .hint("one of them: the content type that comes, or an expression"));
+                }
+            };
+            types.push((which, name(&one.to)?));
+        }
         let map = Map {
             any: map.any_content_type_value.as_ref().map(name).transpose()?,
             missing: map.missing_content_type_value.as_ref().map(name).transpose()?,
-            types: types.collect::<Result<_, CompileError>>()?,
+            types: types.into(),
         };
         let checks = match self.content {
             None => [ValidateAs::Json, ValidateAs::Form].map(Check::usual).into(),
@@ -180,7 +201,13 @@ struct Compiled {
 struct Map {
     any: Option<Box<str>>,
     missing: Option<Box<str>>,
-    types: Box<[(Box<str>, Box<str>)]>,
+    types: Box<[(Which, Box<str>)]>,
+}
+
+/// Which messages are taken for another content type.
+enum Which {
+    Type(Box<str>),
+    When(Condition),
 }
 
 struct Check {
@@ -219,7 +246,8 @@ impl ApplyAsync for Compiled {
         Box::pin(async move {
             let exchange = call.exchange;
             let operation = exchange.operation.as_ref().and_then(|own| own.contract.as_deref());
-            let plan = self.plan(operation, exchange.method == Method::HEAD, &call.message);
+            let media_type = call.with(|cx| self.media_type(cx))?;
+            let plan = self.plan(operation, exchange.method == Method::HEAD, media_type, &call.message);
             let (operation, content, check, media_type) = match plan {
                 Plan::Tell(found) if found.is_empty() => return Ok(Flow::Next),
                 Plan::Tell(found) => return call.with(|cx| self.reporter.report(cx, found)),
@@ -239,7 +267,13 @@ impl ApplyAsync for Compiled {
 
 impl Compiled {
     /// What is known before a byte of the body is read.
-    fn plan<'e>(&self, operation: Option<&'e Operation>, is_head: bool, message: &Message<'_>) -> Plan<'e> {
+    fn plan<'e>(
+        &self,
+        operation: Option<&'e Operation>,
+        is_head: bool,
+        media_type: Option<String>,
+        message: &Message<'_>,
+    ) -> Plan<'e> {
         let is_request = matches!(message, Message::Request(_));
         let contents = match (operation, message) {
             (None, _) => return Plan::Tell(vec![Found::no_schema(self.unspecified)]),
@@ -259,7 +293,6 @@ impl Compiled {
         {
             return Plan::Tell(vec![self.too_large(Some(length), max, is_request)]);
         }
-        let media_type = self.media_type(message.headers());
         if length == Some(0) {
             return Plan::Tell(self.without_body(operation, contents, media_type.as_deref(), is_request));
         }
@@ -283,19 +316,20 @@ impl Compiled {
     }
 
     /// What the body is taken for.
-    fn media_type(&self, headers: &HeaderMap) -> Option<String> {
-        if let Some(any) = &self.map.any {
-            return Some(any.to_string());
+    fn media_type(&self, cx: &Context<'_>) -> Result<Option<String>, Fault> {
+        let found = content_type(cx.message.headers());
+        for (which, to) in &self.map.types {
+            let is_one = match which {
+                Which::Type(from) => found.as_deref() == Some(from),
+                Which::When(condition) => condition.holds(cx)?,
+            };
+            if is_one {
+                return Ok(Some(to.to_string()));
+            }
         }
-        // Several lines are one list (RFC 9110 §5.3), which is no content type: nobody may be told another one than is checked.
-        let lines = headers.get_all(CONTENT_TYPE).iter().map(|value| String::from_utf8_lossy(value.as_bytes()));
-        let text = lines.reduce(|list, line| format!("{list}, {line}").into());
-        let text = text.map(|text| if text.contains(',') { text.into_owned() } else { media::essence(&text) });
-        let Some(found) = text.filter(|text| !text.is_empty()) else {
-            return self.map.missing.as_ref().map(|missing| missing.to_string());
-        };
-        let mapped = self.map.types.iter().find(|(from, _)| **from == *found);
-        Some(mapped.map_or(found, |(_, to)| to.to_string()))
+        let missing = self.map.missing.as_ref().filter(|_| found.is_none());
+        let other = missing.or(self.map.any.as_ref());
+        Ok(other.map(|other| other.to_string()).or(found))
     }
 
     /// A message that has no body.
@@ -360,6 +394,23 @@ impl Compiled {
             Err(error) => Err(crate::pipeline::exchange::upstream_body(error)),
         }
     }
+}
+
+/// What a message says that its body is.
+fn content_type(headers: &HeaderMap) -> Option<String> {
+    let mut lines = headers.get_all(CONTENT_TYPE).iter().map(|value| String::from_utf8_lossy(value.as_bytes()));
+    let mut text = lines.next()?;
+    let mut is_quoted = false;
+    let mut is_list = text.chars().any(|character| {
+        is_quoted ^= character == '"';
+        character == ',' && !is_quoted
+    });
+    // Several lines are one list (RFC 9110 §5.3), which is no content type: nobody may be told another one than is checked.
+    for line in lines {
+        text = format!("{text}, {line}").into();
+        is_list = true;
+    }
+    Some(if is_list { text.into_owned() } else { media::essence(&text) }).filter(|text| !text.is_empty())
 }
 
 /// How long the body is, when that is known.

@@ -18,7 +18,9 @@ use crate::pipeline::{Apply, Context, Fault, Flow, Step};
 ///
 /// The caller of an answer that is refused gets 502 and a text that says nothing; what was found stands in the access log
 /// (`validation`), in the metric `sluicegate_validation_failures_total` and in the variable of `errors-variable-name`. Headers that belong to the connection or to every answer
-/// (`Date`, `Server`, `Content-Type`, `Content-Length` and the like) are never unspecified.
+/// (`Date`, `Server`, `Content-Type`, `Content-Length` and the like) are never unspecified unless they have an action of their own.
+///
+/// Other than in API Management: actions are no expressions, and the policy may stand more than once.
 ///
 /// ```toml
 /// [[outbound]]
@@ -96,7 +98,8 @@ impl Compiled {
         }
         for name in response.headers().keys() {
             let known = specified.iter().any(|one| one.header.as_ref() == Some(name));
-            if known || USUAL.binary_search(&name.as_str()).is_ok() {
+            let is_usual = USUAL.binary_search(&name.as_str()).is_ok();
+            if known || is_usual && !self.actions.names(name.as_str()) {
                 continue;
             }
             let action = self.actions.of(name.as_str(), false, true);

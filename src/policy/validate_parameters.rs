@@ -24,7 +24,11 @@ use crate::routing::query;
 /// A request that is refused gets 400, and on-error sees the reason `Bad request`. Whatever is found stands in the access log
 /// (`validation`), in the metric `sluicegate_validation_failures_total` and in the variable of `errors-variable-name`; values are never told. Of headers, those
 /// that clients and proxies add by themselves (`Host`, `User-Agent`, `Accept` and the like) and the subscription key are never
-/// unspecified, nor is the key in the query. Truth values are read in any case, because .NET writes `True`.
+/// unspecified unless they have an action of their own, nor is the key in the query. Truth values are read in any case, because .NET
+/// writes `True`.
+///
+/// Other than in API Management: actions are no expressions, the policy may stand more than once, and what the definition refers to
+/// and does not have is told by `sluicegate check` and taken (`MissingDefinition`).
 ///
 /// ```toml
 /// [[inbound]]
@@ -199,11 +203,9 @@ impl Compiled {
         let words = Words::of(Place::Header, false);
         for name in cx.message.headers().keys() {
             let specified = operation.parameters.iter().any(|one| one.header.as_ref() == Some(name));
-            if specified
-                || is_usual(name)
-                || Some(name) == key
-                || *name == cx.exchange.gateway.settings.request_id_header
-            {
+            let is_usual =
+                is_usual(name) || Some(name) == key || *name == cx.exchange.gateway.settings.request_id_header;
+            if specified || is_usual && !self.headers.names(name.as_str()) {
                 continue;
             }
             let action = self.headers.of(name.as_str(), false, true);

@@ -11,7 +11,7 @@ use crate::pipeline::{Apply, Context, Fault, Flow, Step};
 
 /// Checks that the API's `definition` names the status of an answer, as
 /// [validate-status-code](https://learn.microsoft.com/azure/api-management/validate-status-code-policy) in Azure API Management does. A
-/// `default` answer names all of them, `4XX` those of its class.
+/// `default` answer names all of them, `4XX` those of its class. Actions are no expressions here.
 ///
 /// The caller of an answer that is refused gets 502 and a text that says nothing; what was found stands in the access log
 /// (`validation`), in the metric `sluicegate_validation_failures_total` and in the variable of `errors-variable-name`.

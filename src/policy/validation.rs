@@ -178,6 +178,11 @@ impl Actions {
         self.named.iter().find(|(known, _)| same(known)).map_or(usual, |(_, action)| *action)
     }
 
+    /// Whether there is an action for this name alone.
+    pub(super) fn names(&self, name: &str) -> bool {
+        self.named.iter().any(|(known, _)| known.eq_ignore_ascii_case(name))
+    }
+
     /// Whether nothing is looked at.
     pub(super) fn ignore_all(&self) -> bool {
         let ignored = [self.specified, self.unspecified].iter().all(|action| *action == Action::Ignore);

@@ -58,6 +58,31 @@ fn two_files_are_written_and_what_is_left_out_is_told() {
 }
 
 #[test]
+fn what_tokens_need_is_told() {
+    let with = |policy: &str| ORDERS.replace("policy = \"api-key\"", policy);
+    for (name, policy, note) in [
+        ("no audience", "policy = \"validate-jwt\"\naudiences = []", "`validate-jwt` names no audience"),
+        (
+            "another issuer",
+            "policy = \"validate-jwt\"\naudiences = [\"api://orders\"]",
+            "where another issuer makes them",
+        ),
+        (
+            "Entra ID",
+            "policy = \"validate-azure-ad-token\"\naudiences = [\"api://orders\"]",
+            "id of an app registration",
+        ),
+    ] {
+        let folder = folder(&[("gateway.toml", GATEWAY), ("orders.toml", &with(policy))]);
+        let output = run(&[".", "--api", "orders", "--host", "gateway.contoso.com"], folder.path());
+        let (_, err) = said(&output);
+        assert_eq!(output.status.code(), Some(0), "{name}: {err}");
+        assert!(err.contains(note), "{name}: {err}");
+        assert_eq!(err.contains("another issuer"), name == "another issuer", "{name}: {err}");
+    }
+}
+
+#[test]
 fn machines_read_json() {
     let folder = folder(&[("gateway.toml", GATEWAY), ("orders.toml", ORDERS)]);
     let output = run(

@@ -15,6 +15,9 @@ mod identities;
 mod issuer;
 mod keys;
 mod limits;
+mod many;
+#[path = "../support/packages.rs"]
+mod packages;
 mod reload;
 mod secrets;
 mod stand_in;

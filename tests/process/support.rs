@@ -12,7 +12,7 @@ use serde_json::Value as Json;
 use tempfile::TempDir;
 
 /// Long enough that only a hang meets it.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Looks again and again until there is something to see.
 #[track_caller]
@@ -120,6 +120,11 @@ impl Gateway {
         };
         let (address, admin) = (address("gateway "), address("admin "));
         Self { address, admin, child, stderr, stdout, _files: files }
+    }
+
+    /// The number of its process.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
     }
 
     pub(crate) fn get(&self, path: &str) -> Answer {

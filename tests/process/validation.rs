@@ -82,3 +82,113 @@ fn requests_are_refused_and_a_changed_definition_counts_at_once() {
     assert_eq!(gateway.get("/orders/orders/1?top=61").status, 400, "the one before stays in force");
     assert_eq!(gateway.get("/orders/orders/1?top=51").status, 404);
 }
+
+/// The same API in 2.0 as JSON and in 3.0 as YAML.
+const TWO: &str = r##"{
+  "swagger": "2.0", "info": { "title": "Orders", "version": "1" }, "host": "erp.contoso.com",
+  "paths": {
+    "/orders/{id}": { "put": {
+      "operationId": "PutOrder",
+      "parameters": [
+        { "name": "id", "in": "path", "required": true, "type": "integer" },
+        { "name": "top", "in": "query", "type": "integer", "maximum": 50 },
+        { "name": "x-tenant", "in": "header", "required": true, "type": "string", "enum": ["contoso"] },
+        { "name": "api-version", "in": "query", "required": true, "type": "string", "default": "2", "x-ms-visibility": "internal" },
+        { "name": "order", "in": "body", "required": true, "schema": { "$ref": "#/definitions/Order" } }
+      ],
+      "responses": { "200": { "description": "OK", "schema": { "type": "object" } } }
+    } },
+    "/orders": { "get": {
+      "operationId": "ListOrders",
+      "responses": { "200": { "description": "OK", "schema": { "type": "array", "items": { "$ref": "#/definitions/Order" } } } }
+    } }
+  },
+  "definitions": { "Order": { "type": "object", "required": ["customer"], "properties": { "customer": { "type": "string", "maxLength": 9 } } } }
+}"##;
+const THREE: &str = r##"openapi: 3.0.3
+info: { title: Orders, version: "1" }
+servers: [{ url: https://erp.contoso.com }]
+paths:
+  /orders/{id}:
+    put:
+      operationId: PutOrder
+      parameters:
+        - { name: id, in: path, required: true, schema: { type: integer } }
+        - { name: top, in: query, schema: { type: integer, maximum: 50 } }
+        - { name: x-tenant, in: header, required: true, schema: { type: string, enum: [contoso] } }
+        - { name: api-version, in: query, required: true, x-ms-visibility: internal, schema: { type: string, default: "2" } }
+      requestBody: { required: true, content: { application/json: { schema: { $ref: "#/components/schemas/Order" } } } }
+      responses: { "200": { description: OK, content: { application/json: { schema: { type: object } } } } }
+  /orders:
+    get:
+      operationId: ListOrders
+      responses:
+        "200":
+          description: OK
+          content: { application/json: { schema: { type: array, items: { $ref: "#/components/schemas/Order" } } } }
+components:
+  schemas:
+    Order: { type: object, required: [customer], properties: { customer: { type: string, maxLength: 9 } } }
+"##;
+
+#[test]
+fn a_definition_of_each_generation_is_in_service() {
+    for (file, definition) in [("orders.json", TWO), ("orders.yaml", THREE)] {
+        let folder = Folder::new(&[(file, definition)]);
+        let out = program()
+            .args(["import", "connector"])
+            .arg(folder.path().join(file))
+            .arg("--out")
+            .arg(folder.path())
+            .args(["--validate", "refuse"])
+            .output()
+            .unwrap();
+        assert_eq!(out.status.code(), Some(0), "{file}: {}", String::from_utf8_lossy(&out.stderr));
+        let listeners = ["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--stand-in", "echo"];
+        let gateway = Gateway::spawn(program().arg("run").arg(folder.path()).args(listeners));
+        let put = |path: &str, tenant: &str, body: &str| {
+            let fields = format!("content-type: application/json\r\n{tenant}");
+            Client::new(gateway.address).send("PUT", path, &fields, body).unwrap()
+        };
+        let (tenant, body) = ("x-tenant: contoso\r\n", r#"{"customer":"Contoso"}"#);
+        for (name, path, tenant, body, want) in [
+            ("all is well", "/orders/orders/7?top=50", tenant, body, 200),
+            ("the path", "/orders/orders/seven", tenant, body, 400),
+            ("the query", "/orders/orders/7?top=51", tenant, body, 400),
+            ("the header", "/orders/orders/7", "x-tenant: fabrikam\r\n", body, 400),
+            ("no header", "/orders/orders/7", "", body, 400),
+            ("the body", "/orders/orders/7", tenant, r#"{"customer":"Contoso and more"}"#, 400),
+            ("no body", "/orders/orders/7", tenant, "", 400),
+        ] {
+            let answer = put(path, tenant, body);
+            assert_eq!(answer.status, want, "{file}, {name}: {}", answer.text());
+        }
+        let seen = put("/orders/orders/7", tenant, body).json();
+        assert_eq!(seen["query"], "api-version=2", "{file}: what callers do not see is filled in");
+        // The echo is no list: reported first, then refused.
+        assert_eq!(gateway.get("/orders/orders").status, 200, "{file}");
+        let found = |operation: &str, action: &str, policy: &str| {
+            let labels = format!("action=\"{action}\",api=\"orders\",operation=\"{operation}\",policy=\"{policy}\"");
+            gateway.metric(&format!("sluicegate_validation_failures_total{{{labels}}}"))
+        };
+        assert_eq!(found("ListOrders", "detect", "validate-content"), Some(1.0), "{file}");
+        assert_eq!(found("PutOrder", "prevent", "validate-parameters"), Some(4.0), "{file}");
+        assert_eq!(found("PutOrder", "prevent", "validate-content"), Some(2.0), "{file}");
+        // What callers make up is no label.
+        for number in 0..50 {
+            assert_eq!(gateway.get(&format!("/orders/made-up-{number}")).status, 404, "{file}");
+        }
+        let metrics = gateway.admin("/metrics");
+        assert!(!metrics.text().contains("made-up"), "{file}");
+        let text = std::fs::read_to_string(folder.path().join("orders.toml")).unwrap();
+        folder.replace("orders.toml", &text.replace("\"detect\"", "\"prevent\""));
+        let refused = || gateway.get("/orders/orders");
+        let answer = eventually("the refusal of answers", || Some(refused()).filter(|answer| answer.status == 502));
+        assert!(!answer.text().contains("Array"), "{file}: {}", answer.text());
+        let text = text.replacen("[[operation]]", "[[inbound]]\npolicy = \"mock-response\"\n\n[[operation]]", 1);
+        folder.replace("orders.toml", &text);
+        let made = || Some(gateway.get("/orders/orders")).filter(|answer| answer.json().is_array());
+        let answer = eventually("the answer made up from the schema", made);
+        assert_eq!(answer.json()[0]["customer"], "string", "{file}");
+    }
+}

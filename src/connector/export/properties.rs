@@ -47,9 +47,24 @@ pub(super) fn security(source: &Source<'_>, notes: &mut Vec<String>) -> Security
                 notes.push(
                     "apiProperties.json needs the id of an app registration for the connector: `clientId`".to_owned(),
                 );
+                let is_entra = policy.name.get_ref() == "validate-azure-ad-token"
+                    || text(policy, "openid-config").is_some_and(|url| url.contains("://login.microsoftonline.com/"));
+                if !is_entra {
+                    notes.push(
+                        "the tokens are taken for those of Microsoft Entra ID; where another issuer makes them, \
+                         `identityProvider` in apiProperties.json and the URLs of `oauth2` are to be changed"
+                            .to_owned(),
+                    );
+                }
                 Security::Entra(audience)
             }
-            None => Security::None,
+            None => {
+                notes.push(format!(
+                    "`{}` names no audience that a token could be asked for, so connections have no parameters",
+                    policy.name.get_ref()
+                ));
+                Security::None
+            }
         };
     }
     if let Some(policy) = find(&["api-key"]) {

@@ -93,11 +93,11 @@ pub(super) fn incorrect(content: &Content, media_type: &str, why: &str, action: 
 pub(super) fn cannot(media_type: &str, why: &str, action: Action, is_request: bool) -> Found {
     let message = if is_request { "request" } else { "response" };
     let details = format!("Body of the {message} cannot be validated for the content type {media_type}.\n\n{why}");
-    found(media_type, "ValidationException", details, Some(INTERNAL), action, is_request)
+    found("", "ValidationException", details, Some(INTERNAL), action, is_request)
 }
 
 fn found(
-    media_type: &str,
+    name: &str,
     rule: &'static str,
     details: String,
     public: Option<&'static str>,
@@ -110,5 +110,5 @@ fn found(
         None => INTERNAL.into(),
     };
     let kind = if is_request { "RequestBody" } else { "ResponseBody" };
-    Found { name: media_type.to_owned(), kind, rule, details, public, action }
+    Found { name: name.to_owned(), kind, rule, details, public, action }
 }
