@@ -113,6 +113,7 @@ pub const CONNECTOR_CODES: &[(&str, &str)] = &[
     ("bad-definition", "A file is no OpenAPI definition."),
     ("bad-host", "A connector's host is none."),
     ("bad-operation-id", "An `operationId` holds characters that cannot stand in it."),
+    ("bad-path", "A path of a connector is none that the platform takes."),
     ("bad-trigger", "A trigger of a connector is neither `single` nor `batch`."),
     ("broken-reference", "A `$ref` leads nowhere."),
     ("description-length", "The description of a connector is too short or too long (a warning)."),

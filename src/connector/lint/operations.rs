@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use super::super::clash::{Clash, clashes};
 use super::super::definition::{Operation, Parameter};
-use super::super::tree::{Node, Value};
+use super::super::tree::{Member, Node, Value};
 use super::{Hint as _, Linter};
 
 impl<'n> Linter<'_, 'n> {
@@ -21,6 +21,7 @@ impl<'n> Linter<'_, 'n> {
             self.trigger(operation);
         }
         self.paths();
+        self.templates();
     }
 
     fn identity(&mut self, operation: &Operation<'_>, ids: &mut HashMap<String, Range<usize>>) {
@@ -216,6 +217,33 @@ impl<'n> Linter<'_, 'n> {
         }
     }
 
+    /// Paths that the platform does not take, by the rules of its [validator](
+    /// https://learn.microsoft.com/connectors/custom-connectors/certification-swagger-validator-rules).
+    fn templates(&mut self) {
+        let mut known: HashMap<String, &str> = HashMap::new();
+        for Member { name: path, at, value } in self.definition.root.get("paths").map(Node::members).unwrap_or_default()
+        {
+            if path.starts_with("x-") {
+                continue;
+            }
+            let why = if !path.starts_with('/') {
+                Some("a path begins with `/`".to_owned())
+            } else if path.contains(['?', '#', '*']) {
+                Some("a path holds no `?`, `#` or `*`: `%3F`, `%23` and `%2A` stand for them".to_owned())
+            } else if path.split('/').any(|segment| !is_balanced(segment)) {
+                Some("each `{name}` of a path stands whole in one segment".to_owned())
+            } else if value.get("$ref").is_some() {
+                Some("the platform does not follow a `$ref` of a path".to_owned())
+            } else {
+                known.get(&path.to_ascii_lowercase()).map(|other| format!("`{other}` differs from it in case only"))
+            };
+            known.entry(path.to_ascii_lowercase()).or_insert(path);
+            if let Some(why) = why {
+                self.error("bad-path", at, format!("`{path}` is refused")).with(why);
+            }
+        }
+    }
+
     /// Paths that one request fits.
     fn paths(&mut self) {
         let operations = &self.definition.operations;
@@ -240,6 +268,20 @@ impl<'n> Linter<'_, 'n> {
             }
         }
     }
+}
+
+/// Whether the braces of a segment hold one variable each.
+fn is_balanced(segment: &str) -> bool {
+    let mut open = None;
+    for (at, character) in segment.char_indices() {
+        match (character, open) {
+            ('{', None) => open = Some(at),
+            ('}', Some(start)) if at > start + 1 => open = None,
+            ('{' | '}', _) => return false,
+            _ => {}
+        }
+    }
+    open.is_none()
 }
 
 /// The variables of a path.

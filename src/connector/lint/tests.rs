@@ -85,6 +85,17 @@ fn mistakes_of_makers() {
             &[(set, host), ("https://@connectionParameters('host')", "https://@headers('h')/v1")],
             &["host-from-request"],
         ),
+        (
+            "a list that no operation fills",
+            &[(
+                "\"type\": \"string\", \"x-ms-summary\": \"Id\"",
+                "\"type\": \"string\", \"x-ms-dynamic-values\": { \"operationId\": \"ListTasks\" }, \"x-ms-summary\": \"Id\"",
+            )],
+            &["unknown-operation"],
+        ),
+        ("a query in a path", &[("\"/hooks\":", "\"/hooks?a=b\":")], &["bad-path"]),
+        ("no slash", &[("\"/hooks\":", "\"hooks\":")], &["bad-path"]),
+        ("a brace too many", &[("\"/hooks\":", "\"/hooks}\":")], &["bad-path"]),
         ("an unknown template", &[("setheader", "blockoperation")], &["unknown-template"]),
         (
             "a template's parameter missing",
