@@ -185,7 +185,8 @@ impl Writer<'_, '_> {
                     let mut note = format!("no operation is called `{name}`");
                     if let Some(other) = operations.iter().find(|one| one.id.eq_ignore_ascii_case(name)) {
                         let _ = write!(note, "; `{}` is, and names compare with their case", other.id);
-                        converted.decisions.push(decision::OPERATION_CASE);
+                        // Told here: a policy whose names are all others is written nowhere.
+                        self.report.decide(decision::OPERATION_CASE);
                     }
                     self.report.add(Grade::Approximated, &subject, note);
                 }
