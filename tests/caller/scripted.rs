@@ -98,13 +98,17 @@ fn serve(mut connection: Connection, script: &dyn Fn(&str) -> Act, tell: &Sender
             Act::Send(text) => (text.to_owned(), false),
             Act::Begin(text) => (text.to_owned(), true),
         };
-        connection.send(text.as_bytes());
-        let _ = tell.send(Heard::Request(request));
         if waits {
+            // Who hears of it knows that the answer has begun.
+            connection.send(text.as_bytes());
+            let _ = tell.send(Heard::Request(request));
             connection.wait_for_close();
             let _ = tell.send(Heard::Closed);
             return;
         }
+        // Who has the answer finds the request.
+        let _ = tell.send(Heard::Request(request));
+        connection.send(text.as_bytes());
     }
 }
 

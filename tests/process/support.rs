@@ -178,6 +178,9 @@ impl Gateway {
     pub(crate) fn access_log(&self, lines: usize) -> Vec<Json> {
         let all = eventually("access-log lines", || {
             let text = fs::read_to_string(&self.stdout).unwrap();
+            // The last one may be half written.
+            let whole = text.rfind('\n').map_or(0, |end| end + 1);
+            let text = text[..whole].to_owned();
             (text.lines().count() >= lines).then_some(text)
         });
         all.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
