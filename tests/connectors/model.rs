@@ -2,16 +2,15 @@
 //! simpler implementation that shares no code with the gateway, to hold it to.
 
 use std::collections::BTreeMap;
-use std::sync::LazyLock;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
-use regex::Regex;
 use serde_json::Value as Json;
 
 use super::bodies::{HOLE_IN_TRIGGER, Key, Path, edit, get, in_text, put, text_of};
 use super::reading::{Operation, Package, Policy};
+use super::support::hosts::{Found, call_at};
 
 pub(crate) type Pairs = Vec<(String, String)>;
 
@@ -349,35 +348,6 @@ fn base(definition: &Json) -> String {
 pub(crate) fn filled(path: &str, variables: &[(String, String)]) -> String {
     let fill = |path: String, (name, value): &(String, String)| path.replace(&format!("{{{name}}}"), &encoded(value));
     variables.iter().fold(path.to_owned(), fill)
-}
-
-// === expressions ===
-
-/// `@headers('name', 'default')`
-pub(crate) struct Found {
-    /// In lower case.
-    pub(crate) function: String,
-    pub(crate) name: String,
-    pub(crate) default: Option<String>,
-    length: usize,
-}
-
-static CALL: LazyLock<Regex> = LazyLock::new(|| {
-    let call = r"(?<f>headers?|queryparameters|connectionparameters)\(\s*'(?<n>[^']*)'\s*(?:,\s*'(?<d>[^']*)'\s*)?\)";
-    let braced = call.replace("<f>", "<g>").replace("<n>", "<m>").replace("<d>", "<e>");
-    Regex::new(&format!(r"^@(?:(?i:{call})|\{{(?i:{braced})\}})")).unwrap()
-});
-
-/// The call that a text begins with.
-pub(crate) fn call_at(text: &str) -> Option<Found> {
-    let found = CALL.captures(text)?;
-    let group = |one: &str, other: &str| found.name(one).or(found.name(other)).map(|it| it.as_str().to_owned());
-    Some(Found {
-        function: group("f", "g")?.to_ascii_lowercase(),
-        name: group("n", "m")?,
-        default: group("d", "e"),
-        length: found[0].len(),
-    })
 }
 
 /// All calls of a text.
