@@ -57,6 +57,7 @@ pub(super) fn definition(
         source,
         converter,
         security,
+        consumes: kept("consumes"),
         errors: [error, limit],
         ids: BTreeMap::new(),
         taken: BTreeSet::new(),
@@ -222,6 +223,8 @@ struct Work<'w, 'a> {
     source: &'w Source<'a>,
     converter: Option<Converter<'a>>,
     security: &'w Security,
+    /// The media types that all operations take.
+    consumes: Option<Value>,
     /// The names of the schemas of the gateway's errors, and of its limits.
     errors: [String; 2],
     /// The ids of operations with their names, and which of them are taken in any case.
@@ -317,7 +320,9 @@ impl Work<'_, '_> {
         let mut list =
             parameters::parameters(source, document, known, self.converter.as_mut(), template, &mut self.told);
         list.retain(|one| !self.security.sends(one));
-        if let Some(media) = parameters::form(&list) {
+        let named = out.get("consumes").or_else(|| self.consumes.as_ref()).and_then(Value::as_array);
+        let named: Vec<&str> = named.into_iter().flatten().filter_map(Value::as_str).collect();
+        if let Some(media) = parameters::form(&list, &named) {
             out.insert("consumes".into(), json!([media]));
         }
         out.insert("parameters".into(), list.into());
