@@ -8,6 +8,7 @@
 
 mod callers;
 mod command;
+mod kept;
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
