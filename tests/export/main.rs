@@ -9,6 +9,7 @@
 mod callers;
 mod command;
 mod kept;
+mod written;
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
