@@ -212,7 +212,6 @@ fn cases() -> Vec<Case> {
             parameters: &["api_key", "token", "token:TenantId"],
             policies: &[("setheader", "Ocp-Apim-Subscription-Key")],
             notes: &["connections ask for both", FIELDS, "`clientId`"],
-            ..Case::default()
         },
         Case {
             name: "two keys",
@@ -222,7 +221,6 @@ fn cases() -> Vec<Case> {
             parameters: &["api_key", "api_key_2"],
             policies: &[("setqueryparameter", "code")],
             notes: &["connections ask for both", FIELDS],
-            ..Case::default()
         },
         Case {
             name: "another issuer whose URLs are known",

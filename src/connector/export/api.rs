@@ -320,7 +320,7 @@ impl Work<'_, '_> {
         let mut list =
             parameters::parameters(source, document, known, self.converter.as_mut(), template, &mut self.told);
         list.retain(|one| !self.security.sends(one));
-        let named = out.get("consumes").or_else(|| self.consumes.as_ref()).and_then(Value::as_array);
+        let named = out.get("consumes").or(self.consumes.as_ref()).and_then(Value::as_array);
         let named: Vec<&str> = named.into_iter().flatten().filter_map(Value::as_str).collect();
         if let Some(media) = parameters::form(&list, &named) {
             out.insert("consumes".into(), json!([media]));
