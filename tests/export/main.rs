@@ -6,9 +6,12 @@
 
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test that cannot go on fails")]
 
+mod called;
 mod callers;
 mod command;
 mod kept;
+#[path = "../support/mod.rs"]
+mod support;
 mod written;
 
 use std::io::Write as _;
