@@ -60,7 +60,8 @@ pub fn check(
     // Alternatives multiply what one value costs: a few dozen of them are tried on a large body, and the worst takes well below a second.
     let values = text.len() as u64;
     let work = 200_000 + (64 * values).min(4_000_000).max(8 * values);
-    let mut check = Check { schemas, direction, strictness, mistakes: Vec::new(), quiet: 0, depth: 0, inside: 0, work };
+    let (mistakes, told) = (Vec::new(), Vec::new());
+    let mut check = Check { schemas, direction, strictness, mistakes, quiet: 0, depth: 0, inside: 0, told, work };
     check.value(schema, text.root())?;
     Ok(check.mistakes)
 }
@@ -75,6 +76,8 @@ struct Check<'s> {
     depth: usize,
     /// Above zero inside schemas that are taken together, where none knows the properties of the others.
     inside: u32,
+    /// Where the objects begin that are being checked as what their discriminators say.
+    told: Vec<usize>,
     work: u64,
 }
 
@@ -127,6 +130,12 @@ impl Check<'_> {
         }
         if schema.never {
             return Ok(self.mistake(value, || "Schema always fails validation.".to_owned()));
+        }
+        if let Some(child) = self.child(schema, value)? {
+            self.told.push(value.start());
+            let valid = self.value(child, value);
+            self.told.pop();
+            return valid;
         }
         let number = if kind == Kind::Number { Some(value.raw()) } else { None };
         number.map_or(Ok(()), |raw| self.spend_on_text(raw))?;

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use http::{HeaderValue, Method, StatusCode};
 
 use super::media::MediaRange;
-use super::parameter::{Parameter, Place, Style};
+use super::parameter::{Parameter, Place, Style, properties};
 use super::read::{Dialect, Fault, Reader, json};
 use super::sample::sample;
 use super::schema::{Rest, Schema, SchemaId, Schemas};
@@ -168,6 +168,15 @@ impl Contract {
 }
 
 impl Operation {
+    /// The status of its first success; none when the definition names none.
+    pub fn success(&self) -> Option<StatusCode> {
+        self.answers.iter().find_map(|answer| match answer.status {
+            Status::Exact(status @ 200..=299) => StatusCode::from_u16(status).ok(),
+            Status::Class(2) => Some(StatusCode::OK),
+            _ => None,
+        })
+    }
+
     /// The answer for a status.
     pub fn answer(&self, status: StatusCode) -> Option<&Answer> {
         let status = status.as_u16();
@@ -372,7 +381,8 @@ pub(super) fn mark_fills(schemas: &mut Schemas) {
 impl Parameter {
     /// The names of query parameters that an object is spread over.
     pub fn spread<'s>(&self, schemas: &'s Schemas) -> impl Iterator<Item = &'s str> {
-        let rules = schemas.get(self.schema).object.as_ref().filter(|_| self.style == Style::Properties);
-        rules.into_iter().flat_map(|rules| &rules.properties).map(|property| &*property.name)
+        let is_spread = self.style == Style::Properties;
+        let list = if is_spread { properties(schemas, self.schema) } else { Vec::new() };
+        list.into_iter().map(|property| &*property.name)
     }
 }

@@ -1,14 +1,18 @@
 //! Parameters: where they stand in a request, how lists are written there, and what JSON their text stands for.
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 
 use http::HeaderName;
 
 use super::read::{Dialect, Reader, json};
-use super::schema::{Rest, SchemaId, Schemas, Types};
+use super::schema::{Property, Rest, SchemaId, Schemas, Types};
 use crate::connector::definition;
 use crate::connector::tree::{Node, Value};
 use crate::json::{Index, Kind};
+
+/// How deep parts of parts are looked into for properties.
+const MAX_PARTS: usize = 8;
 
 /// Where a parameter stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,7 +84,7 @@ impl Parameter {
             Some(media) if media.name.contains("json") => Style::Json,
             Some(_) => Style::Unread,
             None if dialect == Dialect::Two => style_of_two(node, schema),
-            None => style_of_three(node, schema, place),
+            None => style_of_three(node, is_object(schema, reader, MAX_PARTS), place),
         };
         let default = node.get("default").or_else(|| schema.get("default"));
         Some(Self {
@@ -139,6 +143,15 @@ impl Parameter {
     }
 }
 
+/// The parameters of a place.
+pub trait Pairs<'v> {
+    /// The values of a name.
+    fn of(&self, name: &str) -> Vec<Cow<'v, str>>;
+
+    /// All of them.
+    fn all(&self) -> Vec<(Cow<'v, str>, Cow<'v, str>)>;
+}
+
 /// An object whose properties are parameters of their own; none when none of them is there.
 ///
 /// # Errors
@@ -146,45 +159,104 @@ impl Parameter {
 pub fn object_json<'v>(
     schemas: &Schemas,
     parameter: &Parameter,
-    values: &dyn Fn(&str) -> Vec<Cow<'v, str>>,
+    pairs: &dyn Pairs<'v>,
 ) -> Option<Result<String, String>> {
-    let deep = parameter.style == Style::Deep;
-    fields_json(schemas, parameter.schema, &|name| {
-        if deep { values(&format!("{}[{name}]", parameter.name)) } else { values(name) }
-    })
+    if parameter.style != Style::Deep {
+        // What else is there are other parameters.
+        return Object { schemas, schema: parameter.schema }.json(&|name| pairs.of(name), Vec::new());
+    }
+    let values = |name: &str| pairs.of(&format!("{}[{name}]", parameter.name));
+    let inner = |name: &str| {
+        let name = name.strip_prefix(&*parameter.name)?.strip_prefix('[')?.strip_suffix(']')?;
+        Some(name.to_owned())
+    };
+    let all = pairs.all().into_iter().filter_map(|(name, value)| Some((inner(&name)?.into(), value))).collect();
+    Object { schemas, schema: parameter.schema }.json(&values, all)
 }
 
-/// The fields of a form as the JSON that a schema describes; none when none of its properties is there.
+/// The fields of a form as the JSON that a schema describes; none when there are none.
 ///
 /// # Errors
 /// Why one of them stands for no JSON.
-pub fn fields_json<'v>(
-    schemas: &Schemas,
-    schema: SchemaId,
-    values: &dyn Fn(&str) -> Vec<Cow<'v, str>>,
-) -> Option<Result<String, String>> {
-    let mut out = String::new();
-    for property in schemas.get(schema).object.iter().flat_map(|rules| rules.in_order()) {
-        let found = values(&property.name);
-        let Some(first) = found.first() else { continue };
-        out.push(if out.is_empty() { '{' } else { ',' });
-        out.push_str(&serde_json::Value::from(&*property.name).to_string());
-        out.push(':');
-        let types = types(schemas, property.schema);
-        let written = if types.any(Types::ARRAY) && !types.any(Types::STRING) {
-            list(schemas, property.schema, found.into_iter(), &mut out)
-        } else {
-            scalar(types, first, &mut out)
-        };
-        if let Err(why) = written {
-            return Some(Err(format!("{}: {why}", property.name)));
+pub fn fields_json<'v>(schemas: &Schemas, schema: SchemaId, pairs: &dyn Pairs<'v>) -> Option<Result<String, String>> {
+    Object { schemas, schema }.json(&|name| pairs.of(name), pairs.all())
+}
+
+/// The properties of a schema, those of what it is taken together with included.
+pub fn properties(schemas: &Schemas, schema: SchemaId) -> Vec<&Property> {
+    let mut found: Vec<&Property> = Vec::new();
+    let mut waiting = vec![(schema, MAX_PARTS)];
+    while let Some((id, deep)) = waiting.pop() {
+        let schema = schemas.get(id);
+        for property in schema.object.iter().flat_map(|rules| rules.in_order()) {
+            if !found.iter().any(|known| known.name == property.name) {
+                found.push(property);
+            }
+        }
+        if let (Some(logic), Some(deep)) = (&schema.logic, deep.checked_sub(1)) {
+            waiting.extend(logic.all.iter().rev().map(|id| (*id, deep)));
         }
     }
-    if out.is_empty() {
-        return None;
+    found
+}
+
+/// An object that comes in pieces.
+struct Object<'s> {
+    schemas: &'s Schemas,
+    schema: SchemaId,
+}
+
+impl Object<'_> {
+    /// Its JSON. `all` is what may hold members that the schema does not name: it says whether there may be any.
+    fn json<'v>(
+        &self,
+        values: &dyn Fn(&str) -> Vec<Cow<'v, str>>,
+        all: Vec<(Cow<'v, str>, Cow<'v, str>)>,
+    ) -> Option<Result<String, String>> {
+        let mut out = String::new();
+        let properties = properties(self.schemas, self.schema);
+        for property in &properties {
+            let found = values(&property.name);
+            let Some(first) = found.first() else { continue };
+            key(&property.name, &mut out);
+            let types = types(self.schemas, property.schema);
+            let written = if types.any(Types::ARRAY) && !types.any(Types::STRING) {
+                list(self.schemas, property.schema, found.into_iter(), &mut out)
+            } else {
+                scalar(types, first, &mut out)
+            };
+            if let Err(why) = written {
+                return Some(Err(format!("{}: {why}", property.name)));
+            }
+        }
+        let of_rest = match self.schemas.get(self.schema).object.as_ref().map(|rules| rules.rest) {
+            Some(Rest::Schema(rest)) => types(self.schemas, rest),
+            _ => Types::STRING,
+        };
+        let mut known: HashSet<Cow<'_, str>> = properties.iter().map(|property| (&*property.name).into()).collect();
+        for (name, value) in all {
+            if known.contains(&name) {
+                continue;
+            }
+            key(&name, &mut out);
+            if let Err(why) = scalar(of_rest, &value, &mut out) {
+                return Some(Err(format!("{name}: {why}")));
+            }
+            known.insert(name);
+        }
+        if out.is_empty() {
+            return None;
+        }
+        out.push('}');
+        Some(Ok(out))
     }
-    out.push('}');
-    Some(Ok(out))
+}
+
+/// The name of the next member of an object.
+fn key(name: &str, out: &mut String) {
+    out.push(if out.is_empty() { '{' } else { ',' });
+    out.push_str(&serde_json::Value::from(name).to_string());
+    out.push(':');
 }
 
 /// A list of values as JSON.
@@ -276,8 +348,15 @@ fn style_of_two(node: &Node, schema: &Node) -> Style {
     }
 }
 
-fn style_of_three(node: &Node, schema: &Node, place: Place) -> Style {
-    let is_object = schema.text_of("type") == Some("object") || schema.get("properties").is_some();
+/// Whether a schema of OpenAPI 3 is one of objects, itself or by what it is taken together with.
+fn is_object<'n>(schema: &'n Node, reader: &mut Reader<'n>, deep: usize) -> bool {
+    let Some(schema) = reader.follow(schema) else { return false };
+    let is_own = schema.text_of("type") == Some("object") || schema.get("properties").is_some();
+    let mut parts = schema.get("allOf").map(Node::items).unwrap_or_default().iter();
+    is_own || deep > 0 && parts.any(|part| is_object(part, reader, deep - 1))
+}
+
+fn style_of_three(node: &Node, is_object: bool, place: Place) -> Style {
     let usual = if matches!(place, Place::Query | Place::Form) { "form" } else { "simple" };
     let style = node.text_of("style").unwrap_or(usual);
     let explode = node.get("explode").map_or(style == "form", Node::is_true);

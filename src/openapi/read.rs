@@ -352,14 +352,19 @@ impl<'n> Reader<'n> {
             (self.schema(condition), then, otherwise)
         });
         let discriminator = self.discriminator(node, if one.is_empty() { &any } else { &one });
-        let says = !all.is_empty() || !any.is_empty() || !one.is_empty() || not.is_some() || choice.is_some();
-        says.then_some(Logic { all, any, one, discriminator, not, choice })
+        let is_plain = all.is_empty() && any.is_empty() && one.is_empty() && not.is_none() && choice.is_none();
+        (!is_plain || discriminator.is_some()).then_some(Logic { all, any, one, discriminator, not, choice })
     }
 
     /// What tells the alternatives apart. Each has its own name, and those that `mapping` gives it.
     fn discriminator(&mut self, node: &'n Node, alternatives: &[SchemaId]) -> Option<Box<Discriminator>> {
-        // In 2.0 it is a text, and there are no alternatives.
-        let written = node.get("discriminator").filter(|_| alternatives.len() > 1)?;
+        let written = node.get("discriminator")?;
+        if alternatives.is_empty() {
+            return self.discriminator_of_parent(node, written);
+        }
+        if alternatives.len() == 1 {
+            return None;
+        }
         let property = written.text_of("propertyName")?.into();
         let mut mapping: Vec<(Box<str>, SchemaId)> = Vec::new();
         for member in written.get("mapping").map(Node::members).unwrap_or_default() {
@@ -382,7 +387,53 @@ impl<'n> Reader<'n> {
                 mapping.push((name.into(), id));
             }
         }
-        (!mapping.is_empty()).then(|| Box::new(Discriminator { property, mapping: mapping.into() }))
+        (!mapping.is_empty()).then(|| Box::new(Discriminator { property, mapping: mapping.into(), of_parent: false }))
+    }
+
+    /// What tells the schemas apart that are made of this one. Each has its own name, and since OpenAPI 3 those that `mapping` gives it.
+    fn discriminator_of_parent(&mut self, node: &'n Node, written: &'n Node) -> Option<Box<Discriminator>> {
+        let property = written.text().or_else(|| written.text_of("propertyName"))?.into();
+        let named = match self.dialect {
+            Dialect::Two => self.root.get("definitions"),
+            _ => self.root.get("components").and_then(|all| all.get("schemas")),
+        };
+        let named = named.map(Node::members).unwrap_or_default();
+        let root = self.root;
+        let mut family: Vec<*const Node> = vec![node];
+        let mut children: Vec<(&Box<str>, &'n Node)> = Vec::new();
+        loop {
+            let is_made_of = |schema: &Node| {
+                let parts = schema.get("allOf").map(Node::items).unwrap_or_default().iter();
+                let mut parts = parts.filter_map(|part| root.resolve(part.text_of("$ref")?));
+                parts.any(|part| family.contains(&std::ptr::from_ref(part)))
+            };
+            let new =
+                named.iter().filter(|one| !family.contains(&std::ptr::from_ref(&one.value)) && is_made_of(&one.value));
+            let new: Vec<_> = new.map(|one| (&one.name, &one.value)).collect();
+            if new.is_empty() {
+                break;
+            }
+            family.extend(new.iter().map(|(_, schema)| std::ptr::from_ref(*schema)));
+            children.extend(new);
+        }
+        let mut mapping: Vec<(Box<str>, SchemaId)> = Vec::new();
+        for member in written.get("mapping").map(Node::members).unwrap_or_default() {
+            let text = member.value.text().unwrap_or_default();
+            let target =
+                named.iter().find(|one| *one.name == *text).map(|one| &one.value).or_else(|| root.resolve(text));
+            let Some((_, child)) =
+                children.iter().find(|(_, child)| target.is_some_and(|one| std::ptr::eq(one, *child)))
+            else {
+                continue;
+            };
+            mapping.push((member.name.clone(), self.schema(child)));
+        }
+        for (name, child) in children {
+            if !mapping.iter().any(|(known, _)| known == name) {
+                mapping.push((name.clone(), self.schema(child)));
+            }
+        }
+        (!mapping.is_empty()).then(|| Box::new(Discriminator { property, mapping: mapping.into(), of_parent: true }))
     }
 
     fn values(&mut self, node: &'n Node, types: Types) -> Option<Box<[Constant]>> {

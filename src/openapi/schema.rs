@@ -299,13 +299,16 @@ pub struct Logic {
     pub choice: Option<(SchemaId, Option<SchemaId>, Option<SchemaId>)>,
 }
 
-/// A property whose value tells which alternative an object is (OpenAPI 3, discriminator object).
+/// A property whose value tells which alternative an object is (OpenAPI 3, discriminator object), or which of the schemas
+/// that are made of this one (OpenAPI 2.0, schema object).
 #[derive(Debug)]
 pub struct Discriminator {
     /// Its name.
     pub property: Box<str>,
     /// Its values and what they stand for.
     pub mapping: Box<[(Box<str>, SchemaId)]>,
+    /// Whether they stand for schemas that are made of this one (`allOf`), which has no alternatives itself.
+    pub of_parent: bool,
 }
 
 /// A value of a schema.

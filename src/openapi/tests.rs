@@ -390,3 +390,44 @@ fn a_discriminator_tells_which_alternative_is_meant() {
         assert_eq!(found.join("|"), want, "{name}");
     }
 }
+
+#[test]
+fn a_discriminator_of_a_parent_tells_which_of_its_children_is_meant() {
+    const CHILDREN: &str = r##"
+        "Animal":{"type":"object","discriminator":DISCRIMINATOR,"required":["kind"],"properties":{"kind":{"type":"string"},"young":{"type":"array","items":{"$ref":"#ROOT/Animal"}}}},
+        "Cat":{"allOf":[{"$ref":"#ROOT/Animal"},{"type":"object","required":["lives"],"properties":{"lives":{"type":"integer"}}}]},
+        "Lion":{"allOf":[{"$ref":"#ROOT/Cat"},{"type":"object","required":["mane"],"properties":{"mane":{"type":"boolean"}}}]}"##;
+    let two = CHILDREN.replace("DISCRIMINATOR", "\"kind\"").replace("ROOT", "/definitions");
+    let two = format!(r##"{{"$ref":"#/definitions/Animal","definitions":{{{two}}}}}"##);
+    let mapped =
+        r##"{"propertyName":"kind","mapping":{"felis":"Cat","leo":"#/components/schemas/Lion","gone":"#/nowhere"}}"##;
+    let three = CHILDREN.replace("DISCRIMINATOR", mapped).replace("ROOT", "/components/schemas");
+    let three = format!(r##"{{"$ref":"#/components/schemas/Animal","components":{{"schemas":{{{three}}}}}}}"##);
+    let lives = "Required properties are missing from object: lives.";
+    let mane = "Required properties are missing from object: mane.";
+    for (name, schema, dialect, text, want) in [
+        ("a child", &two, Dialect::Two, r#"{"kind":"Cat","lives":9}"#, ""),
+        ("a child without what it needs", &two, Dialect::Two, r#"{"kind":"Cat"}"#, lives),
+        ("a child of a child", &two, Dialect::Two, r#"{"kind":"Lion","lives":9}"#, mane),
+        ("the parent itself", &two, Dialect::Two, r#"{"kind":"Animal"}"#, ""),
+        ("none of them", &two, Dialect::Two, r#"{"kind":"Dog"}"#, ""),
+        (
+            "what the parent needs",
+            &two,
+            Dialect::Two,
+            r#"{"lives":9}"#,
+            "Required properties are missing from object: kind.",
+        ),
+        ("one inside another", &two, Dialect::Two, r#"{"kind":"Cat","lives":9,"young":[{"kind":"Cat"}]}"#, lives),
+        ("by its name", &three, Dialect::Three, r#"{"kind":"Cat"}"#, lives),
+        ("by a name of the mapping", &three, Dialect::Three, r#"{"kind":"felis"}"#, lives),
+        ("by a reference of the mapping", &three, Dialect::Three, r#"{"kind":"leo","lives":1}"#, mane),
+        ("good by the mapping", &three, Dialect::Three, r#"{"kind":"leo","lives":1,"mane":true}"#, ""),
+    ] {
+        let (schemas, id, _) = compile(schema, dialect);
+        let found = mistakes(&schemas, id, text).unwrap();
+        let found: Vec<&str> = found.iter().map(|one| one.message.as_str()).collect();
+        assert_eq!(found.is_empty(), want.is_empty(), "{name}: {found:?}");
+        assert!(found.iter().all(|one| one.starts_with(want)), "{name}: {found:?}");
+    }
+}

@@ -12,7 +12,7 @@ use crate::body::Body;
 use crate::compile::{CompileCx, CompileError};
 use crate::config::At;
 use crate::openapi::media::{essence, is_json};
-use crate::openapi::{Operation, content_for};
+use crate::openapi::{Operation, Status, content_for};
 use crate::pipeline::{Apply, Context, Fault, Flow, Step};
 
 /// Answers at once with an example, as
@@ -42,7 +42,8 @@ use crate::pipeline::{Apply, Context, Fault, Flow, Step};
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct MockResponse {
-    /// The status of the answer, from 200 to 599. Default 200.
+    /// The status of the answer, from 200 to 599. Default 200; when the definition has an answer for success and none for 200, the status
+    /// of the first one.
     status_code: Option<At<u16>>,
     /// The content type of the answer, compared without parameters such as `charset`. Default: that of the example.
     content_type: Option<At<String>>,
@@ -98,6 +99,7 @@ impl Policy for MockResponse {
         let defined = from_definition.then(|| Defined {
             wanted: self.content_type.as_ref().map(|text| essence(text)).zip(wanted.clone()),
             index: self.index.as_ref().map_or(0, |index| index.value - 1),
+            says_status: self.status_code.is_some(),
         });
         let (content_type, body) = match (chosen, self.body) {
             (Some(example), _) => example,
@@ -130,9 +132,17 @@ struct Defined {
     /// The content type, to compare and to send.
     wanted: Option<(String, HeaderValue)>,
     index: usize,
+    /// Whether the status is the one that was asked for.
+    says_status: bool,
 }
 
 impl Defined {
+    /// The status of success, where it is not 200 and no other was asked for.
+    fn status(&self, operation: &Operation) -> Option<StatusCode> {
+        let has_ok = operation.answers.iter().any(|one| matches!(one.status, Status::Exact(200) | Status::Class(2)));
+        operation.success().filter(|_| !self.says_status && !has_ok)
+    }
+
     /// The content type and the body. A sample is made up once, for the first request.
     fn answer(&self, operation: &Operation, status: StatusCode) -> Option<(HeaderValue, Bytes)> {
         let contents = &operation.answer(status)?.contents;
@@ -154,13 +164,14 @@ impl Defined {
 impl Apply for Compiled {
     fn apply(&self, cx: &mut Context<'_>) -> Result<Flow, Fault> {
         let defined = self.defined.as_ref().zip(contract(cx));
-        let made = defined.and_then(|(defined, operation)| defined.answer(operation, self.status));
+        let status = defined.and_then(|(defined, operation)| defined.status(operation)).unwrap_or(self.status);
+        let made = defined.and_then(|(defined, operation)| defined.answer(operation, status));
         let (content_type, body) = match made {
             Some((content_type, body)) => (Some(content_type), body),
             None => (self.content_type.clone(), self.body.clone()),
         };
         let mut response = Response::new(Body::from(body));
-        *response.status_mut() = self.status;
+        *response.status_mut() = status;
         if let Some(content_type) = content_type {
             response.headers_mut().insert(CONTENT_TYPE, content_type);
         }

@@ -5,8 +5,9 @@ use std::borrow::Cow;
 use super::validation::{Action, Found, INTERNAL};
 use crate::json::Index;
 use crate::openapi::check::check;
-use crate::openapi::parameter::{Style, object_json};
+use crate::openapi::parameter::{Pairs, Style, object_json};
 use crate::openapi::{Direction, Operation, Parameter, Place, Schemas, Strictness};
+use crate::routing::query;
 
 /// The words for a place.
 pub(super) struct Words {
@@ -43,12 +44,25 @@ impl Words {
     }
 }
 
+/// The parameters of a query, or the fields of a form.
+pub(super) struct Encoded<'q>(pub(super) &'q str);
+
+impl<'q> Pairs<'q> for Encoded<'q> {
+    fn of(&self, name: &str) -> Vec<Cow<'q, str>> {
+        query::get_all(self.0, name).collect()
+    }
+
+    fn all(&self) -> Vec<(Cow<'q, str>, Cow<'q, str>)> {
+        query::pairs(self.0).map(|pair| (pair.name(), pair.value())).collect()
+    }
+}
+
 /// Checks the values that came for a parameter. `pairs` are all parameters of the place, for objects that are spread over several.
 pub(super) fn judge<'v>(
     parameter: &Parameter,
     operation: &Operation,
     values: &[Cow<'v, str>],
-    pairs: &dyn Fn(&str) -> Vec<Cow<'v, str>>,
+    pairs: &dyn Pairs<'v>,
     words: &Words,
     action: Action,
     found: &mut Vec<Found>,

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::parameters::{Words, judge};
+use super::parameters::{Encoded, Words, judge};
 use super::validation::{Action, Actions, Found, NamedAction, Reporter, contract};
 use super::{Policy, Sections};
 use crate::compile::{CompileCx, CompileError};
@@ -90,7 +90,7 @@ impl Compiled {
             let values: Vec<Cow<'_, str>> = lines.map(|line| String::from_utf8_lossy(line.as_bytes())).collect();
             let action = self.actions.of(&header.name, true, true);
             if action != Action::Ignore {
-                judge(header, operation, &values, &|_| Vec::new(), &words, action, &mut found);
+                judge(header, operation, &values, &Encoded(""), &words, action, &mut found);
             }
         }
         if self.actions.ignore_all() {

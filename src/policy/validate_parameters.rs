@@ -6,12 +6,12 @@ use http::header::HeaderName;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::parameters::{Words, judge};
+use super::parameters::{Encoded, Words, judge};
 use super::validation::{Action, Actions, Found, NamedAction, Reporter, contract};
 use super::{Policy, Sections};
 use crate::compile::{CompileCx, CompileError};
 use crate::config::At;
-use crate::openapi::parameter::Style;
+use crate::openapi::parameter::{Pairs as _, Style};
 use crate::openapi::{Operation, Place};
 use crate::pipeline::{Apply, Context, Fault, Flow, Step};
 use crate::routing::query;
@@ -140,7 +140,7 @@ impl Compiled {
         let mut found = Vec::new();
         let query_text = cx.uri().and_then(|uri| uri.query()).unwrap_or_default();
         let headers = cx.message.headers();
-        let in_query = |name: &str| query::get_all(query_text, name).collect::<Vec<_>>();
+        let in_query = Encoded(query_text);
         for parameter in &operation.parameters {
             let name = &*parameter.name;
             let (actions, values): (_, Vec<Cow<'_, str>>) = match (parameter.place, &parameter.header) {
@@ -149,7 +149,7 @@ impl Compiled {
                     // The template calls its variables by other names.
                     None => continue,
                 },
-                (Place::Query, _) => (&self.query, in_query(name)),
+                (Place::Query, _) => (&self.query, in_query.of(name)),
                 (Place::Header, Some(header)) => {
                     let lines = headers.get_all(header).iter();
                     (&self.headers, lines.map(|line| String::from_utf8_lossy(line.as_bytes())).collect())

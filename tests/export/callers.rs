@@ -211,7 +211,7 @@ fn cases() -> Vec<Case> {
             scheme: Some(("oauth2", "https://login.microsoftonline.com/contoso.com/oauth2/authorize")),
             parameters: &["api_key", "token", "token:TenantId"],
             policies: &[("setheader", "Ocp-Apim-Subscription-Key")],
-            notes: &["connections ask for both", FIELDS, "`clientId`"],
+            notes: &["connections ask for all of it", FIELDS, "`clientId`"],
         },
         Case {
             name: "two keys",
@@ -220,7 +220,7 @@ fn cases() -> Vec<Case> {
             scheme: Some(("header", "x-key")),
             parameters: &["api_key", "api_key_2"],
             policies: &[("setqueryparameter", "code")],
-            notes: &["connections ask for both", FIELDS],
+            notes: &["connections ask for all of it", FIELDS],
         },
         Case {
             name: "another issuer whose URLs are known",

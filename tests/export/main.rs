@@ -6,8 +6,13 @@
 
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test that cannot go on fails")]
 
+mod called;
 mod callers;
 mod command;
+mod kept;
+#[path = "../support/mod.rs"]
+mod support;
+mod written;
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -246,4 +251,30 @@ fn what_is_exported_and_imported_again_has_the_same_operations() {
             assert_eq!(after, before, "{name}: {:?}", exported.notes);
         }
     }
+}
+
+/// A definition with all that OpenAPI 3 has and 2.0 has not, and what becomes of it; `UPDATE_GOLDEN=1` writes it anew.
+#[test]
+fn openapi_3_as_2_0() {
+    let here = Path::new(ROOT).join("tests/export");
+    let (folder, names) = import(&[here.join("shop.yaml")]);
+    let file = folder.path().join("shop.toml");
+    let text = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, text.replacen("[api]\n", "[api]\nsubscription-required = true\n", 1)).unwrap();
+    let mut made =
+        export(folder.path(), &names[0], &Address::parse("https://contoso.com:8443/edge/").unwrap()).unwrap();
+    made.notes.extend(made.to_fill_in());
+    let found =
+        serde_json::json!({ "definition": made.definition, "properties": made.properties, "notes": made.notes });
+    let found = format!("{found:#}\n");
+    let golden = here.join("shop.golden.json");
+    if std::env::var("UPDATE_GOLDEN").is_ok_and(|value| value == "1") {
+        std::fs::write(&golden, &found).unwrap();
+    }
+    let want = std::fs::read_to_string(&golden).unwrap();
+    assert!(found == want, "{} differs from what is exported now:\n{found}", golden.display());
+    let place = tempfile::tempdir().unwrap();
+    made.write("shop", place.path(), false).unwrap();
+    let said = swagger_parser(&[self::text(&place.path().join(DEFINITION_FILE))]);
+    assert!(said[0].starts_with("ok "), "{said:?}");
 }

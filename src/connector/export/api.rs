@@ -57,6 +57,7 @@ pub(super) fn definition(
         source,
         converter,
         security,
+        consumes: kept("consumes"),
         errors: [error, limit],
         ids: BTreeMap::new(),
         taken: BTreeSet::new(),
@@ -99,7 +100,7 @@ pub(super) fn definition(
     }
     let mut out = Value::Object(out);
     let renamed = work.ids.iter().filter(|(id, name)| id != name).map(|(id, name)| (name.as_str(), id.as_str()));
-    refer(&mut out, &renamed.collect());
+    refer(&mut out, &renamed.collect(), false);
     match work.ids.len() {
         0 => notes
             .push("there is no operation that a connector can call: the platform takes no such definition".to_owned()),
@@ -222,6 +223,8 @@ struct Work<'w, 'a> {
     source: &'w Source<'a>,
     converter: Option<Converter<'a>>,
     security: &'w Security,
+    /// The media types that all operations take.
+    consumes: Option<Value>,
     /// The names of the schemas of the gateway's errors, and of its limits.
     errors: [String; 2],
     /// The ids of operations with their names, and which of them are taken in any case.
@@ -317,7 +320,9 @@ impl Work<'_, '_> {
         let mut list =
             parameters::parameters(source, document, known, self.converter.as_mut(), template, &mut self.told);
         list.retain(|one| !self.security.sends(one));
-        if let Some(media) = parameters::form(&list) {
+        let named = out.get("consumes").or(self.consumes.as_ref()).and_then(Value::as_array);
+        let named: Vec<&str> = named.into_iter().flatten().filter_map(Value::as_str).collect();
+        if let Some(media) = parameters::form(&list, &named) {
             out.insert("consumes".into(), json!([media]));
         }
         out.insert("parameters".into(), list.into());
@@ -395,16 +400,17 @@ fn listed(names: &[String]) -> String {
     if more > 0 { format!("{} and {more} more", list.join(", ")) } else { list.join(", ") }
 }
 
-/// The names of operations that others refer to, where they are called otherwise now.
-fn refer(value: &mut Value, renamed: &BTreeMap<&str, &str>) {
+/// The names of operations that extensions refer to, where they are called otherwise now.
+fn refer(value: &mut Value, renamed: &BTreeMap<&str, &str>, is_extension: bool) {
     match value {
-        Value::Array(items) => items.iter_mut().for_each(|item| refer(item, renamed)),
+        Value::Array(items) => items.iter_mut().for_each(|item| refer(item, renamed, is_extension)),
         Value::Object(members) => {
             for (name, value) in members.iter_mut() {
-                let new = value.as_str().filter(|_| name == "operationId").and_then(|id| renamed.get(id));
+                let new =
+                    value.as_str().filter(|_| is_extension && name == "operationId").and_then(|id| renamed.get(id));
                 match new {
                     Some(new) => *value = (*new).into(),
-                    None => refer(value, renamed),
+                    None => refer(value, renamed, is_extension || name.starts_with("x-ms-")),
                 }
             }
         }

@@ -145,7 +145,7 @@ fn asked(source: &Source<'_>, found: &Found<'_>, told: &mut BTreeSet<String>) ->
         }
         "validate-client-certificate" => {
             told.insert(
-                "`validate-client-certificate` asks for a certificate, and a connection shows none: it refuses every call of the connector"
+                "`validate-client-certificate` asks for a certificate, and a connection shows none: calls that meet it are refused"
                     .to_owned(),
             );
             Vec::new()

@@ -10,6 +10,8 @@ mod schema;
 #[cfg(test)]
 mod tests;
 
+/// The key of the parameters that one of OpenAPI 3 becomes, until it is known that it stays.
+pub(super) const PARTS: &str = "x-parts";
 /// How many references may follow one another.
 const MAX_REFERENCES: usize = 16;
 /// How many places are told for each thing that is left out.
@@ -100,6 +102,11 @@ impl<'n> Converter<'n> {
         }
         // What stands in `content` is JSON, which is text to 2.0.
         let schema = value.get("schema").cloned().unwrap_or_else(|| json!({ "type": "string" }));
+        if let Some(parts) = self.parts(&value, &schema) {
+            out.insert("type".to_owned(), "string".into());
+            out.insert(PARTS.to_owned(), parts.into());
+            return Value::Object(out);
+        }
         self.plain(&schema, &mut out, 0);
         if out["type"] == "array" {
             let usual = if place == "query" { "form" } else { "simple" };
@@ -114,6 +121,33 @@ impl<'n> Converter<'n> {
             out.insert("collectionFormat".to_owned(), format.into());
         }
         Value::Object(out)
+    }
+
+    /// The parameters that an object in the query is sent as, one for each property.
+    fn parts(&mut self, parameter: &Value, schema: &Value) -> Option<Vec<Value>> {
+        let style = parameter["style"].as_str().unwrap_or("form");
+        let is_deep = style == "deepObject";
+        let is_exploded = is_deep || style == "form" && parameter["explode"] != false;
+        let flat = self.flat(schema, 0);
+        let properties = flat["properties"].as_object().filter(|properties| !properties.is_empty())?;
+        if parameter["in"] != "query" || !is_exploded || flat["type"].as_str().is_some_and(|kind| kind != "object") {
+            return None;
+        }
+        let needed = flat["required"].as_array().map(Vec::as_slice).unwrap_or_default();
+        let parts = properties.iter().map(|(name, field)| {
+            let full = if is_deep { format!("{}[{name}]", parameter["name"].as_str()?) } else { name.clone() };
+            let is_needed = parameter["required"] == true && needed.iter().any(|one| one == name.as_str());
+            let mut out = Map::new();
+            for (name, value) in [("name", json!(full)), ("in", "query".into()), ("required", is_needed.into())] {
+                out.insert(name.to_owned(), value);
+            }
+            self.plain(field, &mut out, 0);
+            if out["type"] == "array" {
+                out.insert("collectionFormat".to_owned(), "multi".into());
+            }
+            Some(Value::Object(out))
+        });
+        parts.collect()
     }
 
     /// Adds what 2.0 lets a parameter, a header or an item of one say of its value.
@@ -250,7 +284,7 @@ fn owned((name, part): (&String, &Value)) -> (String, Value) {
     (name.clone(), part.clone())
 }
 
-fn is_form(media: &str) -> bool {
+pub(super) fn is_form(media: &str) -> bool {
     matches!(
         media.split(';').next().unwrap_or_default().trim(),
         "application/x-www-form-urlencoded" | "multipart/form-data"

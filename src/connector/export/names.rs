@@ -59,7 +59,7 @@ pub(super) fn spaced(name: &str) -> String {
     let mut out = String::new();
     let mut before_upper = true;
     for character in name.chars() {
-        if matches!(character, '-' | '_' | '.' | ' ' | '$') {
+        if matches!(character, '-' | '_' | '.' | ' ' | '$' | '[' | ']') {
             if !out.is_empty() && !out.ends_with(' ') {
                 out.push(' ');
             }
@@ -84,9 +84,13 @@ mod tests {
 
     #[test]
     fn names_for_people() {
-        for (name, want) in
-            [("getOrderLines", "Get order lines"), ("order-id", "Order id"), ("$top", "Top"), ("ID", "Id")]
-        {
+        for (name, want) in [
+            ("getOrderLines", "Get order lines"),
+            ("order-id", "Order id"),
+            ("$top", "Top"),
+            ("ID", "Id"),
+            ("filter[from]", "Filter from"),
+        ] {
             assert_eq!(spaced(name), want, "{name}");
         }
     }

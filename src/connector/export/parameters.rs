@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::super::definition::Operation;
 use super::Source;
-use super::convert::Converter;
+use super::convert::{Converter, PARTS, is_form};
 use super::names::spaced;
 use crate::config::folder::OperationDocument;
 use crate::config::spec::{ParameterPlace, ParameterSpec, ParameterType, ParameterVisibility, VersionScheme};
@@ -47,6 +47,7 @@ pub(super) fn parameters(
             }
         }
     }
+    let mut parameters = parameters.into_iter().flat_map(parts).collect();
     complete(&mut parameters, path, query);
     if let Some(version) = version(source) {
         parameters.retain(|one| one["in"] != version["in"] || one["name"] != version["name"]);
@@ -54,6 +55,23 @@ pub(super) fn parameters(
     }
     refused(&mut parameters, &spec.name.value, method, told);
     parameters
+}
+
+/// A parameter, or those that it is sent as.
+fn parts(mut parameter: Value) -> Vec<Value> {
+    let Value::Array(mut parts) = parameter[PARTS].take() else {
+        parameter.as_object_mut().map(|parameter| parameter.remove(PARTS));
+        return vec![parameter];
+    };
+    for part in &mut parts {
+        for name in ["description", "x-ms-visibility"] {
+            if part[name].is_null() && !parameter[name].is_null() {
+                part[name] = parameter[name].clone();
+            }
+        }
+        part.as_object_mut().into_iter().for_each(|part| part.retain(|_, value| !value.is_null()));
+    }
+    parts
 }
 
 /// What tells the version of the API that the file describes, where its path does not.
@@ -265,10 +283,13 @@ fn refused(parameters: &mut Vec<Value>, operation: &str, method: &str, told: &mu
     }
 }
 
-/// The media type that the fields of a form need.
-pub(super) fn form(parameters: &[Value]) -> Option<&'static str> {
+/// The media type that the fields of a form need: the one that the definition names, where it will do.
+pub(super) fn form(parameters: &[Value], named: &[&str]) -> Option<String> {
+    const FIELDS: &str = "application/x-www-form-urlencoded";
     let mut fields = parameters.iter().filter(|one| one["in"] == "formData").peekable();
     fields.peek()?;
     let has_file = fields.any(|field| field["type"] == "file");
-    Some(if has_file { "multipart/form-data" } else { "application/x-www-form-urlencoded" })
+    let will_do = |media: &&&str| is_form(media) && !(has_file && media.starts_with(FIELDS));
+    let usual = if has_file { "multipart/form-data" } else { FIELDS };
+    Some(named.iter().find(will_do).map_or(usual, |media| media).to_owned())
 }

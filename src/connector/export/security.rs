@@ -57,10 +57,11 @@ pub(super) fn decide(needs: &Needs, notes: &mut Vec<String>) -> Security {
 
 fn tell(scheme: &Need, keys: &[Key], needs: &Needs, notes: &mut Vec<String>) {
     if !keys.is_empty() {
-        let list: Vec<String> = keys.iter().map(|key| Need::Key(key.clone()).text()).collect();
+        let mut list: Vec<String> = std::iter::once(scheme.text()).collect();
+        list.extend(keys.iter().map(|key| Need::Key(key.clone()).text()));
+        let last = list.pop().unwrap_or_default();
         notes.push(format!(
-            "callers show {} and {}: connections ask for both, and policies of the connector send what the definition does not declare",
-            scheme.text(),
+            "callers show {} and {last}: connections ask for all of it, and policies of the connector send what the definition does not declare",
             list.join(", ")
         ));
     }

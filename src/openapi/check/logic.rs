@@ -38,7 +38,7 @@ impl Check<'_> {
                 return Ok(false);
             }
         }
-        if let Some(discriminator) = &logic.discriminator
+        if let Some(discriminator) = logic.discriminator.as_ref().filter(|one| !one.of_parent)
             && let Some(meant) = self.meant(discriminator, value)?
         {
             // Its mistakes say more than that no alternative takes the value.
@@ -58,6 +58,15 @@ impl Check<'_> {
             }
         }
         Ok(valid)
+    }
+
+    /// The schema made of this one that an object says it is. It brings this one along, which then is a part like others.
+    pub(super) fn child(&mut self, schema: &Schema, value: Value<'_>) -> Result<Option<SchemaId>, TooMuch> {
+        let discriminator = schema.logic.as_ref().and_then(|logic| logic.discriminator.as_ref());
+        match discriminator.filter(|one| one.of_parent && self.told.last() != Some(&value.start())) {
+            Some(discriminator) => self.meant(discriminator, value),
+            None => Ok(None),
+        }
     }
 
     /// The alternative that an object says it is. One that says it twice says nothing.

@@ -4,14 +4,13 @@ use std::borrow::Cow;
 
 use bytes::Bytes;
 
-use super::super::parameters::{Words, judge};
+use super::super::parameters::{Encoded, Words, judge};
 use super::super::validation::{Action, Found, INTERNAL};
 use super::{Check, Direction, ValidateAs};
 use crate::json::Index;
 use crate::openapi::check::check as check_schema;
-use crate::openapi::parameter::fields_json;
+use crate::openapi::parameter::{Pairs as _, fields_json};
 use crate::openapi::{Content, Operation, Place};
-use crate::routing::query;
 
 /// What is wrong with a body.
 pub(super) fn body(
@@ -63,7 +62,7 @@ fn form(
     is_request: bool,
 ) -> Vec<Found> {
     let text = String::from_utf8_lossy(bytes);
-    let values = |name: &str| query::get_all(&text, name).collect::<Vec<Cow<'_, str>>>();
+    let values = Encoded(&text);
     if let Some(schema) = content.schema {
         let made = fields_json(&operation.schemas, schema, &values).unwrap_or_else(|| Ok("{}".to_owned()));
         return match made {
@@ -74,7 +73,7 @@ fn form(
     let mut found = Vec::new();
     let words = Words::of(Place::Form, !is_request);
     for field in operation.parameters.iter().filter(|one| one.place == Place::Form) {
-        judge(field, operation, &values(&field.name), &values, &words, check.action, &mut found);
+        judge(field, operation, &values.of(&field.name), &values, &words, check.action, &mut found);
     }
     found
 }

@@ -131,8 +131,20 @@ impl Converter<'_> {
         if out.get("type").is_some_and(|kind| kind == "array") && !out.contains_key("items") {
             out.insert("items".to_owned(), json!({}));
         }
+        if let Some(Value::Array(list)) = out.get_mut("enum")
+            && list.len() > 1
+        {
+            // Its place is beside them, or flows offer it as a text.
+            nullable |= list.iter().any(Value::is_null);
+            list.retain(|value| !value.is_null());
+        }
         if nullable {
             out.insert("x-nullable".to_owned(), true.into());
+        }
+        // 2.0 asks for one that is required; values without it are of no other schema.
+        let needed = out.get("required").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+        if out.get("discriminator").is_some_and(|name| !needed.contains(name)) {
+            out.remove("discriminator");
         }
         Value::Object(out)
     }

@@ -169,3 +169,61 @@ fn classes_of_statuses_become_their_first_one() {
         assert_eq!(status(written, taken).as_deref(), want, "{written}");
     }
 }
+
+/// An object in the query is sent as several parameters, which 2.0 can name.
+#[test]
+fn objects_in_the_query_become_their_properties() {
+    let root = root();
+    let object = json!({
+        "type": "object",
+        "required": ["a"],
+        "properties": {
+            "a": { "type": "string", "nullable": true, "enum": ["x", null] },
+            "list": { "type": "array", "items": { "type": "integer" } },
+            "inner": { "type": "object" },
+        },
+    });
+    let inner = json!({ "name": "inner", "in": "query", "required": false, "type": "string" });
+    let deep = |name: &str, mut value: serde_json::Value| {
+        value["name"] = name.into();
+        value
+    };
+    let a = json!({ "name": "a", "in": "query", "required": true, "type": "string", "enum": ["x"] });
+    let list = json!({ "name": "list", "in": "query", "required": false, "type": "array", "items": { "type": "integer" }, "collectionFormat": "multi" });
+    for (style, explode, want) in [
+        (
+            Some("deepObject"),
+            None,
+            Some([deep("f[a]", a.clone()), deep("f[list]", list.clone()), deep("f[inner]", inner.clone())]),
+        ),
+        (None, None, Some([a, list, inner])),
+        (Some("form"), Some(false), None),
+        (Some("pipeDelimited"), None, None),
+    ] {
+        let mut three = json!({ "name": "f", "in": "query", "required": true, "schema": object });
+        three["style"] = style.into();
+        three["explode"] = explode.into();
+        three.as_object_mut().unwrap().retain(|_, value| !value.is_null());
+        let mut converter = Converter::new(&root);
+        let two = converter.parameter(&three);
+        assert_eq!(two["type"], "string", "{style:?}");
+        let parts = two.get(super::PARTS).and_then(|parts| parts.as_array());
+        assert_eq!(parts.map(Vec::as_slice), want.as_ref().map(|parts| &parts[..]), "{style:?}");
+    }
+}
+
+#[test]
+fn null_is_no_text_of_an_enum_and_a_discriminator_is_required() {
+    let root = root();
+    for (three, two) in [
+        (json!({ "enum": ["a", null] }), json!({ "enum": ["a"], "x-nullable": true })),
+        (json!({ "enum": [null] }), json!({ "enum": [null] })),
+        (json!({ "discriminator": { "propertyName": "kind" } }), json!({})),
+        (
+            json!({ "required": ["kind"], "discriminator": { "propertyName": "kind" } }),
+            json!({ "required": ["kind"], "discriminator": "kind" }),
+        ),
+    ] {
+        assert_eq!(Converter::new(&root).schema(three.clone()), two, "{three}");
+    }
+}
