@@ -6,16 +6,25 @@
 
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a bench that cannot go on fails")]
 
+#[path = "../tests/support/backend.rs"]
+#[allow(dead_code, reason = "other tests use the rest")]
+mod backend;
+#[path = "../tests/support/hosts.rs"]
+#[allow(dead_code, reason = "other tests use the rest")]
+mod hosts;
 #[path = "../tests/support/packages.rs"]
 mod packages;
 #[path = "../tests/process/support.rs"]
 #[allow(dead_code, reason = "other tests use the rest")]
 mod support;
+#[path = "../tests/support/wire.rs"]
+#[allow(dead_code, reason = "other tests use the rest")]
+mod wire;
 
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use packages::{Answers, Connection, Packages, memory};
+use packages::{Answers, Caller, Packages, memory, recording};
 use support::{Gateway, program};
 
 /// How long the import may take.
@@ -50,6 +59,7 @@ fn main() {
     assert_eq!(apis.len(), count, "every package is an API");
     all.connect(&apis);
     timed("check", program().arg("check").arg(&out));
+    let backend = recording(&apis);
     let start = Instant::now();
     let gateway = Gateway::spawn(program().arg("run").arg(&out).args([
         "--listen",
@@ -57,7 +67,7 @@ fn main() {
         "--admin",
         "127.0.0.1:0",
         "--stand-in",
-        "echo",
+        &backend.address.to_string(),
     ]));
     eprintln!("start: {:.1?}", start.elapsed());
     let mut most = 0;
@@ -69,11 +79,16 @@ fn main() {
     tell("before a request");
     let mut answers = Answers::default();
     let start = Instant::now();
-    let mut connection = Connection::new(gateway.address);
-    apis.iter().for_each(|api| answers.of(api, &mut connection));
+    let mut caller = Caller::new(gateway.address);
+    apis.iter().for_each(|api| answers.of(api, &mut caller, &backend));
     eprintln!("requests to {operations} operations of {count} APIs: {:.1?}", start.elapsed());
-    eprintln!("  as the definition says: {:?}, 200 from {} APIs", answers.right, answers.passed.len());
+    eprintln!("  as the definition says: {:?}, as it should be from {} APIs", answers.right, answers.passed.len());
     eprintln!("  without what must be there: {:?}, 400 from {} APIs", answers.wrong, answers.refused.len());
+    answers
+        .explained
+        .iter()
+        .for_each(|(why, count)| eprintln!("  another answer than it should be, {count} times: {why}"));
+    assert!(answers.unexplained.is_empty(), "{}", answers.unexplained.join("\n\n"));
     tell("with every operation called");
     let metrics = gateway.admin("/metrics").body.len();
     tell(&format!("with {} KiB of metrics read", metrics >> 10));

@@ -40,8 +40,9 @@ impl Maker<'_> {
     }
 
     fn make(&mut self, schema: &Schema) -> Option<Json> {
-        let written = schema.example.as_ref().or(schema.default.as_ref());
-        if let Some(value) = written.and_then(|text| serde_json::from_str(text).ok()) {
+        let written = schema.example.iter().chain(&schema.default);
+        let mut written = written.filter_map(|text| fitting(schema, serde_json::from_str(text).ok()?));
+        if let Some(value) = written.next() {
             return Some(value);
         }
         if let Some(constant) = schema.values.as_ref().and_then(|values| values.first()) {
@@ -121,6 +122,29 @@ impl Maker<'_> {
             }
         }
         Json::Array(items)
+    }
+}
+
+/// A value that a maker has written, if it is of a type that the schema takes. Makers write objects as text, too.
+fn fitting(schema: &Schema, value: Json) -> Option<Json> {
+    let types = schema.types;
+    let own = match &value {
+        Json::Null if schema.nullable => return Some(value),
+        Json::Null => Types::NULL,
+        Json::Bool(_) => Types::BOOLEAN,
+        Json::Number(number) if number.is_f64() => Types::NUMBER,
+        Json::Number(_) => Types::INTEGER,
+        Json::String(_) => Types::STRING,
+        Json::Array(_) => Types::ARRAY,
+        Json::Object(_) => Types::OBJECT,
+    };
+    match &value {
+        _ if types == Types::ALL || types.any(own) => Some(value),
+        Json::String(text) => serde_json::from_str(text)
+            .ok()
+            .filter(|read: &Json| !read.is_string())
+            .and_then(|read| fitting(schema, read)),
+        _ => None,
     }
 }
 

@@ -232,6 +232,12 @@ fn samples_are_what_their_schemas_take() {
             r#"{"a":"string","b":true}"#,
         ),
         (r#"{"oneOf":[{"type":"integer"},{"type":"string"}]}"#, "0"),
+        // Examples of another type: an object as text is read, all else is no example.
+        (r#"{"type":"object","example":"{\"a\":1}"}"#, r#"{"a":1}"#),
+        (r#"{"type":"array","items":{"type":"integer"},"example":"none"}"#, "[0]"),
+        (r#"{"type":"string","example":null,"default":"d"}"#, r#""d""#),
+        (r#"{"type":"string","nullable":true,"example":null}"#, "null"),
+        (r#"{"type":"integer","example":"7"}"#, "7"),
         (r#"{"properties":{"secret":{"type":"string","writeOnly":true},"x":{"default":[1]}}}"#, r#"{"x":[1]}"#),
     ] {
         let (schemas, id, faults) = compile(schema, Dialect::Three);

@@ -76,6 +76,7 @@ mod tests;
 mod timeout;
 mod token;
 mod trace;
+mod unfit;
 mod update_next_link;
 mod validate_azure_ad_token;
 mod validate_client_certificate;

@@ -2,16 +2,15 @@
 //! simpler implementation that shares no code with the gateway, to hold it to.
 
 use std::collections::BTreeMap;
-use std::sync::LazyLock;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
-use regex::Regex;
 use serde_json::Value as Json;
 
 use super::bodies::{HOLE_IN_TRIGGER, Key, Path, edit, get, in_text, put, text_of};
 use super::reading::{Operation, Package, Policy};
+use super::support::hosts::{Found, call_at};
 
 pub(crate) type Pairs = Vec<(String, String)>;
 
@@ -52,6 +51,8 @@ pub(crate) struct Expected {
     pub(crate) poll: Option<Pairs>,
     /// The status that takes the connection's credentials for wrong.
     pub(crate) refusal: Option<u64>,
+    /// The connection parameter without which there is no path, and so no request.
+    pub(crate) unset: Option<String>,
     /// The URL that paths are appended to, at last.
     pub(crate) base: String,
 }
@@ -112,6 +113,9 @@ impl Model<'_> {
         self.authenticate(&mut call);
         for policy in policies.iter().filter(|policy| policy.section() == "Request") {
             self.request(policy, &mut call, sample, &mut expected)?;
+        }
+        if expected.unset.is_some() {
+            return Ok(Expected { unset: expected.unset, ..Expected::default() });
         }
         expected.asked.push(call.asked()?);
         expected.base = call.base.trim_end_matches('/').to_owned();
@@ -191,6 +195,7 @@ impl Model<'_> {
             }
             "routerequesttoendpoint" => {
                 let path = filled(policy.text("newPath"), &sample.variables);
+                expected.unset = self.unset(&path);
                 let path = self.evaluate(&path, call, true);
                 let (path, query) = path.split_once('?').unwrap_or((&path, ""));
                 call.path = format!("/{}", path.trim_start_matches('/'));
@@ -279,6 +284,13 @@ impl Model<'_> {
         }
     }
 
+    /// The first connection parameter of a text that has neither a value nor a default.
+    fn unset(&self, template: &str) -> Option<String> {
+        let found = template.match_indices('@').filter_map(|(at, _)| call_at(&template[at..]));
+        let mut parameters = found.filter(|it| it.function == "connectionparameters" && it.default.is_none());
+        parameters.find(|it| self.value(&it.name).is_none()).map(|it| it.name)
+    }
+
     /// A text with calls in it.
     fn evaluate(&self, template: &str, call: &Call, encode: bool) -> String {
         let (mut out, mut rest) = (String::new(), template);
@@ -349,35 +361,6 @@ fn base(definition: &Json) -> String {
 pub(crate) fn filled(path: &str, variables: &[(String, String)]) -> String {
     let fill = |path: String, (name, value): &(String, String)| path.replace(&format!("{{{name}}}"), &encoded(value));
     variables.iter().fold(path.to_owned(), fill)
-}
-
-// === expressions ===
-
-/// `@headers('name', 'default')`
-pub(crate) struct Found {
-    /// In lower case.
-    pub(crate) function: String,
-    pub(crate) name: String,
-    pub(crate) default: Option<String>,
-    length: usize,
-}
-
-static CALL: LazyLock<Regex> = LazyLock::new(|| {
-    let call = r"(?<f>headers?|queryparameters|connectionparameters)\(\s*'(?<n>[^']*)'\s*(?:,\s*'(?<d>[^']*)'\s*)?\)";
-    let braced = call.replace("<f>", "<g>").replace("<n>", "<m>").replace("<d>", "<e>");
-    Regex::new(&format!(r"^@(?:(?i:{call})|\{{(?i:{braced})\}})")).unwrap()
-});
-
-/// The call that a text begins with.
-pub(crate) fn call_at(text: &str) -> Option<Found> {
-    let found = CALL.captures(text)?;
-    let group = |one: &str, other: &str| found.name(one).or(found.name(other)).map(|it| it.as_str().to_owned());
-    Some(Found {
-        function: group("f", "g")?.to_ascii_lowercase(),
-        name: group("n", "m")?,
-        default: group("d", "e"),
-        length: found[0].len(),
-    })
 }
 
 /// All calls of a text.

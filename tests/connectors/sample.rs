@@ -8,6 +8,7 @@ use serde_json::{Map, Value as Json};
 use super::bodies::{self, HOLE, HOLE_IN_TRIGGER, Key, Path, Root};
 use super::model::{self, Model, Pairs, Sample};
 use super::reading::{Operation, Package, Policy, follow};
+use super::support::hosts::{self, label};
 
 /// Values for everything that a connection may say.
 pub(crate) fn connection(package: &Package) -> Pairs {
@@ -28,34 +29,9 @@ fn parameter_value(package: &Package, name: &str, parameter: &Json) -> String {
     }
 }
 
-fn label(name: &str) -> String {
-    name.chars().filter(char::is_ascii_alphanumeric).collect::<String>().to_ascii_lowercase()
-}
-
 /// What a call has to give for the URL of a host template that it is in to be one.
-fn in_host<'a>(policies: impl Iterator<Item = &'a Policy>, function: &str, name: &str) -> Option<String> {
-    for template in policies.map(|policy| policy.text("urlTemplate")) {
-        for (at, _) in template.match_indices('@') {
-            let Some(found) = model::call_at(&template[at..]) else { continue };
-            let same = found.function.trim_end_matches('s') == function.trim_end_matches('s');
-            if !same || !found.name.eq_ignore_ascii_case(name) {
-                continue;
-            }
-            let after = &template[at + template[at..].find(')')? + 1..];
-            let (before, label) = (&template[..at], label(name));
-            return Some(match before {
-                "" if after.starts_with('@') => format!("https://{label}.contoso.example"),
-                "" => format!("https://{label}.contoso.example/of/{label}"),
-                _ if before.contains('?') => format!("of-{label}=1"),
-                _ if before.ends_with("://") && matches!(after.bytes().next(), None | Some(b'/')) => {
-                    format!("{label}.contoso.example")
-                }
-                _ if before.ends_with(':') => "8443".to_owned(),
-                _ => label,
-            });
-        }
-    }
-    None
+fn in_host<'a>(mut policies: impl Iterator<Item = &'a Policy>, function: &str, name: &str) -> Option<String> {
+    policies.find_map(|policy| hosts::part(policy.text("urlTemplate"), function, name, None))
 }
 
 /// An operation with its policies, and what is made up for it.

@@ -3,12 +3,18 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic, and so may what it calls")]
 
 mod admin;
+#[path = "../support/backend.rs"]
+#[allow(dead_code, reason = "other tests use the rest")]
+mod backend;
 mod backends;
 mod behalf;
 mod certificates;
 mod command;
 mod connector;
 mod drain;
+#[path = "../support/hosts.rs"]
+#[allow(dead_code, reason = "other tests use the rest")]
+mod hosts;
 #[path = "../support/certificates.rs"]
 #[allow(dead_code, reason = "other tests use the rest")]
 mod identities;
@@ -24,6 +30,10 @@ mod stand_in;
 mod store;
 mod support;
 mod tokens;
+mod traces;
 mod transcript;
 mod validation;
 mod vault;
+#[path = "../support/wire.rs"]
+#[allow(dead_code, reason = "other tests use the rest")]
+mod wire;

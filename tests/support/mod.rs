@@ -5,4 +5,5 @@
 pub(crate) mod backend;
 pub(crate) mod certificates;
 pub(crate) mod gateway;
+pub(crate) mod hosts;
 pub(crate) mod wire;

@@ -1,18 +1,22 @@
 //! Many connector packages in one folder: copies of those at hand, each with a connection, and requests to all of their operations.
 
-use std::collections::{BTreeMap, BTreeSet};
+#[path = "packages/answers.rs"]
+mod answers;
+#[path = "packages/calls.rs"]
+mod calls;
+
 use std::fmt::Write as _;
 use std::fs;
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
-use serde_json::Value as Json;
+use serde_json::{Map, Value as Json};
 use sluicegate::connector::package::{self, Place};
-use sluicegate::openapi::sample::sample;
-use sluicegate::openapi::{Contract, Operation, Parameter, Place as At, SchemaId};
+use sluicegate::openapi::Contract;
 use tempfile::TempDir;
+
+use super::hosts;
+
+pub(crate) use answers::{Answers, Caller, recording};
 
 /// The packages of the project's own tests, and the folder of real ones that `SLUICEGATE_CONNECTORS` names in their place.
 #[allow(clippy::disallowed_methods, reason = "a test has no configuration")]
@@ -91,12 +95,6 @@ pub(crate) struct Api {
     contract: Contract,
 }
 
-/// A request, and whether its API's definition takes it.
-pub(crate) struct Call {
-    pub(crate) text: String,
-    pub(crate) is_right: bool,
-}
-
 impl Api {
     #[track_caller]
     fn read(path: &Path) -> Self {
@@ -134,194 +132,60 @@ impl Api {
                 (_, Some(first)) => first,
                 (Some("int"), _) => "7",
                 (Some("bool"), _) => "true",
-                _ => "contoso",
+                _ => &self.in_host("connectionparameters", name).unwrap_or_else(|| "contoso".to_owned()),
             };
             let _ = writeln!(out, "{name:?} = {value:?}");
         }
     }
 
+    /// What a call has to say for the URL of a host template that it is in to be one that is let through.
+    fn in_host(&self, function: &str, name: &str) -> Option<String> {
+        ["dynamic-host-url", "dynamic-subdomain"].into_iter().flat_map(|policy| self.policies(policy)).find_map(
+            |policy| {
+                let host = policy.get("allowed-hosts").and_then(|hosts| hosts.as_array()?.first()?.as_str());
+                hosts::part(policy["url"].as_str()?, function, name, host)
+            },
+        )
+    }
+
+    /// The policies of this name, wherever they stand.
+    fn policies<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a toml::Table> {
+        let scopes = std::iter::once(&self.table).chain(self.written());
+        scopes.flat_map(move |scope| policies_of(scope, name))
+    }
+
+    /// The operations as they are written.
+    fn written(&self) -> impl Iterator<Item = &toml::Table> {
+        let operations = self.table.get("operation").and_then(toml::Value::as_array);
+        operations.into_iter().flatten().filter_map(toml::Value::as_table)
+    }
+
     /// How many operations can be called.
     pub(crate) fn operations(&self) -> usize {
-        self.table.get("operation").and_then(toml::Value::as_array).map_or(0, Vec::len)
+        self.written().count()
     }
 
-    /// A request to each operation, and one that is wrong to each that can tell by its body or by what must be there.
-    pub(crate) fn calls(&self) -> Vec<Call> {
-        let mut calls = Vec::new();
-        for one in self.table.get("operation").and_then(toml::Value::as_array).into_iter().flatten() {
-            let (method, template) = one["match"].as_str().unwrap().split_once(' ').unwrap();
-            let found = self.contract.find(one["name"].as_str().unwrap(), method.parse().ok().as_ref(), template);
-            let Some(operation) = found else { continue };
-            let target = format!("{}{}", self.table["api"]["path"].as_str().unwrap(), filled(template, operation));
-            calls.push(request(method, &target, operation, None, false));
-            let hidden = |parameter: &&Parameter| !parameter.internal && parameter.required;
-            let needed = operation.parameters.iter().filter(hidden).find(|one| one.place == At::Query);
-            match needed {
-                Some(parameter) => calls.push(request(method, &target, operation, Some(&parameter.name), false)),
-                None if json_body(operation).is_some() => calls.push(request(method, &target, operation, None, true)),
-                None => {}
+    /// Adds to an answer what `set-value-from-url` takes from it.
+    pub(crate) fn looks_for(&self, answer: &mut Map<String, Json>) {
+        for policy in self.policies("set-value-from-url") {
+            let path = policy["value"].as_str().unwrap().trim_start_matches("@body()");
+            // `.a.b`, or `['a']`, in which dots are no ends.
+            let between: &[char] = if path.starts_with('[') { &['[', ']', '\''] } else { &['.'] };
+            let names: Vec<&str> = path.split(between).filter(|name| !name.is_empty()).collect();
+            let mut value = Json::from("looked-for");
+            for name in names.iter().skip(1).rev() {
+                value = Json::Object(Map::from_iter([((*name).to_owned(), value)]));
             }
-        }
-        calls
-    }
-}
-
-/// A template with a value for each variable.
-fn filled(template: &str, operation: &Operation) -> String {
-    let template = template.split('?').next().unwrap();
-    let mut out = String::new();
-    let mut rest = template;
-    while let Some((before, tail)) = rest.split_once('{') {
-        let (name, after) = tail.split_once('}').unwrap();
-        let parameter = operation.parameters.iter().find(|one| one.place == At::Path && *one.name == *name);
-        let value = parameter.map(|parameter| text(operation, parameter)).filter(|value| !value.is_empty());
-        let _ = write!(out, "{before}{}", encoded(&value.unwrap_or_else(|| "7".to_owned())));
-        rest = after;
-    }
-    out + rest
-}
-
-fn encoded(text: &str) -> String {
-    percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string()
-}
-
-/// A value of a parameter.
-fn text(operation: &Operation, parameter: &Parameter) -> String {
-    let scalar = |value: &Json| match value {
-        Json::String(text) => text.clone(),
-        Json::Null => "7".to_owned(),
-        other => other.to_string(),
-    };
-    match sample(&operation.schemas, parameter.schema) {
-        Json::Array(items) => items.iter().map(scalar).collect::<Vec<_>>().join(","),
-        other => scalar(&other),
-    }
-}
-
-/// The schema of the JSON that an operation takes.
-fn json_body(operation: &Operation) -> Option<SchemaId> {
-    let contents = &operation.body.as_ref()?.contents;
-    contents.iter().find(|one| one.media.is_json())?.schema
-}
-
-/// A request that is right, or lacks a parameter or the end of its body.
-fn request(method: &str, target: &str, operation: &Operation, without: Option<&str>, is_broken: bool) -> Call {
-    let (mut query, mut fields, mut form) = (Vec::new(), String::new(), Vec::new());
-    let wanted = |one: &&Parameter| one.required && !one.internal && without != Some(&*one.name);
-    for parameter in operation.parameters.iter().filter(wanted) {
-        let value = text(operation, parameter);
-        match parameter.place {
-            At::Query => query.push(format!("{}={}", encoded(&parameter.name), encoded(&value))),
-            At::Form => form.push(format!("{}={}", encoded(&parameter.name), encoded(&value))),
-            // What the body is, it says below.
-            At::Header if parameter.name.eq_ignore_ascii_case("content-type") => {}
-            At::Header => drop(write!(fields, "{}: {value}\r\n", parameter.name)),
-            At::Path => {}
-        }
-    }
-    let body = match (json_body(operation), form.is_empty()) {
-        (Some(_), _) if is_broken => Some(("application/json", "{".to_owned())),
-        (Some(schema), _) => Some(("application/json", sample(&operation.schemas, schema).to_string())),
-        (None, false) => Some(("application/x-www-form-urlencoded", form.join("&"))),
-        (None, true) => None,
-    };
-    let mark = if query.is_empty() { "" } else { "?" };
-    if let Some((media, body)) = &body {
-        let _ = write!(fields, "content-type: {media}\r\ncontent-length: {}\r\n", body.len());
-    } else if method != "GET" {
-        fields.push_str("content-length: 0\r\n");
-    }
-    let body = body.map(|(_, body)| body).unwrap_or_default();
-    let query = query.join("&");
-    let text = format!("{method} {target}{mark}{query} HTTP/1.1\r\nhost: gateway.example\r\n{fields}\r\n{body}");
-    Call { text, is_right: without.is_none() && !is_broken }
-}
-
-/// What the calls of an API were answered with: how often each status, to those that are right and to those that are not.
-#[derive(Debug, Default)]
-pub(crate) struct Answers {
-    pub(crate) right: BTreeMap<u16, usize>,
-    pub(crate) wrong: BTreeMap<u16, usize>,
-    /// The APIs that answered with each.
-    pub(crate) passed: BTreeSet<String>,
-    pub(crate) refused: BTreeSet<String>,
-}
-
-impl Answers {
-    /// Calls an API.
-    #[track_caller]
-    pub(crate) fn of(&mut self, api: &Api, connection: &mut Connection) {
-        for call in api.calls() {
-            let status = connection.ask(&call.text).unwrap_or_else(|| panic!("no answer to {}", call.text));
-            let (counts, names) = match (call.is_right, status) {
-                (true, 200) => (&mut self.right, Some(&mut self.passed)),
-                (true, _) => (&mut self.right, None),
-                (false, 400) => (&mut self.wrong, Some(&mut self.refused)),
-                (false, _) => (&mut self.wrong, None),
-            };
-            *counts.entry(status).or_default() += 1;
-            names.map(|names| names.insert(api.name.clone()));
+            answer.insert(names[0].to_owned(), value);
         }
     }
 }
 
-/// A connection that is opened again when the gateway has closed it.
-pub(crate) struct Connection {
-    address: SocketAddr,
-    stream: Option<BufReader<TcpStream>>,
-}
-
-impl Connection {
-    pub(crate) fn new(address: SocketAddr) -> Self {
-        Self { address, stream: None }
-    }
-
-    /// The status of the answer.
-    fn ask(&mut self, request: &str) -> Option<u16> {
-        (0..2).find_map(|_| {
-            let status = self.once(request);
-            if status.is_none() {
-                self.stream = None;
-            }
-            status
-        })
-    }
-
-    fn once(&mut self, request: &str) -> Option<u16> {
-        if self.stream.is_none() {
-            let stream = TcpStream::connect(self.address).unwrap();
-            stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
-            stream.set_nodelay(true).unwrap();
-            self.stream = Some(BufReader::new(stream));
-        }
-        let stream = self.stream.as_mut()?;
-        stream.get_mut().write_all(request.as_bytes()).ok()?;
-        let mut line = String::new();
-        stream.read_line(&mut line).ok()?;
-        let status = line.split(' ').nth(1)?.parse().ok()?;
-        let (mut length, mut closes) = (None, false);
-        loop {
-            line.clear();
-            stream.read_line(&mut line).ok()?;
-            let Some((name, value)) = line.trim_end().split_once(':') else { break };
-            match (name.to_ascii_lowercase().as_str(), value.trim()) {
-                ("content-length", value) => length = value.parse().ok(),
-                ("connection", "close") => closes = true,
-                _ => {}
-            }
-        }
-        let has_body = !request.starts_with("HEAD ") && !matches!(status, 204 | 304);
-        match length {
-            _ if !has_body => {}
-            Some(length) => drop(std::io::copy(&mut stream.take(length), &mut std::io::sink()).ok()?),
-            // In chunks: nothing more is asked on this connection.
-            None => closes = true,
-        }
-        if closes {
-            self.stream = None;
-        }
-        Some(status)
-    }
+/// The policies of this name in the sections of a scope.
+fn policies_of<'a>(scope: &'a toml::Table, name: &'a str) -> impl Iterator<Item = &'a toml::Table> {
+    let sections = ["inbound", "backend", "outbound"].into_iter().filter_map(|section| scope.get(section)?.as_array());
+    let policies = sections.flatten().filter_map(toml::Value::as_table);
+    policies.filter(move |policy| policy.get("policy").and_then(toml::Value::as_str) == Some(name))
 }
 
 /// Kilobytes of memory that a process holds, and the most that it has held (proc(5), `status`).

@@ -25,7 +25,7 @@ impl Message {
         self.fields.iter().filter(move |(it, _)| it == name).map(|(_, value)| value.as_str())
     }
 
-    fn status(&self) -> u16 {
+    pub(crate) fn status(&self) -> u16 {
         self.first_line.split(' ').nth(1).and_then(|it| it.parse().ok()).unwrap_or(0)
     }
 }
