@@ -301,8 +301,11 @@ fn banner(process: &Process, what: &str) -> String {
     let _ = writeln!(out, "  gateway  {}", process.url());
     let admin = process.admin_url();
     let _ = writeln!(out, "  admin    {}", admin.as_deref().unwrap_or("off"));
-    if let (Some(admin), Some(_)) = (&admin, &gateway.tracing) {
-        let _ = writeln!(out, "  traces   {admin}/traces");
+    if gateway.tracing.is_some() {
+        let _ = match &admin {
+            Some(admin) => writeln!(out, "  traces   {admin}/traces"),
+            None => writeln!(out, "  traces   kept, and not to be read: the admin listener is off"),
+        };
     }
     const MOST: usize = 20;
     let width = gateway.apis.iter().take(MOST).map(|api| api.name.chars().count()).max().unwrap_or_default();

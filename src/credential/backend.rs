@@ -10,10 +10,12 @@ use http::uri::{PathAndQuery, Uri};
 use http::{HeaderName, HeaderValue, Request};
 
 use super::caller::{Subject, subject_of};
+use super::error::CredentialError;
 use super::settings::Target;
-use super::slot::{Credential, Obtained};
+use super::slot::{Credential, Fetching, Obtained};
 use super::source::TokenSource;
 use crate::body::Body;
+use crate::pipeline::forward::unwritten;
 use crate::pipeline::{Exchange, Fault};
 use crate::routing::query;
 
@@ -49,6 +51,9 @@ impl BackendCredentials {
 
     /// Puts the credentials on a request.
     pub fn put(&self, exchange: &Exchange, request: &mut Request<Body>, token: Option<&HeaderValue>) {
+        if let Some(recorder) = &exchange.recorder {
+            recorder.tell(exchange, &unwritten(), self.told(token.is_some()));
+        }
         self.put_query(exchange, request);
         for (name, values) in &self.headers {
             if let [value] = &values[..] {
@@ -63,6 +68,15 @@ impl BackendCredentials {
         if let Some(token) = token {
             request.headers_mut().insert(AUTHORIZATION, token.clone());
         }
+    }
+
+    /// What the trace says of them: names only.
+    fn told(&self, has_token: bool) -> String {
+        let headers = self.headers.iter().map(|(name, _)| format!("header {name}"));
+        let query = self.query.iter().map(|(name, _)| format!("query parameter {name}"));
+        let token = has_token.then(|| "a token in authorization".to_owned());
+        let all: Vec<String> = headers.chain(query).chain(token).collect();
+        format!("puts the backend's own credentials on the request: {}", all.join(", "))
     }
 
     /// A newer token than the one that the backend refused. Whether there is one, so that sending again makes sense.
@@ -130,13 +144,29 @@ pub async fn settle(exchange: &Exchange, credential: &Credential, obtained: Obta
     let error = match obtained {
         Obtained::Token(token) => return Ok(token),
         Obtained::Failed(error) => error,
-        Obtained::Wait(fetching) => match Box::pin(fetching.done()).await {
+        Obtained::Wait(fetching) => match Box::pin(waited(exchange, credential, fetching)).await {
             Ok(token) => return Ok(token),
             Err(error) => error,
         },
     };
     let source = credential.source();
     Err(error.fault(&source.name, source.settings.grant.is_for_caller(), exchange))
+}
+
+/// Waits for a token, and tells the trace how long.
+async fn waited(
+    exchange: &Exchange,
+    credential: &Credential,
+    fetching: Fetching,
+) -> Result<HeaderValue, Arc<CredentialError>> {
+    let began = exchange.gateway.clock.now();
+    let result = fetching.done().await;
+    if let Some(recorder) = &exchange.recorder {
+        let (name, wait) = (&credential.source().name, exchange.gateway.clock.now().since(began));
+        let what = if result.is_ok() { "a token" } else { "no token" };
+        recorder.tell(exchange, &unwritten(), format!("got {what} from `{name}`, asked for {wait:?}"));
+    }
+    result
 }
 
 /// The token that a policy put into a request, and how a newer one is to be had.

@@ -75,6 +75,7 @@ mod string_to_array;
 mod tests;
 mod timeout;
 mod token;
+mod trace;
 mod unfit;
 mod update_next_link;
 mod validate_azure_ad_token;
@@ -283,6 +284,7 @@ pub const KINDS: &[Kind] = &[
     Kind::of::<string_replace::StringReplace>(),
     Kind::of::<string_to_array::StringToArray>(),
     Kind::of::<timeout::Timeout>(),
+    Kind::of::<trace::Trace>(),
     Kind::of::<update_next_link::UpdateNextLink>(),
     Kind::of::<validate_azure_ad_token::ValidateAzureAdToken>(),
     Kind::of::<validate_client_certificate::ValidateClientCertificate>(),

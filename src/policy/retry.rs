@@ -250,6 +250,18 @@ impl Compiled {
     }
 }
 
+/// Why a request is not sent again, for the trace.
+fn why(stop: Stop) -> &'static str {
+    match stop {
+        Stop::Done => "the answer needs none",
+        Stop::Exhausted => "all retries are used",
+        Stop::Unsafe => "its method is not idempotent, and it may have reached the backend",
+        Stop::Streamed => "its body streams and is gone",
+        Stop::NoTime => "the wait would be too long",
+        Stop::NoBudget => "the budget is spent",
+    }
+}
+
 impl Retryable<Body, Fault> for Compiled {
     type Exchange = Option<Arc<Exchange>>;
 
@@ -317,6 +329,9 @@ impl Retryable<Body, Fault> for Compiled {
             backend.metrics.retry(metrics::Retry::Attempt);
         }
         tracing::debug!(attempt, ?wait, "the request is sent again");
+        if let Some(recorder) = &exchange.recorder {
+            recorder.tell(exchange, &self.origin, format!("sends the request again after {wait:?}"));
+        }
     }
 
     fn finished(&self, exchange: &Option<Arc<Exchange>>, attempts: u32, stop: Stop) {
@@ -324,6 +339,11 @@ impl Retryable<Body, Fault> for Compiled {
             return;
         }
         tracing::debug!(attempts, ?stop, "the request is not sent again");
+        if let Some(exchange) = exchange
+            && let Some(recorder) = &exchange.recorder
+        {
+            recorder.tell(exchange, &self.origin, format!("does not send the request again: {}", why(stop)));
+        }
         if let (Stop::NoBudget, Some(exchange)) = (stop, exchange)
             && let Some(backend) = &exchange.state.lock().upstream.backend
         {

@@ -229,7 +229,12 @@ impl ApplyAsync for Compiled {
                 Some(keeps) => {
                     let key = call.with(|cx| key(cx, &request, &keeps.path));
                     match keeps.look(&key).await {
-                        Look::Found(value) => Ok(value),
+                        Look::Found(value) => {
+                            if let Some(recorder) = &call.exchange.recorder {
+                                recorder.tell(call.exchange, &self.origin, "the value was kept from a call before");
+                            }
+                            Ok(value)
+                        }
                         Look::Ask(lead) => {
                             let value = self.ask(&call, request).await;
                             if let Ok(value) = &value {

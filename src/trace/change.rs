@@ -94,6 +94,8 @@ pub(super) struct Snapshot {
     body: Known,
     variables: Vec<(Arc<str>, Json)>,
     facts: BTreeMap<String, String>,
+    /// Headers that the answer will have, whatever it will be.
+    later: HeaderMap,
 }
 
 impl Snapshot {
@@ -113,6 +115,7 @@ impl Snapshot {
             body: Known::of(cx.message.body()),
             variables: cx.state.variables.clone(),
             facts: facts(cx),
+            later: cx.state.response_headers.iter().cloned().collect(),
         }
     }
 
@@ -164,6 +167,9 @@ impl Snapshot {
                 let list = |text: Option<&String>| text.cloned().into_iter().collect();
                 change.facts.push(Difference { name: name.clone(), before: list(before), after: list(now) });
             }
+        }
+        for one in headers(&self.later, &after.later, redactor, learned) {
+            change.facts.push(Difference { name: format!("header of the answer {}", one.name), ..one });
         }
         change
     }
@@ -230,9 +236,6 @@ fn facts(cx: &Context<'_>) -> BTreeMap<String, String> {
             &format!("finding {}", number + 1),
             Some(format!("{} {}: {}", finding.kind, finding.name, finding.details)),
         );
-    }
-    for (name, value) in &state.response_headers {
-        add(&format!("header of the answer {name}"), Some(String::from_utf8_lossy(value.as_bytes()).into_owned()));
     }
     facts
 }

@@ -53,7 +53,11 @@ fn matched(exchange: &Exchange, state: &State, missed: Option<String>) -> Matche
         let method = operation.method.as_ref().map_or("*", http::Method::as_str);
         format!("{method} {}", operation.template.as_str())
     });
+    let names = operation.iter().flat_map(|operation| operation.template.names());
+    let value = |name: &str| exchange.parameter(name).map(|value| value.decode().into_owned());
+    let parameters = names.map(|name| (name.to_string(), value(name).unwrap_or_default())).collect();
     Matched {
+        parameters,
         api: api.map(|api| api.name.to_string()),
         operation: operation.map(|operation| operation.name.to_string()),
         template,

@@ -71,6 +71,9 @@ fn arrived(trace: &Trace) -> Json {
 
 fn matched(trace: &Trace) -> Json {
     let (matched, caller) = (&trace.matched, &trace.caller);
+    let parameters: Map<String, Json> =
+        matched.parameters.iter().map(|(name, value)| (name.clone(), value.as_str().into())).collect();
+    let parameters = (!parameters.is_empty()).then_some(parameters);
     json!({
         "source": "api-inspector",
         "timestamp": at(trace, Duration::ZERO),
@@ -79,6 +82,7 @@ fn matched(trace: &Trace) -> Json {
             "api": matched.api,
             "operation": matched.operation,
             "match": matched.template,
+            "parameters": parameters,
             "notMatched": matched.missed,
             "product": matched.product,
             "caller": without_nulls(json!({

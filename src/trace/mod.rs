@@ -29,7 +29,7 @@ mod text;
 pub use self::html::{list as html_list, page as html_page};
 pub use self::json::{list as json_list, trace as json};
 pub use self::mask::Secrets;
-pub use self::model::Trace;
+pub use self::model::{Note, Trace};
 pub(crate) use self::recorder::Calling;
 pub use self::recorder::Recorder;
 pub use self::ring::{DEFAULT_KEPT, MOST_KEPT, Traces};
@@ -39,6 +39,9 @@ pub use self::text::{list as text_list, trace as text};
 use std::sync::Arc;
 
 use crate::telemetry::Redactor;
+
+/// The policy that writes into traces.
+pub const POLICY: &str = "trace";
 
 /// How one configuration is traced.
 #[derive(Debug)]

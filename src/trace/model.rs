@@ -59,6 +59,8 @@ pub struct Matched {
     pub operation: Option<String>,
     /// The operation as it is written: `GET /{id}`.
     pub template: Option<String>,
+    /// The values of the template's variables.
+    pub parameters: Vec<(String, String)>,
     /// The product that the call is made under.
     pub product: Option<String>,
     /// Why there is no operation.
@@ -202,7 +204,7 @@ impl Trace {
         self.answer.texts(&mut text);
         let (matched, caller) = (&mut self.matched, &mut self.caller);
         // Names of the configuration stay as they are: they are what the reader knows.
-        matched.missed.iter_mut().for_each(&mut text);
+        matched.missed.iter_mut().chain(matched.parameters.iter_mut().map(|(_, value)| value)).for_each(&mut text);
         text(&mut caller.address);
         for entry in &mut self.entries {
             entry.texts(&mut text);

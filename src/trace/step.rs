@@ -18,6 +18,8 @@ use crate::routing::Sent;
 pub fn wrap(step: Step, origin: &Arc<Origin>) -> Step {
     let origin = origin.clone();
     match step {
+        // Its message is its entry.
+        step if origin.policy == super::POLICY => step,
         Step::Sync(step) => Step::sync(Sync { step, origin }),
         Step::Async(step) => Step::asynchronous(Async { step, origin }),
         Step::Layer(layer) => Step::Layer(around(layer, origin)),

@@ -89,7 +89,8 @@ pub(super) fn summary(trace: &Trace) -> Vec<(&'static str, String)> {
     let what = match (&matched.api, &matched.operation) {
         (Some(api), Some(operation)) => {
             let template = matched.template.as_deref().unwrap_or_default();
-            format!("`{operation}` ({template}) of API `{api}`{product}")
+            let values = matched.parameters.iter().map(|(name, value)| format!(", {name} = `{value}`"));
+            format!("`{operation}` ({template}) of API `{api}`{product}{}", values.collect::<String>())
         }
         _ => format!(
             "none: {}",
@@ -125,7 +126,7 @@ pub(super) fn times(entry: &Entry) -> String {
 /// What a step came to in a few words, when there is something to say besides what changed.
 pub(super) fn remark(entry: &Entry) -> Option<String> {
     match &entry.data {
-        Data::Step(step) => step_remark(step),
+        Data::Step(step) => step_remark(entry.source, step),
         Data::Again { number, .. } => Some(format!("lets the request pass again: the {} time", ordinal(*number))),
         Data::Call(call) => {
             let again = match call.sent {
@@ -139,7 +140,10 @@ pub(super) fn remark(entry: &Entry) -> Option<String> {
     }
 }
 
-fn step_remark(step: &Step) -> Option<String> {
+/// Policies that do nothing but run others.
+const CONTAINERS: [&str; 2] = ["choose", "include-fragment"];
+
+fn step_remark(source: &str, step: &Step) -> Option<String> {
     let passes = match step.passed {
         None | Some(0) => String::new(),
         Some(1) => "let the request pass".to_owned(),
@@ -149,6 +153,7 @@ fn step_remark(step: &Step) -> Option<String> {
         Outcome::CutOff => Some("was cut off".to_owned()),
         Outcome::Next if !passes.is_empty() => Some(passes),
         Outcome::Next if step.holds_others || !step.change.is_empty() => None,
+        Outcome::Next if CONTAINERS.contains(&source) => Some("none of its policies ran".to_owned()),
         Outcome::Next => Some("nothing changed".to_owned()),
         Outcome::Answered(head) => Some(format!("answers the request itself: {}", status(head.status))),
         Outcome::Failed(failure) => Some(failed(failure)),

@@ -97,6 +97,8 @@ pub(crate) fn run(file: &str) -> Result<String, String> {
     let mut out = preamble.to_owned();
     let started = start(&sections, &names)?;
     let mut described = false;
+    // The id of the last request.
+    let mut last = String::new();
     for section in &sections {
         let kind = section.kind();
         if !matches!(kind, "config" | "file") && !described {
@@ -105,8 +107,14 @@ pub(crate) fn run(file: &str) -> Result<String, String> {
         }
         match kind {
             "diagnostics" | "upstream" | "response" => continue,
-            "config" | "file" | "request" | "advance" => {}
+            "config" | "file" | "request" | "advance" | "trace" => {}
             other => return Err(format!("there is no section `{other}`")),
+        }
+        if kind == "trace" {
+            let trace = gateway(&started)?.trace(&last);
+            let text = names.hide(&sluicegate::trace::text(&trace));
+            let _ = write!(out, "--- trace\n{}\n\n", quiet(&text));
+            continue;
         }
         let text = if section.body().is_empty() { String::new() } else { format!("{}\n", section.body()) };
         let _ = write!(out, "--- {}\n{text}\n", section.title.trim_end());
@@ -114,7 +122,7 @@ pub(crate) fn run(file: &str) -> Result<String, String> {
             let wait = Period::parse(section.argument()?)?;
             gateway(&started)?.clock.advance(wait.0);
         } else if kind == "request" {
-            exchange(gateway(&started)?, section, &backends, &names, &mut out)?;
+            last = exchange(gateway(&started)?, section, &backends, &names, &mut out)?;
         }
     }
     if !described {
@@ -157,9 +165,10 @@ fn exchange(
     backends: &[Backend; 2],
     names: &Names,
     out: &mut String,
-) -> Result<(), String> {
+) -> Result<String, String> {
     let request = request(&names.resolve(section.body()))?;
     let response = gateway.send(&request);
+    let id = response.as_ref().and_then(|response| response.field("x-request-id")).unwrap_or_default().to_owned();
     let received: Vec<(usize, Message)> = (0..)
         .zip(backends)
         .flat_map(|(number, backend)| backend.take().into_iter().map(move |it| (number, it)))
@@ -190,7 +199,18 @@ fn exchange(
         }
     };
     let _ = write!(out, "--- response\n{text}\n\n");
-    Ok(())
+    Ok(id)
+}
+
+/// A trace without what differs from run to run, and without what every message has.
+fn quiet(trace: &str) -> String {
+    let id = trace.lines().find_map(|line| line.strip_prefix("  id          ")).unwrap_or_default();
+    let is_noise = |line: &&str| {
+        let name = line.trim_start_matches([' ', '<', '>']).split_once(": ").map_or("", |(name, _)| name);
+        NOISE_UPSTREAM.contains(&name) || NOISE_DOWNSTREAM.contains(&name) || name.starts_with("x-test-")
+    };
+    let lines: Vec<&str> = trace.trim_end().lines().filter(|line| !is_noise(line)).collect();
+    without_id(lines.join("\n"), id)
 }
 
 /// A message whose request id is another one each time.

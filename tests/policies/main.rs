@@ -12,12 +12,13 @@
 //! --- request: what it shows      method and target, headers, an empty line, the body
 //! --- upstream                    what the backend received, once for each time it was called; `none` when it was not
 //! --- response                    what the client got
+//! --- trace                       what the admin listener shows of the last request, where `[server] traces` is set
 //! --- advance: 10s                moves the clock, between requests
 //! ```
 //!
 //! `{{backend}}` and `{{backend-2}}` stand for the URLs of two [recording backends](support::backend), which do what `x-test-…`
 //! headers of the request tell them. `{{authority}}`, `{{certificate erp}}`, `{{thumbprint erp}}` and others stand for
-//! [certificates](support::certificates). The sections that the gateway makes are `diagnostics`, `upstream` and `response`;
+//! [certificates](support::certificates). The sections that the gateway makes are `diagnostics`, `upstream`, `response` and `trace`;
 //! `UPDATE_GOLDEN=1 cargo test --test policies` rewrites them. Headers are sorted by name; those that the gateway adds to every
 //! request and response are left out.
 

@@ -30,6 +30,7 @@ mod stand_in;
 mod store;
 mod support;
 mod tokens;
+mod traces;
 mod transcript;
 mod validation;
 mod vault;

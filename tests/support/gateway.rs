@@ -87,6 +87,24 @@ impl Gateway {
         self.entry.swap(Arc::new(gateway));
     }
 
+    /// The traces that are kept, the newest first.
+    pub(crate) fn traces(&self) -> Vec<Arc<sluicegate::trace::Trace>> {
+        self.shared.traces.all()
+    }
+
+    /// The trace of a request, once it is there: the last bytes of an answer may come before its trace.
+    #[track_caller]
+    pub(crate) fn trace(&self, id: &str) -> Arc<sluicegate::trace::Trace> {
+        let begun = std::time::Instant::now();
+        loop {
+            if let Some(trace) = self.shared.traces.find(id) {
+                return trace;
+            }
+            assert!(begun.elapsed() < Duration::from_secs(60), "there is no trace of {id}");
+            std::thread::yield_now();
+        }
+    }
+
     /// Whether the metrics have this line.
     pub(crate) fn has_metric(&self, line: &str) -> bool {
         self.shared.metrics.render().lines().any(|found| found == line)
