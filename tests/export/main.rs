@@ -46,16 +46,27 @@ fn import(paths: &[PathBuf]) -> (TempDir, Vec<String>) {
     (out, names)
 }
 
-/// What is exported: a folder, and the names of its APIs.
+/// What is exported: folders, each with the names of its APIs. The last one is the shipped configuration.
 fn sources() -> Vec<(TempDir, PathBuf, Vec<String>)> {
     let mut paths = vec![Path::new(ROOT).join("tests/connectors")];
     paths.extend(corpus());
-    let (out, names) = import(&paths);
-    assert!(names.len() >= 4, "{names:?}");
-    let folder = out.path().to_owned();
+    // A folder for each: every export reads the whole of one.
+    let places = paths.iter().flat_map(|path| package::find(path).unwrap());
+    let mut all: Vec<_> = places
+        .map(|place| {
+            let out = tempfile::tempdir().unwrap();
+            let mut folder = Folder::open(out.path()).unwrap();
+            let name = folder.import(&place, &Given::default()).unwrap().report.api;
+            folder.finish().unwrap();
+            let path = out.path().to_owned();
+            (out, path, vec![name])
+        })
+        .collect();
+    assert!(all.len() >= 4, "{}", all.len());
     let policies = Path::new(ROOT).join("policies");
     let own = std::fs::read_dir(&policies).unwrap().filter_map(|entry| api_name(&entry.unwrap().path())).collect();
-    vec![(out, folder, names), (tempfile::tempdir().unwrap(), policies, own)]
+    all.push((tempfile::tempdir().unwrap(), policies, own));
+    all
 }
 
 fn api_name(path: &Path) -> Option<String> {
