@@ -222,7 +222,7 @@ mod tests {
     #[test]
     fn what_is_no_text_is_not_shown() {
         let mut headers = HeaderMap::new();
-        let mut check = |bytes: &[u8], headers: &HeaderMap| {
+        let check = |bytes: &[u8], headers: &HeaderMap| {
             Shown::of(bytes, headers, &Redactor::default(), &mut Learned::default())
         };
         assert_eq!(check(b"", &headers), Shown::Empty);
