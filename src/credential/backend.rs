@@ -163,8 +163,8 @@ async fn waited(
     let result = fetching.done().await;
     if let Some(recorder) = &exchange.recorder {
         let (name, wait) = (&credential.source().name, exchange.gateway.clock.now().since(began));
-        let what = if result.is_ok() { "a token" } else { "no token" };
-        recorder.tell(exchange, &unwritten(), format!("got {what} from `{name}`, asked for {wait:?}"));
+        let end = if result.is_ok() { "" } else { ", in vain" };
+        recorder.tell(exchange, &unwritten(), format!("waited {wait:?} for a token of `{name}`{end}"));
     }
     result
 }

@@ -181,6 +181,7 @@ impl Target {
                 message.headers_mut().insert(name.clone(), value);
             }
             (Self::Query(name), Message::Request(request)) => {
+                cx.exchange.hide(value.as_bytes());
                 let mut new = request.uri().query().unwrap_or_default().to_owned();
                 query::set(&mut new, name, [value]);
                 let target = format!("{}?{new}", request.uri().path());

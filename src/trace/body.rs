@@ -181,3 +181,58 @@ impl Known {
         body.bytes().map_or(Self::Stream, |bytes| Self::Bytes(bytes.clone()))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::borrow::Cow;
+
+    use super::*;
+    use crate::trace::mask::{Scrubber, Secrets};
+
+    /// The text that is shown of a body, and whether it was cut.
+    fn shown(body: &str) -> (String, bool) {
+        let secrets = Secrets::new([("hush-hush-hush", Cow::Borrowed("***"))]);
+        let scrubber = Scrubber::new(&secrets, &[]);
+        let mut shown = Shown::of(body.as_bytes(), &HeaderMap::new(), &Redactor::default(), &mut Learned::default());
+        shown.text_mut().into_iter().for_each(|text| scrubber.scrub(text));
+        shown.finish(scrubber.longest());
+        match shown {
+            Shown::Text { text, cut, .. } => (text, cut),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn no_secret_is_cut_in_two() {
+        // Wherever it stands at the ends of what is kept and of what is shown.
+        for end in [MOST, MOST + SPARE] {
+            for offset in 0..20 {
+                let body = format!("{}hush-hush-hush{}", "x".repeat(end - offset), "y".repeat(SPARE * 2));
+                let (text, cut) = shown(&body);
+                assert!(cut && text.len() <= MOST, "{end} {offset}: {}", text.len());
+                assert!(!text.contains("hu"), "{end} {offset}: {}", &text[text.len() - 30..]);
+            }
+        }
+        // A text of secrets alone shrinks, so that its end comes into view.
+        let (text, cut) = shown(&"hush-hush-hush".repeat(4_000));
+        assert!(cut && text.chars().all(|it| it == '*'), "{}", &text[text.len() - 30..]);
+        assert_eq!(shown("hush-hush-hush!"), ("***!".to_owned(), false));
+    }
+
+    #[test]
+    fn what_is_no_text_is_not_shown() {
+        let mut headers = HeaderMap::new();
+        let check = |bytes: &[u8], headers: &HeaderMap| {
+            Shown::of(bytes, headers, &Redactor::default(), &mut Learned::default())
+        };
+        assert_eq!(check(b"", &headers), Shown::Empty);
+        assert_eq!(check(b"\xff\xfe", &headers), Shown::Hidden { length: Some(2), why: "not text" });
+        assert_eq!(check(b"a\0b", &headers), Shown::Hidden { length: Some(3), why: "not text" });
+        headers.insert(CONTENT_ENCODING, http::HeaderValue::from_static("gzip"));
+        assert_eq!(check(b"abc", &headers), Shown::Hidden { length: Some(3), why: "compressed" });
+        // Half a character at the cut is left out.
+        let long = "\u{20ac}".repeat(MOST);
+        let (text, cut) = shown(&long);
+        assert!(cut && text.chars().all(|it| it == '\u{20ac}'));
+    }
+}

@@ -19,7 +19,7 @@ details{border:1px solid var(--line);border-radius:6px;margin:.35rem 0;padding:.
 summary .place,summary .time{color:var(--dim);font-size:.87em;margin-left:.8rem}
 .none summary{color:var(--dim)}.bad{border-color:#b00020}.bad summary b{color:#b00020}
 pre{margin:.2rem 0;white-space:pre-wrap;overflow-wrap:anywhere;font:13px/1.4 ui-monospace,monospace}
-.was{background:var(--was)}.now{background:var(--now)}p{margin:.3rem 0}a{color:inherit}
+.was{background:var(--was)}.now{background:var(--now)}.was::before{content:\"- \"}.now::before{content:\"+ \"}p{margin:.3rem 0}a{color:inherit}
 ";
 
 /// Text in a page.

@@ -22,8 +22,6 @@ mod model;
 mod recorder;
 mod ring;
 mod step;
-#[cfg(test)]
-mod tests;
 mod text;
 
 pub use self::html::{list as html_list, page as html_page};

@@ -252,6 +252,8 @@ impl Entry {
             }
             Data::Again { change, .. } => change.texts(visit),
             Data::Call(call) => {
+                // The URL, of a backend that was chosen while the request ran.
+                visit(&mut call.backend);
                 call.request.texts(visit);
                 if let Some(answer) = &mut call.answer {
                     answer.texts(visit);

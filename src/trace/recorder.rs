@@ -19,6 +19,8 @@ use crate::telemetry::Redactor;
 const ASK: &str = "ocp-apim-trace";
 /// The most entries of a trace.
 const MOST_ENTRIES: usize = 2_000;
+/// The most bodies that are read along in one exchange; of others a trace has no more than the length.
+const MOST_PASSING: usize = 64;
 /// About the most memory that the texts of a trace take, in bytes.
 const MOST_BYTES: usize = 1 << 20;
 
@@ -298,7 +300,7 @@ impl Recorder {
         let mut guard = self.record.lock();
         let record = &mut *guard;
         let Some(at) = record.layers.iter().rposition(|layer| layer.entry == entry) else { return };
-        let layer = record.layers.swap_remove(at);
+        let layer = record.layers.remove(at);
         let back = layer.answer.zip(after).map(|(before, after)| before.until(&after, redactor, &mut record.learned));
         let holds_others = record.holds_others(entry);
         let outcome = match result {
@@ -403,9 +405,11 @@ impl Calling<'_> {
                 if let Some(call) = record.call(entry) {
                     call.answer = Some(answer);
                 }
-                let (headers, body) = (response.headers().clone(), response.body_mut());
-                let passing = Passing::tap(body, &headers).map(|passing| (Whose::Call(entry), passing));
-                record.passing.extend(passing);
+                if record.passing.len() < MOST_PASSING {
+                    let (headers, body) = (response.headers().clone(), response.body_mut());
+                    let passing = Passing::tap(body, &headers).map(|passing| (Whose::Call(entry), passing));
+                    record.passing.extend(passing);
+                }
             }
             Err(fault) => {
                 let failure = Failure::of(fault);

@@ -1,1 +1,0 @@
-//! What a trace shows of messages that it is given.
