@@ -10,7 +10,8 @@
 //!    [`pipeline::Segment`], and a step that wraps what follows is a tower [`layer`].
 //! 6. [`pipeline::Forward`] picks an endpoint of the [`gateway::Backend`] and calls it: [`backend::forward`].
 //! 7. Whatever fails becomes a response in [`pipeline::rescue`], after the on-error section had its say.
-//! 8. When the last byte of the answer is out, metrics and access log are written ([`telemetry`]).
+//! 8. When the last byte of the answer is out, metrics and access log are written ([`telemetry`]), and with `[server] traces` what
+//!    each step did ([`trace`]).
 //!
 //! Before that: [`config`] reads a folder with every mistake at its place, [`compile`] turns it into pipelines, one file for
 //! each policy in [`policy`]; values that vary are [`expression`]s, and JSON bodies are edited as [`json`] documents.
@@ -58,3 +59,4 @@ pub mod server;
 pub mod shared_store;
 pub mod store;
 pub mod telemetry;
+pub mod trace;

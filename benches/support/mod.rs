@@ -47,6 +47,7 @@ pub(crate) fn exchange(gateway: &Arc<Gateway>) -> Arc<Exchange> {
         request_bytes: 0,
         started: gateway.clock.now(),
         time: SystemTime::UNIX_EPOCH,
+        recorder: None,
         state: Mutex::new(State::default()),
     })
 }

@@ -1,9 +1,10 @@
-//! The admin listener: health, readiness, metrics and the configuration in force, on an address of its own.
+//! The admin listener: health, readiness, metrics, the configuration in force and traces, on an address of its own.
 //!
 //! It lives on the control runtime and never on a worker: a scrape must not delay a request, and a worker that is busy
 //! must not look dead.
 
 mod pages;
+mod traces;
 
 use std::convert::Infallible;
 use std::io;
@@ -23,6 +24,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
 use crate::compile::Shared;
+use crate::gateway::handle::Entry;
 use crate::process::status::Status;
 use crate::server::Counters;
 
@@ -45,14 +47,21 @@ struct Inner {
     shared: Arc<Shared>,
     status: Arc<Status>,
     counters: Vec<Arc<Counters>>,
+    /// What is in force.
+    entry: Arc<Entry>,
     /// Metrics are rendered one scrape at a time.
     rendering: tokio::sync::Mutex<()>,
 }
 
 impl State {
     /// The state of a process.
-    pub fn new(shared: Arc<Shared>, status: Arc<Status>, counters: Vec<Arc<Counters>>) -> Self {
-        Self(Arc::new(Inner { shared, status, counters, rendering: tokio::sync::Mutex::new(()) }))
+    pub fn new(shared: Arc<Shared>, status: Arc<Status>, counters: Vec<Arc<Counters>>, entry: Arc<Entry>) -> Self {
+        Self(Arc::new(Inner { shared, status, counters, entry, rendering: tokio::sync::Mutex::new(()) }))
+    }
+
+    /// Whether the configuration in force traces requests.
+    fn is_traced(&self) -> bool {
+        self.0.entry.current().tracing.is_some()
     }
 }
 

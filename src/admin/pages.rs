@@ -7,27 +7,29 @@ use http::header::{self, HeaderValue};
 use http::{Method, Request, Response, StatusCode};
 use serde_json::{Value as Json, json};
 
-use super::State;
+use super::{State, traces};
 use crate::process::status::{Current, timestamp};
 use crate::server::Totals;
 use crate::telemetry::metrics::{self, KeySource};
 use crate::telemetry::redact::Redactor;
 
-const TEXT: &str = "text/plain; charset=utf-8";
-const JSON: &str = "application/json";
+pub(super) const TEXT: &str = "text/plain; charset=utf-8";
+pub(super) const JSON: &str = "application/json";
 
 const INDEX: &str = "\
 /healthz  200 while the process answers
 /readyz   200 when requests should be sent here, 503 when not; details as JSON
 /metrics  Prometheus text format
 /config   the configuration in force, secrets masked, with file and line; ?format=text for reading
+/traces   the last requests, and at /traces/ID what each policy did to one; .json and .txt for programs and terminals
 ";
 
 /// Answers a request.
 pub(super) async fn answer<B>(request: &Request<B>, state: &State) -> Response<Bytes> {
     let path = request.uri().path();
-    if !matches!(path, "/" | "/healthz" | "/readyz" | "/metrics" | "/config") {
-        return page(StatusCode::NOT_FOUND, TEXT, "there is no such page; `/` lists those there are\n");
+    let is_trace = path == "/traces" || path.starts_with("/traces/") || path.starts_with("/traces.");
+    if !is_trace && !matches!(path, "/" | "/healthz" | "/readyz" | "/metrics" | "/config") {
+        return not_found();
     }
     // hyper leaves the body out of an answer to HEAD.
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
@@ -39,12 +41,17 @@ pub(super) async fn answer<B>(request: &Request<B>, state: &State) -> Response<B
         "/healthz" => page(StatusCode::OK, TEXT, "ok\n"),
         "/readyz" => ready(state),
         "/metrics" => scrape(state).await,
+        _ if is_trace => traces::answer(request, &state.0.shared.traces, state.is_traced()),
         "/config" => state.0.status.with_current(|current| config(request, current)).unwrap_or_else(unavailable),
         _ => page(StatusCode::OK, TEXT, INDEX),
     }
 }
 
-fn page(status: StatusCode, kind: &'static str, body: impl Into<Bytes>) -> Response<Bytes> {
+fn not_found() -> Response<Bytes> {
+    page(StatusCode::NOT_FOUND, TEXT, "there is no such page; `/` lists those there are\n")
+}
+
+pub(super) fn page(status: StatusCode, kind: &'static str, body: impl Into<Bytes>) -> Response<Bytes> {
     let mut response = Response::new(body.into());
     *response.status_mut() = status;
     let headers = response.headers_mut();

@@ -54,6 +54,13 @@ impl Default for Deadlines {
 #[derive(Clone, Debug)]
 pub struct HostOverride(pub HeaderValue);
 
+/// Wants to know what goes out to a backend.
+pub trait Watch: Send + Sync {
+    /// A request is about to be written to a connection, as it will be but for its framing. Called again when that connection turned out
+    /// to be dead.
+    fn sent(&self, request: &Request<Body>);
+}
+
 /// The most times that a request is sent.
 const ATTEMPTS: usize = 3;
 
@@ -70,6 +77,7 @@ pub async fn forward(
     endpoint: &Arc<Endpoint>,
     mut request: Box<Request<Body>>,
     deadlines: &Deadlines,
+    watch: Option<&dyn Watch>,
 ) -> Result<Response<Body>, Fault> {
     let websocket = request.extensions_mut().remove::<WebSocket>().is_some();
     let upgrade = if websocket { request.extensions_mut().remove::<hyper::upgrade::OnUpgrade>() } else { None };
@@ -93,6 +101,9 @@ pub async fn forward(
             continue;
         }
         lease.wire.begin(replayable && lease.reused && !replayed);
+        if let Some(watch) = watch {
+            watch.sent(&request);
+        }
         let sending = Sending {
             answer: lease.sender.try_send_request(*request),
             progress: progress.as_deref(),
@@ -433,7 +444,7 @@ impl From<&BodyError> for Fault {
 mod tests {
     use super::*;
 
-    fn size<A, B, C, F: Future>(_: impl FnOnce(A, B, C) -> F) -> usize {
+    fn size<A, B, C, D, F: Future>(_: impl FnOnce(A, B, C, D) -> F) -> usize {
         size_of::<F>()
     }
 

@@ -25,7 +25,7 @@ use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 
 pub use self::answer::Answer;
-pub use self::forward::{Deadlines, HostOverride, forward};
+pub use self::forward::{Deadlines, HostOverride, Watch, forward};
 pub use self::identity::{ClientIdentity, IdentityError, Material};
 pub(crate) use self::pool::{clear, sweep};
 
@@ -247,6 +247,16 @@ impl Endpoint {
     /// The port.
     pub fn port(&self) -> u16 {
         self.port
+    }
+
+    /// Scheme, host and port, as its URL has them.
+    pub fn origin(&self) -> String {
+        format!("{}://{}", self.scheme(), String::from_utf8_lossy(self.host_value.as_bytes()))
+    }
+
+    /// Its URL, without a slash at its end.
+    pub fn url(&self) -> String {
+        format!("{}{}", self.origin(), self.base_path)
     }
 
     /// The path before the path of each request, without a slash at its end; empty for none.

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand, ValueEnum};
 
 use super::{exit, output};
-use crate::connector::export::{self, Address};
+use crate::connector::export::{self, Address, WriteError};
 use crate::connector::package::{DEFINITION_FILE, PROPERTIES_FILE};
 
 /// What is made.
@@ -38,6 +38,9 @@ enum Format {
 /// Writes apiDefinition.swagger.json (OpenAPI 2.0) and apiProperties.json, which the custom connector wizard and paconn import. What the
 /// gateway asks callers for becomes the connection's parameters, and each operation describes the gateway's 429 and its errors. An API
 /// whose definition is OpenAPI 3 is brought into 2.0; what 2.0 has no words for is left out, and told.
+///
+/// An earlier export is updated, and keeps what was filled in since: `clientId`, the URLs and scopes of OAuth, the colour of the icon. Other
+/// files of the folder stay. A package that is no export, or that was changed elsewhere, is not overwritten: the command ends with 4.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   sluicegate export connector policies --api orders --host gateway.contoso.com
@@ -55,6 +58,9 @@ pub struct Connector {
     /// Where the two files go. Default: a folder with the name of the API.
     #[arg(long, value_name = "FOLDER")]
     out: Option<PathBuf>,
+    /// Overwrite what is no earlier export of this API, or was changed since. Other files of the folder stay.
+    #[arg(long)]
+    force: bool,
     /// The form of the report.
     #[arg(long, value_enum, default_value_t)]
     format: Format,
@@ -62,7 +68,7 @@ pub struct Connector {
 
 impl Connector {
     fn run(&self) -> u8 {
-        let exported = match export::export(&self.folder, &self.api, &self.host) {
+        let mut exported = match export::export(&self.folder, &self.api, &self.host) {
             Ok(exported) => exported,
             Err(error) => {
                 output::complain(&format!("error: {error}\n"));
@@ -70,17 +76,19 @@ impl Connector {
             }
         };
         let out = self.out.clone().unwrap_or_else(|| PathBuf::from(&self.api));
-        let write = || -> std::io::Result<()> {
-            std::fs::create_dir_all(&out)?;
-            for (name, value) in [(DEFINITION_FILE, &exported.definition), (PROPERTIES_FILE, &exported.properties)] {
-                std::fs::write(out.join(name), format!("{value:#}\n"))?;
-            }
-            Ok(())
-        };
-        if let Err(error) = write() {
-            output::complain(&format!("error: {} cannot be written: {error}\n", out.display()));
-            return exit::FAILED;
+        if let Err(error) = exported.write(&self.api, &out, self.force) {
+            output::complain(&format!("error: {error}\n"));
+            return match error {
+                WriteError::Theirs { .. } => {
+                    let hint =
+                        "hint: `--out FOLDER` writes elsewhere; `--force` replaces the two files, whatever they hold";
+                    output::complain(&format!("{hint}\n"));
+                    exit::ASSERTION
+                }
+                WriteError::Unwritten { .. } => exit::FAILED,
+            };
         }
+        exported.notes.extend(exported.to_fill_in());
         let path = |name: &str| out.join(name).display().to_string();
         let (definition, properties) = (path(DEFINITION_FILE), path(PROPERTIES_FILE));
         if self.format == Format::Json {

@@ -10,6 +10,7 @@ use tokio::process::Command;
 use super::output::complain;
 use super::run::{self, Asked, Listeners};
 use crate::compile::Origin;
+use crate::trace;
 
 /// As shells and env(1) have it: the command was found and could not be run.
 const NOT_RUNNABLE: u8 = 126;
@@ -22,11 +23,13 @@ const SIGTERM: i32 = 15;
 /// Serve a folder while a command runs, and exit with its code.
 ///
 /// The command finds the gateway's address in SLUICEGATE_URL and the admin listener's in SLUICEGATE_ADMIN_URL. The access
-/// log goes to standard error. A command that a signal ends counts as 128 and the signal's number.
+/// log goes to standard error, and with --trace so does, at the end, what every policy did to the command's requests. A command
+/// that a signal ends counts as 128 and the signal's number.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   sluicegate oneshot policies --listen 127.0.0.1:0 -- npm test
-  sluicegate oneshot policies -- sh -c 'curl -i $SLUICEGATE_URL/invoices'")]
+  sluicegate oneshot policies -- sh -c 'curl -i $SLUICEGATE_URL/invoices'
+  sluicegate oneshot policies --trace -- sh -c 'curl -s $SLUICEGATE_URL/invoices'")]
 pub struct Oneshot {
     /// The folder that holds gateway.toml.
     folder: PathBuf,
@@ -82,7 +85,14 @@ fn serve(folder: PathBuf, listeners: Listeners, command: &[OsString]) -> Result<
             }
         };
         // The command is done, so nobody needs to be told that the gateway will go away.
+        let traced = listeners.trace.then(|| process.gateway().tracing.clone()).flatten();
         run::drain(process, &mut signals, false).await?;
+        if let Some(tracing) = traced {
+            // In the order in which the requests came.
+            for one in tracing.traces().all().iter().rev() {
+                complain(&format!("\n{}", trace::text(one)));
+            }
+        }
         Ok(code)
     })
 }

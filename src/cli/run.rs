@@ -24,6 +24,7 @@ use crate::process::source::{Source, Stamp};
 use crate::process::{AdminAddress, Overrides, Process, StartError};
 use crate::sample;
 use crate::telemetry::process_log;
+use crate::trace::{DEFAULT_KEPT, Traces};
 
 /// The folder that is served when none is named.
 const DEFAULT_FOLDER: &str = "policies";
@@ -40,7 +41,8 @@ const DEMO_KEY: &str = "contoso-demo-key";
 #[command(after_help = "Examples:
   sluicegate run
   sluicegate run /etc/sluicegate --listen 0.0.0.0:8080
-  sluicegate run gateway --stand-in echo")]
+  sluicegate run gateway --stand-in echo
+  sluicegate run gateway --trace")]
 pub struct Run {
     /// The folder that holds gateway.toml; `policies` when it is there, else the example that is part of the program.
     folder: Option<PathBuf>,
@@ -58,7 +60,7 @@ impl Run {
 /// A signal that comes again so soon is the same one: timeout(1) and terminals send it to the process and to its group.
 const SAME_SIGNAL: Duration = Duration::from_millis(250);
 
-/// Where to listen and whom to call, in place of what the configuration says.
+/// Where to listen, whom to call and what to show, in place of what the configuration says.
 #[derive(Clone, Copy, Debug, Default, clap::Args)]
 pub(super) struct Listeners {
     /// The public address, in place of the configured one; port 0 takes a free port.
@@ -71,6 +73,9 @@ pub(super) struct Listeners {
     /// host that is meant in `Host`, or `echo` for one that answers with what it got.
     #[arg(long, value_name = "ADDRESS|echo", value_parser = stand_in)]
     pub(super) stand_in: Option<StandIn>,
+    /// Keep a trace of each of the last requests, with what every policy did to it, also when the configuration keeps none.
+    #[arg(long)]
+    pub(super) trace: bool,
 }
 
 /// What is called in place of all backends.
@@ -176,7 +181,8 @@ pub(super) fn control() -> Result<(Runtime, Signals), u8> {
 /// Loads a folder, prints its mistakes, and sets up the process log.
 pub(super) fn prepare(origin: Origin, listeners: Listeners, runtime: &Runtime) -> Result<Prepared, u8> {
     let rehearsal = listeners.stand_in.map(StandIn::start).transpose()?;
-    let shared = Arc::new(Shared { rehearsal, ..Shared::new(Clock::system(), runtime.handle().clone()) });
+    let traces = Arc::new(Traces::at_least(if listeners.trace { DEFAULT_KEPT } else { 0 }));
+    let shared = Arc::new(Shared { rehearsal, traces, ..Shared::new(Clock::system(), runtime.handle().clone()) });
     let mut source = Source::new(origin, shared);
     let style = render::Style::of(std::io::stderr().is_terminal());
     let Some((loaded, stamp)) = source.load() else {
@@ -293,7 +299,11 @@ fn banner(process: &Process, what: &str) -> String {
     let mut out = String::new();
     let _ = writeln!(out, "Sluicegate {} serves {what}", env!("CARGO_PKG_VERSION"));
     let _ = writeln!(out, "  gateway  {}", process.url());
-    let _ = writeln!(out, "  admin    {}", process.admin_url().as_deref().unwrap_or("off"));
+    let admin = process.admin_url();
+    let _ = writeln!(out, "  admin    {}", admin.as_deref().unwrap_or("off"));
+    if let (Some(admin), Some(_)) = (&admin, &gateway.tracing) {
+        let _ = writeln!(out, "  traces   {admin}/traces");
+    }
     const MOST: usize = 20;
     let width = gateway.apis.iter().take(MOST).map(|api| api.name.chars().count()).max().unwrap_or_default();
     for api in gateway.apis.iter().take(MOST) {

@@ -20,6 +20,7 @@ use crate::gateway::Backend;
 use crate::pipeline::{CacheRole, Origin, Placed, Step, TokenCheck, TokenDemand, forward};
 use crate::policy::{KINDS, Kind, Section};
 use crate::routing::TemplateError;
+use crate::trace;
 
 /// A mistake in one policy, at a field of it.
 #[derive(Debug)]
@@ -326,7 +327,9 @@ impl<'a, 'i> CompileCx<'a, 'i> {
         self.origin = outer.0;
         self.nested = outer.2;
         let needs_token = token_place.is_some();
-        let placed = Placed { step: step?, origin, needs, gives_token, needs_token, token_checks, caches };
+        let step = step?;
+        let step = if self.world.traced { trace::wrap(step, &origin) } else { step };
+        let placed = Placed { step, origin, needs, gives_token, needs_token, token_checks, caches };
         for (role, cache) in placed.caches.iter().filter(|(_, cache)| Arc::ptr_eq(cache, &placed.origin)) {
             let location = Location { file: raw.file, span: raw.name.span() };
             self.world.caches.lock().push(CacheEnd::new(*role, cache.clone(), location));
@@ -363,6 +366,11 @@ impl<'a, 'i> CompileCx<'a, 'i> {
     /// Notes a query parameter in which callers send credentials, so that the access log masks its value.
     pub fn secret_parameter(&self, name: &str) {
         self.world.secret_parameters.lock().insert(name.to_owned());
+    }
+
+    /// Notes a header in which callers send credentials, so that traces mask its value.
+    pub fn secret_header(&self, name: &HeaderName) {
+        self.world.secret_headers.lock().insert(name.to_string());
     }
 
     /// Reports a mistake that has a place, so that compiling can go on and find more; ends with [`CompileError::reported`].

@@ -16,6 +16,7 @@ pub mod subscriptions;
 #[cfg(test)]
 mod tests;
 pub mod tls;
+mod traces;
 mod vault;
 mod world;
 
@@ -285,6 +286,7 @@ fn build(
     let Assembly { global, products, apis, operations, routes, .. } = assembly;
     cache::check(&world.caches.lock(), diagnostics);
     let router = routes::build(&routes, document, sources, diagnostics);
+    let tracing = traces::tracing(document, &world, &apis, diagnostics);
     static GENERATION: AtomicU64 = AtomicU64::new(1);
     let gateway = Gateway {
         generation: GENERATION.fetch_add(1, Ordering::Relaxed),
@@ -300,6 +302,7 @@ fn build(
         clock: shared.clock.clone(),
         metrics: shared.metrics.clone(),
         access_log: None,
+        tracing,
         vault_secrets: Vec::new(),
         certificate_ends: certificates::ends(&world.certificates),
         secret_parameters: world.secret_parameters.into_inner().into_iter().map(Into::into).collect(),

@@ -37,6 +37,7 @@ use crate::openapi::Contract;
 use crate::pipeline::Origin;
 use crate::pipeline::limits::Shown;
 use crate::telemetry::Metrics;
+use crate::trace::Traces;
 
 /// What outlives a reload: counters, fetched keys, connections, metrics.
 pub struct Shared {
@@ -76,6 +77,8 @@ pub struct Shared {
     pub memories: Kept<Memory<Held>>,
     /// The stores that gateways share.
     pub stores: crate::shared_store::Registry,
+    /// The last traces.
+    pub traces: Arc<Traces>,
     /// What stands in for the world outside while a load test runs.
     pub rehearsal: Option<Rehearsal>,
 }
@@ -118,6 +121,7 @@ impl Shared {
             contracts: Kept::default(),
             memories: Kept::default(),
             stores: crate::shared_store::Registry::default(),
+            traces: Arc::default(),
             rehearsal: None,
         }
     }
@@ -181,6 +185,10 @@ pub struct World {
     pub limits_shown: Shown,
     /// Query parameters in which callers send credentials: logs mask them.
     pub secret_parameters: Mutex<BTreeSet<String>>,
+    /// Headers in which callers send credentials: traces mask them.
+    pub secret_headers: Mutex<BTreeSet<String>>,
+    /// Whether steps are traced.
+    pub traced: bool,
     /// The policies that ask for a verified token, and where they stand.
     pub token_needs: Mutex<Vec<(Arc<Origin>, Location)>>,
     /// Whether counts of quotas are kept over restarts.
@@ -221,6 +229,8 @@ impl World {
             limits: shared.limits.plan().counted_in(counters),
             limits_shown: shown(document.limits.headers.as_deref().unwrap_or(&[LimitHeaders::Ratelimit])),
             secret_parameters: Mutex::default(),
+            secret_headers: Mutex::default(),
+            traced: super::traces::kept(document, shared) > 0,
             token_needs: Mutex::default(),
             keeps_counts: document.store.path.is_some(),
             cache: Arc::new(cache),

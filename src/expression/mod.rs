@@ -29,6 +29,7 @@ mod format;
 mod functions;
 mod needs;
 mod readings;
+mod sources;
 mod syntax;
 #[doc(hidden)]
 pub mod testing;
@@ -44,6 +45,7 @@ pub use error::{EvaluationError, SyntaxError};
 pub use facts::Facts;
 pub use functions::{FunctionDoc, catalogue};
 pub use needs::Needs;
+pub use sources::{Given, Place, Source};
 pub use value::Value;
 
 use evaluate::Node;

@@ -35,6 +35,7 @@ pub fn identify(exchange: &Exchange, api: &Api, request: &Request<Body>) -> Resu
             decoded.as_ref().map(|text| text.as_bytes())
         }
     };
+    presented.into_iter().for_each(|key| exchange.hide(key));
     let refusal = match presented.filter(|key| !key.is_empty()) {
         None if api.open_product.is_some() => return Ok((None, api.open_product.clone())),
         None if !api.subscription_required => return Ok((None, None)),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use http::header::{self, HeaderMap, HeaderValue};
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::uri::PathAndQuery;
 use http::{Method, Request, Response, StatusCode, Uri};
 use parking_lot::Mutex;
@@ -23,6 +23,7 @@ use crate::server::authority::Authority;
 use crate::server::{Connection, Handler};
 use crate::telemetry::access_log::{Failure, Line, Upstream};
 use crate::telemetry::metrics::Record;
+use crate::trace::Recorder;
 
 /// Answers requests with the configuration in force. A request keeps the one that it began with.
 #[derive(Debug)]
@@ -74,6 +75,9 @@ impl Handler for Entry {
                 rules.answer(response.headers_mut(), &exchange.request_id, state.correlation.as_deref());
             }
         }
+        if let Some(recorder) = &exchange.recorder {
+            traced(exchange, recorder, &mut response);
+        }
         let finish: Arc<dyn Finish> = exchange.clone();
         pending.answered = true;
         response.map(|body| body.observe(finish))
@@ -84,6 +88,21 @@ impl Handler for Entry {
             log.flush();
         }
     }
+}
+
+/// Tells a caller who asks, as Azure API Management does, which trace is its own; and where it is, when both the caller and the admin
+/// listener are this machine's. Nobody else learns where that listener is.
+fn traced(exchange: &Exchange, recorder: &Recorder, response: &mut Response<Body>) {
+    if recorder.is_asked_for() {
+        let headers = response.headers_mut();
+        headers.insert(HeaderName::from_static("apim-trace-id"), exchange.request_id.clone());
+        let is_here = exchange.client_ip.is_loopback() && exchange.connection_ip.is_loopback();
+        let url = is_here.then(|| recorder.local_url(exchange.request_id.to_str().unwrap_or_default())).flatten();
+        if let Some(url) = url.and_then(|url| HeaderValue::from_str(&url).ok()) {
+            headers.insert(HeaderName::from_static("ocp-apim-trace-location"), url);
+        }
+    }
+    recorder.answered(response);
 }
 
 /// An exchange without an answer yet. Its client may leave before there is one, and that is logged and counted too.
@@ -152,6 +171,7 @@ fn enter(
     let shown = connection.tls().and_then(|tls| tls.certificate.as_ref());
     let certificate = gateway.settings.client_certificates.presented(peer.is_trusted(), shown, request.headers());
     let connection_ip = peer.address();
+    let recorder = gateway.tracing.as_ref().map(|tracing| Recorder::begin_exchange(tracing, &mut request));
     let admitted = admit(&mut request, connection);
     let mut exchange = Exchange {
         operation: None,
@@ -172,6 +192,7 @@ fn enter(
         request_bytes: http_body::Body::size_hint(request.body()).lower(),
         started,
         time,
+        recorder,
         state: Mutex::new(State::default()),
         gateway,
     };
@@ -240,6 +261,9 @@ fn place(exchange: &mut Exchange, request: &Request<Body>, authority: Authority)
         Ok(found) => return Ok(Place::Operation(found)),
         Err(miss) => miss,
     };
+    if let Some(recorder) = &exchange.recorder {
+        recorder.missed(why_missed(&miss, gateway));
+    }
     let mut fault = not_found(&miss);
     let api = miss.api().and_then(|number| gateway.apis.get(number as usize)).cloned();
     fault.format = api.as_ref().map(|api| api.error_format);
@@ -280,6 +304,34 @@ fn not_found(miss: &Miss<u32>) -> Fault {
             .cause(cause);
     fault.source = "configuration";
     fault
+}
+
+/// Why no operation takes a request, with what the API has instead: for the trace.
+fn why_missed(miss: &Miss<u32>, gateway: &Gateway) -> String {
+    const MOST: usize = 20;
+    let Some(api) = miss.api().and_then(|number| gateway.apis.get(number as usize)) else {
+        let apis = gateway.apis.iter().take(MOST).map(|api| format!("`{}` at {}", api.name, api.path));
+        let more = if gateway.apis.len() > MOST { " and others" } else { "" };
+        return format!("no API has this host and path; there are {}{more}", apis.collect::<Vec<_>>().join(", "));
+    };
+    let name = &api.name;
+    match miss {
+        Miss::WrongMethod { allowed, .. } => {
+            let allowed = allowed.iter().map(Method::as_str).collect::<Vec<_>>().join(", ");
+            format!("API `{name}` has this path with another method: {allowed}")
+        }
+        Miss::UnknownVersion { .. } => format!("API `{name}` has versions, and the request names none of them"),
+        Miss::NoApi | Miss::NoOperation { .. } => {
+            let mut own = gateway.operations.iter().filter(|operation| Arc::ptr_eq(&operation.api, api));
+            let shown = own.by_ref().take(MOST).map(|operation| {
+                let method = operation.method.as_ref().map_or("*", Method::as_str);
+                format!("{method} {}", operation.template.as_str())
+            });
+            let shown = shown.collect::<Vec<_>>().join(", ");
+            let more = if own.next().is_some() { " and others" } else { "" };
+            format!("API `{name}` has no operation with this path; it has {shown}{more}")
+        }
+    }
 }
 
 /// Asks cors, and nothing else, about a preflight: before any key is looked at, because a browser sends none with it.
@@ -358,6 +410,9 @@ impl Finish for Exchange {
     fn finish(&self, end: End<'_>) {
         let mut state = self.state.lock();
         follow::ended(self, &mut state, &end);
+        if let Some(recorder) = &self.recorder {
+            recorder.finish(self, &state, &end);
+        }
         let duration = self.gateway.clock.now().since(self.started);
         let metrics = match (&self.operation, &state.fault) {
             (Some(operation), _) => &operation.metrics,

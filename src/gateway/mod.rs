@@ -29,6 +29,7 @@ use crate::pipeline::rescue::{BackendErrors, ErrorFormat};
 use crate::routing::{Router, Template, WayBack};
 use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::metrics::{CertificateEnd, Metrics, OperationMetrics};
+use crate::trace::Tracing;
 
 /// What is known of each consumer, by name: what `@consumer('name')` reads.
 pub type Consumers = HashMap<Arc<str>, Map<String, Json>>;
@@ -66,6 +67,8 @@ pub struct Gateway {
     pub metrics: Arc<Metrics>,
     /// Where lines go; none when the access log is off.
     pub access_log: Option<Arc<AccessLog>>,
+    /// How requests are traced, when they are.
+    pub tracing: Option<Arc<Tracing>>,
     /// Query parameters in which callers send credentials, sorted: the access log masks their values.
     pub secret_parameters: Box<[Arc<str>]>,
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::key::Key;
 use super::meter::{Carried, Meter, Share};
 use super::{Count, Decision, Rate};
 use crate::clock::Nanos;
@@ -55,6 +56,7 @@ impl Bucket {
 }
 
 impl Meter for Bucket {
+    type Key = Key;
     type State = Level;
 
     fn fresh(&self) -> Level {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::key::Key;
 use super::meter::{Carried, Meter, Share};
 use super::{Count, Decision, Rate};
 use crate::clock::Nanos;
@@ -52,6 +53,7 @@ impl Fixed {
 }
 
 impl Meter for Fixed {
+    type Key = Key;
     type State = Current;
 
     fn fresh(&self) -> Current {

@@ -64,15 +64,15 @@ struct Shard<M: Meter> {
 }
 
 struct Table<M: Meter> {
-    entries: HashTable<Entry<M::State>>,
+    entries: HashTable<Entry<M>>,
     /// Where the next look for keys to drop begins.
     cursor: usize,
     moved: bool,
 }
 
-struct Entry<S> {
-    key: Box<[u8]>,
-    state: S,
+struct Entry<M: Meter> {
+    key: M::Key,
+    state: M::State,
 }
 
 impl<M: Meter> std::fmt::Debug for Shard<M> {
@@ -238,28 +238,28 @@ impl<M: Meter> Keys<M> {
     }
 
     /// Takes every key out, for good: from then on decisions answer [`Outcome::Moved`].
-    pub(super) fn drain(&self, meter: &M, now: u64, mut adopt: impl FnMut(Box<[u8]>, Carried)) {
+    pub(super) fn drain(&self, meter: &M, now: u64, mut adopt: impl FnMut(&[u8], Carried)) {
         for shard in &self.shards {
             let mut table = shard.table.lock();
             table.moved = true;
             let entries = std::mem::take(&mut table.entries);
             self.release(entries.len());
             for entry in entries {
-                adopt(entry.key, meter.carry_out(entry.state, now));
+                adopt(&entry.key, meter.carry_out(entry.state, now));
             }
         }
     }
 
     /// Takes in a key from another limiter, unless it is back to full. The bound does not apply: to drop such a key
     /// would refill it. It is held again once those keys are back to full.
-    pub(super) fn adopt(&self, meter: &M, key: Box<[u8]>, now: u64, carried: Carried) {
-        let hash = self.hasher.hash_one(&*key);
+    pub(super) fn adopt(&self, meter: &M, key: &[u8], now: u64, carried: Carried) {
+        let hash = self.hasher.hash_one(key);
         let shard = self.shard(hash);
         let mut table = shard.table.lock();
         let state = meter.carry_in(carried, now);
         let full_at = meter.full_at(&state);
-        if full_at > now && table.entries.find(hash, |entry| entry.key == key).is_none() {
-            table.insert(&self.hasher, hash, key, state);
+        if full_at > now && table.entries.find(hash, |entry| *entry.key == *key).is_none() {
+            table.insert(&self.hasher, hash, key.into(), state);
             self.held.fetch_add(1, Ordering::Relaxed);
             shard.search_at.fetch_min(full_at, Ordering::Relaxed);
         }
@@ -278,11 +278,11 @@ fn with_bytes<T>(key: &str, then: impl FnOnce(&[u8]) -> T) -> T {
 }
 
 impl<M: Meter> Table<M> {
-    fn find(&mut self, hash: u64, key: &[u8]) -> Option<&mut Entry<M::State>> {
+    fn find(&mut self, hash: u64, key: &[u8]) -> Option<&mut Entry<M>> {
         self.entries.find_mut(hash, |entry| *entry.key == *key)
     }
 
-    fn insert(&mut self, hasher: &RandomState, hash: u64, key: Box<[u8]>, state: M::State) {
+    fn insert(&mut self, hasher: &RandomState, hash: u64, key: M::Key, state: M::State) {
         self.entries.insert_unique(hash, Entry { key, state }, |entry| hasher.hash_one(&*entry.key));
     }
 

@@ -28,8 +28,8 @@ trait Store: std::fmt::Debug + Send + Sync {
     fn decide(&self, ask: &Ask<'_>, clock: &Clock) -> Outcome;
     fn charge(&self, ask: &Ask<'_>, clock: &Clock) -> Result<(), Moved>;
     fn give_back(&self, ask: &Ask<'_>, decision: &Decision, clock: &Clock) -> Result<(), Moved>;
-    fn drain(&self, now: u64, adopt: &mut dyn FnMut(Box<[u8]>, Carried));
-    fn adopt(&self, key: Box<[u8]>, now: u64, carried: Carried);
+    fn drain(&self, now: u64, adopt: &mut dyn FnMut(&[u8], Carried));
+    fn adopt(&self, key: &[u8], now: u64, carried: Carried);
 }
 
 /// Keys that are all counted under one rate.
@@ -56,11 +56,11 @@ impl<M: Meter + std::fmt::Debug> Store for Constant<M> {
         self.keys.give_back(&self.meter, ask.key, ask.cost, decision, clock)
     }
 
-    fn drain(&self, now: u64, adopt: &mut dyn FnMut(Box<[u8]>, Carried)) {
+    fn drain(&self, now: u64, adopt: &mut dyn FnMut(&[u8], Carried)) {
         self.keys.drain(&self.meter, now, adopt);
     }
 
-    fn adopt(&self, key: Box<[u8]>, now: u64, carried: Carried) {
+    fn adopt(&self, key: &[u8], now: u64, carried: Carried) {
         self.keys.adopt(&self.meter, key, now, carried);
     }
 }
@@ -101,11 +101,11 @@ impl<M: Meter + PartialEq, F: Fn(&Rate) -> M + Send + Sync> Store for Variable<M
         self.keys.give_back(&self.meter(ask), ask.key, ask.cost, decision, clock)
     }
 
-    fn drain(&self, now: u64, adopt: &mut dyn FnMut(Box<[u8]>, Carried)) {
+    fn drain(&self, now: u64, adopt: &mut dyn FnMut(&[u8], Carried)) {
         self.keys.drain(&Varying((self.make)(&self.rate)), now, adopt);
     }
 
-    fn adopt(&self, key: Box<[u8]>, now: u64, carried: Carried) {
+    fn adopt(&self, key: &[u8], now: u64, carried: Carried) {
         self.keys.adopt(&Varying((self.make)(&self.rate)), key, now, carried);
     }
 }

@@ -1,5 +1,6 @@
 //! What every algorithm can do with the state of one key.
 
+use std::ops::Deref;
 use std::time::Duration;
 
 use super::{Count, Decision};
@@ -7,6 +8,8 @@ use crate::clock::Nanos;
 
 /// One algorithm with its parameters, used under the lock of a key's shard. Small, and made anew where rates vary.
 pub(super) trait Meter: Copy + Send + Sync + 'static {
+    /// How the key's text is kept.
+    type Key: for<'k> From<&'k [u8]> + Deref<Target = [u8]> + Send;
     /// What is kept for each key.
     type State: Send;
     /// The state of a key that has made no request.
@@ -101,6 +104,7 @@ impl<M: Meter + PartialEq> Varying<M> {
 }
 
 impl<M: Meter + PartialEq> Meter for Varying<M> {
+    type Key = M::Key;
     type State = (M, M::State);
 
     fn fresh(&self) -> Self::State {

@@ -14,13 +14,15 @@
 //! | concurrency | `max` at once | 48 bytes while a request runs, else nothing; 64 for each request in a shared store |
 //! | any of them with a waiting line | the same; refuses what would wait too long | 100 bytes for each request that waits |
 //!
-//! To each comes the key's text (at most 256 bytes; longer keys are kept as a digest) and its place in the table. `benches/README.md`
+//! To each comes its place in the table, with 40 bytes for the key's text; what is longer than 38 bytes, and every key of a window in slots,
+//! has memory of its own (at most 256 bytes; longer keys are kept as a digest). `benches/README.md`
 //! has what a million keys were seen to take.
 
 mod bucket;
 mod concurrency;
 mod decision;
 mod fixed;
+mod key;
 mod keys;
 mod limiter;
 mod line;

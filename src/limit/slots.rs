@@ -90,6 +90,8 @@ impl Slots {
 }
 
 impl Meter for Slots {
+    // A state that has memory of its own needs another look there anyway: the smaller entry counts for more.
+    type Key = Box<[u8]>;
     type State = Counts;
 
     fn fresh(&self) -> Counts {

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use super::key::Key;
 use super::meter::{Carried, Meter, Share, Sliding};
 use super::{Count, Decision, Rate};
 
@@ -168,6 +169,7 @@ impl Window {
 }
 
 impl Meter for Window {
+    type Key = Key;
     type State = Runs;
 
     fn fresh(&self) -> Runs {

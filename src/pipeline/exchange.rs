@@ -32,6 +32,7 @@ use crate::llm::Meter;
 use crate::routing::{Capture, Value as Captured};
 use crate::server::authority::Authority;
 use crate::telemetry::Finding;
+use crate::trace::Recorder;
 
 /// What is known of an exchange from its first byte to the end of its answer. Shared by the pipeline, the body of the
 /// answer and the access log, so that a step that is dropped (a time-out) loses nothing.
@@ -75,6 +76,8 @@ pub struct Exchange {
     pub time: SystemTime,
     /// When the request arrived.
     pub started: Nanos,
+    /// What is noted for its trace, where there is one.
+    pub recorder: Option<Box<Recorder>>,
     /// What policies change.
     pub state: Mutex<State>,
 }
@@ -475,6 +478,13 @@ impl Exchange {
     /// Host and port as the client named them; empty when it named none.
     pub fn authority(&self) -> &str {
         self.authority.as_ref().map_or("", Authority::as_str)
+    }
+
+    /// Hides a secret that a step has come to know: a trace does not show it, wherever it stands.
+    pub fn hide(&self, secret: &[u8]) {
+        if let Some(recorder) = &self.recorder {
+            recorder.hide(secret);
+        }
     }
 
     /// The value of a variable of the operation's template, as it stands in the request.

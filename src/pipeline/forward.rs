@@ -11,7 +11,7 @@ use super::exchange::{Exchange, ForwardOptions, Kept};
 use super::redirect::Original;
 use super::rescue::{self, BackendErrors};
 use super::{Blame, Fault, Origin};
-use crate::backend::{self, ClientIdentity, Endpoint};
+use crate::backend::{self, ClientIdentity, Deadlines, Endpoint};
 use crate::body::Body;
 use crate::clock::Nanos;
 use crate::credential::{self, Credential, Obtained, Renewal};
@@ -21,6 +21,7 @@ use crate::gateway::breaker::{Admission, CallEnd};
 use crate::layer::Deadline;
 use crate::layer::retry::retry_after;
 use crate::telemetry::metrics::Outcome;
+use crate::trace::Calling;
 
 /// Sends the request to the backend: the one that a policy chose, else the operation's.
 #[derive(Clone, Debug)]
@@ -87,12 +88,12 @@ impl Forward {
         let now = exchange.gateway.clock.now();
         let picked = backend.pick(now).map_err(|reason| unavailable(&backend, reason))?;
         let target = picked.target;
-        let mut response = send(exchange, &backend, picked, now, request, &options).await?;
+        let mut response = send(self, exchange, &backend, picked, now, request, &options).await?;
         if let Some(again) = again
             && again.wanted(&response, &options)
         {
             // Boxed: rare, and would make the future of every request larger.
-            response = Box::pin(once_more(exchange, &backend, target, again, response, &options)).await?;
+            response = Box::pin(once_more(self, exchange, &backend, target, again, response, &options)).await?;
         }
         if let Some(rules) = exchange.operation.as_ref().and_then(|own| own.api.headers.as_deref()) {
             rules.backend_answer(response.headers_mut());
@@ -128,6 +129,7 @@ impl Again {
 
 /// Sends a request again with a newer token than the one that was refused, and goes where the backend redirects to.
 async fn once_more(
+    forward: &Forward,
     exchange: &Arc<Exchange>,
     backend: &Arc<Backend>,
     mut target: &Target,
@@ -142,10 +144,10 @@ async fn once_more(
         let now = exchange.gateway.clock.now();
         let picked = backend.pick(now).map_err(|reason| unavailable(backend, reason))?;
         target = picked.target;
-        response = send(exchange, backend, picked, now, request, options).await?;
+        response = send(forward, exchange, backend, picked, now, request, options).await?;
     }
     if options.follow_redirects && response.status().is_redirection() {
-        response = follow(exchange, backend, target, again.original, response, options).await?;
+        response = follow(forward, exchange, backend, target, again.original, response, options).await?;
     }
     Ok(response)
 }
@@ -155,6 +157,7 @@ const MAX_REDIRECTIONS: usize = 10;
 
 /// Goes where the backend redirects to, as long as that is the same endpoint.
 async fn follow(
+    forward: &Forward,
     exchange: &Arc<Exchange>,
     backend: &Arc<Backend>,
     target: &Target,
@@ -169,7 +172,7 @@ async fn follow(
         }
         let now = exchange.gateway.clock.now();
         let picked = target.admit(now).map_err(|wait| unavailable(backend, Unavailable::CircuitOpen { wait }))?;
-        response = send(exchange, backend, picked, now, request, options).await?;
+        response = send(forward, exchange, backend, picked, now, request, options).await?;
     }
     Ok(response)
 }
@@ -249,6 +252,7 @@ fn showing(endpoint: &Endpoint, identity: &Arc<ClientIdentity>) -> Result<Arc<En
 
 /// One call of a backend, its time and outcome noted whatever becomes of it.
 async fn send(
+    forward: &Forward,
     exchange: &Arc<Exchange>,
     backend: &Arc<Backend>,
     picked: Picked<'_>,
@@ -285,8 +289,26 @@ async fn send(
         _ => &picked.target.endpoint,
     };
     // Boxed: two pieces of half the size are cheaper than one, which malloc would have to look for in its heap.
-    let result = Box::pin(backend::forward(endpoint, request, &deadlines)).await;
+    let result = match &exchange.recorder {
+        None => Box::pin(backend::forward(endpoint, request, &deadlines, None)).await,
+        Some(recorder) => {
+            let calling = recorder.call(exchange, &forward.origin, &backend.name, endpoint);
+            Box::pin(watched(calling, endpoint, request, &deadlines)).await
+        }
+    };
     attempt.end(&result);
+    result
+}
+
+/// The same for an exchange that is traced.
+async fn watched(
+    calling: Calling<'_>,
+    endpoint: &Arc<Endpoint>,
+    request: Box<Request<Body>>,
+    deadlines: &Deadlines,
+) -> Result<Response<Body>, Fault> {
+    let mut result = backend::forward(endpoint, request, deadlines, Some(&calling)).await;
+    calling.end(&mut result);
     result
 }
 

@@ -45,6 +45,7 @@ pub enum BackendErrors {
 /// Answers a fault: makes the error response, then lets on-error change or replace it.
 pub async fn rescue(mut fault: Fault, exchange: &Arc<Exchange>, on_error: &Segment) -> Response<Body> {
     log(&fault, exchange);
+    note(&fault, exchange);
     exchange.gateway.metrics.policy_error(fault.source, fault.reason);
     let mut response = answer(&mut fault, exchange);
     {
@@ -64,10 +65,17 @@ pub async fn rescue(mut fault: Fault, exchange: &Arc<Exchange>, on_error: &Segme
         Ok(Flow::Respond(answer)) => *answer,
         Err(mut second) => {
             log(&second, exchange);
+            note(&second, exchange);
             let response = answer(&mut second, exchange);
             exchange.state.lock().fault = Some(second);
             response
         }
+    }
+}
+
+fn note(fault: &Fault, exchange: &Exchange) {
+    if let Some(recorder) = &exchange.recorder {
+        recorder.failed(exchange, fault);
     }
 }
 

@@ -106,6 +106,9 @@ impl Policy for ApiKey {
             }
         }
         let header = self.header.as_ref().map(|name| cx.header_name(name)).transpose()?;
+        if let Some(name) = &header {
+            cx.secret_header(name);
+        }
         if let Some(name) = &self.query {
             cx.secret_parameter(name);
         }
@@ -159,6 +162,7 @@ impl Apply for Compiled {
         let mut used = None;
         if !known {
             let mut found = self.places.iter().filter_map(|place| Some((place, place.find(request, api)?)));
+            let mut found = found.by_ref().inspect(|(_, key)| exchange.hide(key));
             let (place, subscription) = match found.next() {
                 Some((place, key)) => (place, caller::granted(exchange, api, &key)),
                 None => (&self.places[0], Err(Refusal::KeyMissing)),

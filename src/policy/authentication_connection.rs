@@ -107,6 +107,7 @@ impl Policy for AuthenticationConnection {
                                 format!("`{header}` belongs to the connection and cannot carry a key"),
                             ));
                         }
+                        cx.secret_header(&header);
                         Proof::Header { name: header, parameter }
                     }
                     KeyPlace::Query => {

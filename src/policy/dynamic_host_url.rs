@@ -6,11 +6,12 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::set_backend_service::{ChosenUrl, literal_backend};
-use super::value::{TextValue, evaluation_failed};
+use super::unfit::{Made, Unfit};
+use super::value::TextValue;
 use super::{Policy, Sections};
 use crate::compile::{CompileCx, CompileError};
 use crate::config::{At, Text};
-use crate::expression::{EvaluationError, Needs};
+use crate::expression::Needs;
 use crate::pipeline::{Apply, Context, Fault, Flow, Message, Step};
 use crate::routing::query;
 
@@ -18,6 +19,10 @@ use crate::routing::query;
 /// [dynamichosturl](https://learn.microsoft.com/connectors/custom-connectors/policy-templates/dynamichosturl/dynamichosturl).
 ///
 /// The whole base URL is replaced, its path too. Path and query of the request stay. The last one that runs decides.
+///
+/// A header or a query parameter that the URL is made of and that is missing, or makes no URL, is answered with 400 and its name
+/// (`RequestValueMissing`, `RequestValueInvalid`). A parameter of the connection is configuration: 500 with its name (`ConnectionIncomplete`), and
+/// the log says which connection and which policy; a call that has no connection at all is answered with 403 (`ConnectionNotFound`).
 ///
 /// ```toml
 /// [[inbound]]
@@ -30,7 +35,7 @@ pub struct DynamicHostUrl {
     /// The base URL, `http` or `https`, with the path that comes before the request's. A `/` at its end makes no difference. A query in it comes
     /// before the request's. Evaluated when the step runs; a failure, and what is no such URL, goes to on-error.
     url: Text,
-    /// The hosts that the URL may name; another one is answered with 403. Each is a host name or an address, or `*.` and a name for all below it,
+    /// The hosts that the URL may name; another one is answered with 403 (`BackendHostNotAllowed`). Each is a host name or an address, or `*.` and a name for all below it,
     /// with the default port of the URL's scheme unless it says another (`erp.contoso.com:8443`) or any (`:*`). Needed when the URL
     /// reads the request, because such a URL could otherwise reach anything that the gateway can. Default: any host, for a URL
     /// that reads nothing but the parameters of connections.
@@ -96,9 +101,9 @@ impl Apply for Compiled {
         let (backend, query) = match &self.target {
             Target::Fixed(backend) => (backend.clone(), self.query.clone()),
             Target::Evaluated(url, chosen) => {
-                let url = url.text(cx)?;
-                let (base, query) = split(&url);
-                (chosen.backend(base)?, query.to_owned())
+                let text = url.text(cx)?;
+                let (base, query) = split(&text);
+                (chosen.backend(base, url, cx)?, query.to_owned())
             }
         };
         cx.state.backend = Some(backend);
@@ -107,10 +112,17 @@ impl Apply for Compiled {
             let old = request.uri().query().unwrap_or_default();
             query::merge(&mut query, old, |_| true);
             let target = format!("{}?{query}", request.uri().path());
-            let target = PathAndQuery::try_from(target).map_err(|error| {
-                evaluation_failed(EvaluationError::new(format!("the query of the base URL is not valid: {error}")))
-            })?;
-            *request.uri_mut() = Uri::from(target);
+            match PathAndQuery::try_from(target) {
+                Ok(target) => *request.uri_mut() = Uri::from(target),
+                Err(error) => {
+                    let sources = match &self.target {
+                        Target::Evaluated(url, _) => url.sources(cx),
+                        Target::Fixed(_) => Vec::new(),
+                    };
+                    let cause = format!("its query is not valid: {error}");
+                    return Err(Unfit::Invalid(cause).fault(Made::Address, &sources, cx));
+                }
+            }
         }
         Ok(Flow::Next)
     }

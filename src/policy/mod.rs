@@ -75,6 +75,7 @@ mod string_to_array;
 mod tests;
 mod timeout;
 mod token;
+mod unfit;
 mod update_next_link;
 mod validate_azure_ad_token;
 mod validate_client_certificate;

@@ -28,7 +28,9 @@ use crate::routing::Sent;
 pub struct RouteRequest {
     /// The new path, and the query after a `?`. `{name}` stands for a variable of the operation's template. Values are percent-encoded, so that they
     /// stay in their segment or parameter; what is written here is not encoded again. A missing first `/` is added. Evaluated when the step runs; a failure
-    /// goes to on-error, and a value that makes a dot segment is answered with 400.
+    /// goes to on-error, and a value that makes a dot segment is answered with 400. So is a header or a query parameter that is a whole segment and is
+    /// not there, with its name (`RequestValueMissing`); a parameter of the connection with 500 (`ConnectionIncomplete`). A default, also
+    /// an empty one (`@queryParameters('id', '')`), stands in its place.
     path: Text,
     /// The new method, in any case: `GET`, `POST`, `PUT`, `PATCH`, `DELETE`, `OPTIONS` or `HEAD`; `@Request.OriginalHTTPMethod` for the
     /// caller's. Default: as it is.

@@ -8,10 +8,11 @@ use http::{StatusCode, Uri};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
 use super::body_template::hole;
+use super::unfit::{self, Made, Unfit};
 use super::value::evaluation_failed;
 use crate::compile::{CompileCx, CompileError};
 use crate::config::Text;
-use crate::expression::{EvaluationError, Expression};
+use crate::expression::{Expression, Given, Place, Source};
 use crate::pipeline::{Context, Fault};
 use crate::routing::{self, Sent, query};
 
@@ -26,7 +27,11 @@ pub(super) struct RouteTemplate(Vec<Part>);
 enum Part {
     Text(String),
     Variable(String),
-    Expression(Expression),
+    Expression {
+        expression: Expression,
+        /// Whether it is a segment of the path alone: without a value the request would go somewhere else.
+        is_segment: bool,
+    },
 }
 
 impl RouteTemplate {
@@ -58,7 +63,8 @@ impl RouteTemplate {
             match hole(text, at) {
                 Some(hole) => {
                     flush(&mut parts, &mut literal);
-                    parts.push(Part::Expression(cx.expression_in(text, hole.expression)?));
+                    let expression = cx.expression_in(text, hole.expression)?;
+                    parts.push(Part::Expression { expression, is_segment: false });
                     at = hole.end;
                 }
                 None => {
@@ -79,6 +85,7 @@ impl RouteTemplate {
             });
         }
         cx.check_variables(text, variables.iter().map(|(name, range)| (name.as_str(), range.clone())));
+        mark_segments(&mut parts);
         Ok(Self(parts))
     }
 
@@ -90,8 +97,8 @@ impl RouteTemplate {
                 Part::Text(text) => path.push_str(text),
                 Part::Variable(name) => path.extend(["{", name, "}"]),
                 // A parameter with it is no variable.
-                Part::Expression(_) if path.contains('?') => path.push('@'),
-                Part::Expression(_) => return Sent::Unknown,
+                Part::Expression { .. } if path.contains('?') => path.push('@'),
+                Part::Expression { .. } => return Sent::Unknown,
             }
         }
         Sent::to(&path)
@@ -107,8 +114,11 @@ impl RouteTemplate {
                     let value = cx.exchange.parameter(name).map(routing::Value::decode).unwrap_or_default();
                     made.extend(utf8_percent_encode(&value, VALUE));
                 }
-                Part::Expression(expression) => {
+                Part::Expression { expression, is_segment } => {
                     let value = expression.text(cx).map_err(evaluation_failed)?;
+                    if *is_segment && value.is_empty() {
+                        without_value(expression, cx)?;
+                    }
                     made.extend(utf8_percent_encode(&value, VALUE));
                 }
             }
@@ -123,14 +133,64 @@ impl RouteTemplate {
             ));
         }
         let path = format!("{slash}{path}");
-        let path = routing::normalise(&path).map_err(|error| invalid(&error.to_string()))?;
+        let path = routing::normalise(&path).map_err(|error| self.invalid(&error.to_string(), cx))?;
         let mut all = own.to_owned();
         if let Some(old) = cx.uri().and_then(Uri::query).filter(|_| keep) {
             query::merge(&mut all, old, |pair| query::find(own, &pair.name()).is_none());
         }
         let mark = if all.is_empty() { "" } else { "?" };
         PathAndQuery::from_maybe_shared(Bytes::from(format!("{path}{mark}{all}")))
-            .map_err(|error| invalid(&error.to_string()))
+            .map_err(|error| self.invalid(&error.to_string(), cx))
+    }
+
+    #[cold]
+    fn invalid(&self, cause: &str, cx: &Context<'_>) -> Fault {
+        let mut sources = Vec::new();
+        for part in &self.0 {
+            match part {
+                Part::Text(_) => {}
+                Part::Variable(name) => sources.push(Source {
+                    place: Place::Path,
+                    name: name.clone(),
+                    has_default: false,
+                    given: cx.exchange.parameter(name).map_or(Given::Nothing, |_| Given::Text),
+                }),
+                Part::Expression { expression, .. } => sources.extend(expression.sources(cx)),
+            }
+        }
+        // A value that is not there makes no path invalid.
+        sources.retain(|source| source.given == Given::Text);
+        Unfit::Invalid(cause.to_owned()).fault(Made::Path, &sources, cx)
+    }
+}
+
+/// Marks expressions that stand alone in a segment of the path.
+fn mark_segments(parts: &mut [Part]) {
+    let is_text = |part: Option<&Part>, fits: fn(&str) -> bool| match part {
+        None => true,
+        Some(Part::Text(text)) => fits(text),
+        Some(_) => false,
+    };
+    for at in 0..parts.len() {
+        if matches!(&parts[at], Part::Text(text) if text.contains('?')) {
+            break;
+        }
+        let before = at.checked_sub(1).map(|at| &parts[at]);
+        let alone = is_text(before, |text| text.ends_with('/'))
+            && is_text(parts.get(at + 1), |text| text.starts_with(['/', '?']));
+        if let Part::Expression { is_segment, .. } = &mut parts[at] {
+            *is_segment = alone;
+        }
+    }
+}
+
+/// A segment of the path is without a value: `DELETE /items/{id}` must not become `DELETE /items/`. Where the template says what stands in
+/// its place, be it nothing, that is meant.
+#[cold]
+fn without_value(expression: &Expression, cx: &Context<'_>) -> Result<(), Fault> {
+    match &expression.sources(cx)[..] {
+        [source] if !source.has_default && source.given != Given::Text => Err(unfit::missing(source, Made::Path, cx)),
+        _ => Ok(()),
     }
 }
 
@@ -144,9 +204,4 @@ fn flush(parts: &mut Vec<Part>, literal: &mut String) {
 fn is_dots(segment: &str) -> bool {
     let decoded = percent_decode_str(segment).decode_utf8_lossy();
     decoded.split(['/', '\\', ';']).any(|part| part == "." || part == "..")
-}
-
-#[cold]
-fn invalid(cause: &str) -> Fault {
-    evaluation_failed(EvaluationError::new(format!("the new path is not valid: {cause}")))
 }

@@ -2,16 +2,17 @@
 
 use std::sync::Arc;
 
-use http::{StatusCode, Uri};
+use http::Uri;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::value::{TextValue, evaluation_failed};
+use super::unfit::{self, Made, Unfit};
+use super::value::TextValue;
 use super::{Policy, Sections};
 use crate::compile::{CompileCx, CompileError};
 use crate::config::spec::BackendSpec;
 use crate::config::{At, Text};
-use crate::expression::EvaluationError;
+use crate::expression::Given;
 use crate::gateway::Backend;
 use crate::gateway::backend::{self, Transient};
 use crate::pipeline::{Apply, Context, Fault, Flow, Step};
@@ -35,9 +36,9 @@ pub struct SetBackendService {
     /// backend has, goes to on-error. Either this or `base-url`.
     backend: Option<Text>,
     /// The base URL of the backend, `http` or `https`; its path comes before the request's. Evaluated when the step runs; a
-    /// failure, and what is no such URL, goes to on-error. A URL that is not an expression has the defaults of `[backends.NAME]`.
+    /// failure, and what is no such URL, goes to on-error: see `dynamic-host-url`. A URL that is not an expression has the defaults of `[backends.NAME]`.
     base_url: Option<Text>,
-    /// The hosts that a `base-url` with an expression may name; another one is answered with 403. Needed there, because a URL that is
+    /// The hosts that a `base-url` with an expression may name; another one is answered with 403 (`BackendHostNotAllowed`). Needed there, because a URL that is
     /// made from a request could otherwise reach anything that the gateway can. Each is a host name or an address, or `*.` and a name for all below it, with
     /// the default port of the URL's scheme unless it says another (`erp.contoso.com:8443`) or any (`:*`).
     allowed_hosts: Option<Vec<At<String>>>,
@@ -133,7 +134,7 @@ impl Apply for Evaluated {
     fn apply(&self, cx: &mut Context<'_>) -> Result<Flow, Fault> {
         let backend = {
             let url = self.url.text(cx)?;
-            self.chosen.backend(&url)?
+            self.chosen.backend(&url, &self.url, cx)?
         };
         cx.state.backend = Some(backend);
         Ok(Flow::Next)
@@ -159,34 +160,51 @@ impl ChosenUrl {
         Ok(Self { allowed, backends: Transient::new(written, cx.world.shared.clone()) })
     }
 
-    /// The backend at a URL.
-    pub(super) fn backend(&self, url: &str) -> Result<Arc<Backend>, Fault> {
+    /// The backend at a URL, which is what `made_of` gives, maybe with a query behind it.
+    pub(super) fn backend(&self, url: &str, made_of: &TextValue, cx: &Context<'_>) -> Result<Arc<Backend>, Fault> {
         // Only what was allowed is among the known ones.
         match self.backends.known(url) {
             Some(backend) => Ok(backend),
-            None => self.backends.add(url, &self.check(url)?).map_err(|error| invalid(&error.to_string())),
+            None => self.new_backend(url, made_of, cx),
         }
     }
 
+    #[cold]
+    fn new_backend(&self, url: &str, made_of: &TextValue, cx: &Context<'_>) -> Result<Arc<Backend>, Fault> {
+        let end = end_of_host(url);
+        let in_host = made_of.sources_until(cx, end);
+        // `r@headers('region').contoso.com` is a host also without the region, and not the one that is meant.
+        if let Some(source) = in_host.iter().find(|it| !it.has_default && it.given != Given::Text) {
+            return Err(unfit::missing(source, Made::Address, cx));
+        }
+        self.check(&url[..end]).map_err(|unfit| unfit.fault(Made::Address, &in_host, cx))?;
+        let add = |checked: Uri| self.backends.add(url, &checked).map_err(|error| invalid(&error.to_string()));
+        self.check(url).and_then(add).map_err(|unfit| {
+            let behind = &made_of.sources(cx)[in_host.len()..];
+            unfit.fault(Made::Address, if behind.is_empty() { &in_host } else { behind }, cx)
+        })
+    }
+
     /// The URL, when it may be called; its path normalised, so that it means what it says.
-    fn check(&self, text: &str) -> Result<Uri, Fault> {
+    fn check(&self, text: &str) -> Result<Uri, Unfit> {
         let url: Uri = text.parse().map_err(|error: http::uri::InvalidUri| invalid(&error.to_string()))?;
         let (Some(scheme), Some(authority)) = (url.scheme_str(), url.authority()) else {
             return Err(invalid("it has no scheme or no host"));
         };
         let port = authority.port_u16();
-        if authority.port().is_some() && port.is_none() {
+        // What is no number is taken for no port.
+        let written = authority.as_str().rsplit_once(']').map_or(authority.as_str(), |(_, rest)| rest).rsplit_once(':');
+        if port.is_none() && written.is_some_and(|(_, port)| !port.is_empty()) {
             return Err(invalid("its port is not a number"));
         }
         let default_port = if scheme == "https" { 443 } else { 80 };
         let host = authority.host().to_ascii_lowercase();
+        if !is_host(&host) {
+            return Err(invalid("its host is none"));
+        }
         let port = port.unwrap_or(default_port);
         if self.allowed.as_ref().is_some_and(|all| !all.iter().any(|one| one.matches(&host, port, default_port))) {
-            return Err(Fault::client(
-                StatusCode::FORBIDDEN,
-                "BackendHostNotAllowed",
-                "The host of the backend is not allowed.",
-            ));
+            return Err(Unfit::NotAllowed);
         }
         if url.query().is_some() {
             return Err(invalid("it has a query"));
@@ -199,8 +217,21 @@ impl ChosenUrl {
 }
 
 #[cold]
-fn invalid(cause: &str) -> Fault {
-    evaluation_failed(EvaluationError::new(format!("the result is not the base URL of a backend: {cause}")))
+fn invalid(cause: &str) -> Unfit {
+    Unfit::Invalid(cause.to_owned())
+}
+
+/// Where the host of a URL ends; its whole length where it has no scheme.
+fn end_of_host(url: &str) -> usize {
+    let start = url.find("://").map_or(url.len(), |at| at + 3);
+    url[start..].find(['/', '?']).map_or(url.len(), |at| start + at)
+}
+
+/// Whether a host may be one: no label of a name is empty, and none begins or ends with `-` (RFC 1123 §2.1), as one does when a value beside it
+/// is missing.
+fn is_host(host: &str) -> bool {
+    let name = host.strip_suffix('.').unwrap_or(host);
+    host.starts_with('[') || name.split('.').all(|it| !it.is_empty() && !it.starts_with('-') && !it.ends_with('-'))
 }
 
 /// A host that a base URL may name.

@@ -14,13 +14,12 @@ use serde::Deserialize;
 use super::body_property::path;
 use super::cached::{self, CachingType};
 use super::route_template::RouteTemplate;
-use super::value::evaluation_failed;
 use super::{Policy, Sections};
 use crate::body::Body;
 use crate::cache::{Cache, Joined, Kind as CacheKind, Lead, Outcome, Place};
 use crate::compile::{CompileCx, CompileError};
 use crate::config::{At, Period, Text};
-use crate::expression::{EvaluationError, Needs};
+use crate::expression::Needs;
 use crate::json::{Document, Key, Kind, Root};
 use crate::layer::Deadline;
 use crate::pipeline::chain::Tail as _;
@@ -48,8 +47,8 @@ pub struct SetValueFromUrl {
     /// What is set: `@headers('name')` or `@queryParameters('name')`, also as `@{…}`. What is there is replaced.
     target: At<String>,
     /// The path and query of the other request, below the base URL of the backend. `{name}` stands for a variable of the operation's template,
-    /// expressions are percent-encoded as in `route-request`. The request's own query is not sent. Evaluated when the step runs; a failure
-    /// goes to on-error.
+    /// expressions are percent-encoded as in `route-request`, and missing values answered as there. The request's own query is not sent.
+    /// Evaluated when the step runs; a failure goes to on-error.
     url: Text,
     /// Where the value stands in the answer, which is JSON: `@body().items[0].id`. Text is taken as it is, all else as JSON.
     value: At<String>,
@@ -174,7 +173,7 @@ impl Target {
     }
 
     fn set(&self, cx: &mut Context<'_>, value: &str) -> Result<(), Fault> {
-        let unfit = || evaluation_failed(EvaluationError::new("the value cannot stand where it belongs"));
+        let unfit = || failed(BAD_GATEWAY, "the value cannot stand where it belongs".to_owned());
         match (self, &mut cx.message) {
             (Self::Header(name), message) => {
                 let mut value = HeaderValue::from_str(value).map_err(|_| unfit())?;

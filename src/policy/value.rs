@@ -8,7 +8,7 @@ use hyper::ext::ReasonPhrase;
 
 use crate::compile::{CompileCx, CompileError};
 use crate::config::{At, Text};
-use crate::expression::{EvaluationError, Expression, Needs};
+use crate::expression::{EvaluationError, Expression, Needs, Source};
 use crate::pipeline::{Context, Fault};
 
 /// What an expression that fails becomes: Azure API Management answers 500 and tells on-error why.
@@ -41,6 +41,16 @@ impl TextValue {
     /// The text, when it is the same for every exchange.
     pub fn literal(&self) -> Option<&str> {
         self.0.literal()
+    }
+
+    /// The named values of the caller and of its connection that it is made of.
+    pub fn sources(&self, cx: &Context<'_>) -> Vec<Source> {
+        self.0.sources(cx)
+    }
+
+    /// Those that the first `end` bytes of its text are made of.
+    pub fn sources_until(&self, cx: &Context<'_>, end: usize) -> Vec<Source> {
+        self.0.sources_until(cx, end)
     }
 
     /// The text for an exchange.

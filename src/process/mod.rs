@@ -149,17 +149,20 @@ impl Process {
         if let Some(store) = &store {
             status.watch(store.health());
         }
+        let generation = gateway.generation;
+        let entry = Arc::new(Entry::new(Arc::new(gateway)));
         let admin = admin_address
             .map(|address| {
-                let state = admin::State::new(shared.clone(), status.clone(), server.counters());
+                let state = admin::State::new(shared.clone(), status.clone(), server.counters(), entry.clone());
                 admin::start(address, state).map_err(|source| StartError::Admin { address, source })
             })
             .transpose()?;
-        let generation = gateway.generation;
+        if let Some(admin) = &admin {
+            shared.traces.serve_at(admin.address());
+        }
         if let Some(limits) = loaded.limits {
             limits.commit();
         }
-        let entry = Arc::new(Entry::new(Arc::new(gateway)));
         let (stop, stopped) = channel::channel(None);
         let (done, served) = oneshot::channel();
         let serving = entry.clone();

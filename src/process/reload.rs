@@ -167,6 +167,7 @@ impl Reloader {
         }
         self.retired.push(self.entry.current());
         shared.metrics.config_loaded(now, &gateway.certificate_ends);
+        shared.traces.keep(gateway.tracing.as_ref().map_or(0, |tracing| tracing.keep()));
         self.entry.swap(Arc::new(gateway));
         let current = Current { generation, loaded_at: now, digest: stamp.text(), view: loaded.view };
         self.status.loaded(current, restart);

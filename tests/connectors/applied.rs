@@ -335,6 +335,11 @@ fn request(model: &Model<'_>, sample: &Sample) -> Message {
 
 /// Holds what happened against what is to happen.
 fn compare(want: &Expected, got: &[Message], response: &Message) -> Result<(), String> {
+    if let Some(name) = &want.unset {
+        let says = String::from_utf8_lossy(&response.body).contains(&format!("'{name}'"));
+        let is_told = got.is_empty() && response.first_line.contains(" 500 ") && says;
+        return if is_told { Ok(()) } else { Err(format!("without '{name}', and yet {response:?}")) };
+    }
     if got.len() != want.asked.len() {
         let body = String::from_utf8_lossy(&response.body);
         return Err(format!("{} requests, not {}; {} {body}", got.len(), want.asked.len(), response.first_line));

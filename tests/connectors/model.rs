@@ -51,6 +51,8 @@ pub(crate) struct Expected {
     pub(crate) poll: Option<Pairs>,
     /// The status that takes the connection's credentials for wrong.
     pub(crate) refusal: Option<u64>,
+    /// The connection parameter without which there is no path, and so no request.
+    pub(crate) unset: Option<String>,
     /// The URL that paths are appended to, at last.
     pub(crate) base: String,
 }
@@ -111,6 +113,9 @@ impl Model<'_> {
         self.authenticate(&mut call);
         for policy in policies.iter().filter(|policy| policy.section() == "Request") {
             self.request(policy, &mut call, sample, &mut expected)?;
+        }
+        if expected.unset.is_some() {
+            return Ok(Expected { unset: expected.unset, ..Expected::default() });
         }
         expected.asked.push(call.asked()?);
         expected.base = call.base.trim_end_matches('/').to_owned();
@@ -190,6 +195,7 @@ impl Model<'_> {
             }
             "routerequesttoendpoint" => {
                 let path = filled(policy.text("newPath"), &sample.variables);
+                expected.unset = self.unset(&path);
                 let path = self.evaluate(&path, call, true);
                 let (path, query) = path.split_once('?').unwrap_or((&path, ""));
                 call.path = format!("/{}", path.trim_start_matches('/'));
@@ -276,6 +282,13 @@ impl Model<'_> {
                 edit(policy, &value, &mut expected.answer);
             }
         }
+    }
+
+    /// The first connection parameter of a text that has neither a value nor a default.
+    fn unset(&self, template: &str) -> Option<String> {
+        let found = template.match_indices('@').filter_map(|(at, _)| call_at(&template[at..]));
+        let mut parameters = found.filter(|it| it.function == "connectionparameters" && it.default.is_none());
+        parameters.find(|it| self.value(&it.name).is_none()).map(|it| it.name)
     }
 
     /// A text with calls in it.

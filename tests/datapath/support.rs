@@ -27,7 +27,7 @@ struct Forwarder {
 impl Forwarder {
     async fn serve(&self, mut request: Box<Request<Body>>, connection: &Connection) -> Result<Response<Body>, Fault> {
         admit(&mut request, connection)?;
-        forward(&self.endpoint, request, &self.deadlines).await
+        forward(&self.endpoint, request, &self.deadlines, None).await
     }
 }
 

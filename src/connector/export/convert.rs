@@ -189,6 +189,14 @@ impl<'n> Converter<'n> {
         Value::Object(out)
     }
 
+    /// An extension, which may hold a schema.
+    pub(super) fn extension(&mut self, mut value: Value) -> Value {
+        if let Some(schema) = value.get_mut("schema") {
+            *schema = self.schema(schema.take());
+        }
+        value
+    }
+
     /// The first example of a content type.
     fn example(&self, media: &Value) -> Option<Value> {
         let listed = || media.get("examples")?.as_object()?.values().next();

@@ -4,17 +4,27 @@
 //! TOML. The policies run in the gateway, so that the package has none but those which the platform needs for itself.
 
 mod api;
+mod callers;
 mod convert;
+mod earlier;
+mod names;
+mod parameters;
 mod properties;
+mod responses;
+mod security;
+mod token;
+mod walk;
+
+pub use self::earlier::{MARK_FILE, WriteError};
 
 use std::path::Path;
 
 use serde_json::Value;
 
-use super::definition::Definition;
+use super::definition::{Definition, Operation};
 use super::package;
 use crate::config::diagnostic::suggest;
-use crate::config::folder::{ApiDocument, Document, parse, read_folder};
+use crate::config::folder::{ApiDocument, Document, OperationDocument, ProductDocument, parse, read_folder};
 use crate::config::named::Offline;
 use crate::config::source::Sources;
 use crate::config::{Diagnostics, render};
@@ -81,11 +91,13 @@ pub fn export(folder: &Path, name: &str, address: &Address) -> Result<Exported, 
     }
     let mut diagnostics = Diagnostics::default();
     let document = parse(&sources, Some(folder), &Offline, &mut diagnostics);
-    let Some(api) = document.apis.iter().find(|api| api.spec.name.value == name) else {
-        if diagnostics.errors() > 0 {
-            diagnostics.sort();
-            return Err(format!("the folder has mistakes\n{}", render::text(&diagnostics, &sources)));
-        }
+    let found = document.apis.iter().find(|api| api.spec.name.value == name);
+    // A mistake in the API's own file may have cost operations or policies.
+    if diagnostics.errors() > 0 && found.is_none_or(|api| diagnostics.has_error_in(api.file)) {
+        diagnostics.sort();
+        return Err(format!("the folder has mistakes\n{}", render::text(&diagnostics, &sources)));
+    }
+    let Some(api) = found else {
         let known: Vec<&str> = document.apis.iter().map(|api| api.spec.name.value.as_str()).collect();
         return Err(format!("no API is called `{name}`; {}", instead(name, &known)));
     };
@@ -106,7 +118,14 @@ pub fn export(folder: &Path, name: &str, address: &Address) -> Result<Exported, 
     let source =
         Source { document: &document, api, definition: definition.as_ref(), old: old.as_ref().map(|file| &file.root) };
     let mut notes = Vec::new();
-    let security = properties::security(&source, &mut notes);
+    if diagnostics.errors() > 0 {
+        notes.push(format!(
+            "{} has mistakes, and what they stand in may be missing here: `sluicegate check` shows them",
+            folder.display()
+        ));
+    }
+    let needs = callers::needs(&source, &mut notes);
+    let security = security::decide(&needs, &mut notes);
     let definition = api::definition(&source, address, &security, &mut notes);
     let properties = properties::properties(&source, &security, &definition);
     Ok(Exported { definition, properties, notes })
@@ -122,6 +141,67 @@ fn instead(name: &str, known: &[&str]) -> String {
         (None, count) if count > MOST => format!("there are {} and {} more", list.join(", "), count - MOST),
         (None, _) => format!("there are {}", list.join(", ")),
     }
+}
+
+impl<'a> Source<'a> {
+    /// The products that the API is in.
+    fn products(&self) -> impl Iterator<Item = &'a ProductDocument<'a>> {
+        let name = &self.api.spec.name.value;
+        let all = self.document.products.iter().map(|product| &product.spec);
+        all.filter(move |product| product.spec.apis.iter().any(|api| api.value == *name))
+    }
+
+    /// Whether every caller needs a subscription key before any policy runs.
+    fn needs_key(&self) -> bool {
+        let is_open = self.products().any(|product| !product.spec.subscription_required.unwrap_or(true));
+        let is_in_one = self.products().next().is_some();
+        self.api.spec.subscription_required.unwrap_or(is_in_one && !is_open)
+    }
+
+    /// What the definition says of an operation: the one of its name, else the one of its method and path.
+    fn known(&self, document: &OperationDocument<'_>) -> Option<&'a Operation<'a>> {
+        let all = &self.definition?.operations;
+        let (method, path) = document.spec.matches.value.trim().split_once(' ')?;
+        let path = shape(path.split('?').next()?.trim());
+        let by_name = all.iter().find(|one| one.id == document.spec.name.value);
+        by_name.or_else(|| all.iter().find(|one| one.method == method && shape(one.path) == path))
+    }
+
+    /// A part of the definition with references to parameters written out: they are nowhere to be referred to.
+    fn written_out(&self, value: Value) -> Value {
+        match value {
+            Value::Array(items) => items.into_iter().map(|item| self.written_out(item)).collect(),
+            Value::Object(members) => {
+                let reference = members.get("$ref").and_then(Value::as_str);
+                let reference = reference.filter(|reference| reference.starts_with("#/parameters/"));
+                let found = reference.and_then(|reference| self.definition?.root.resolve(reference));
+                match found {
+                    Some(parameter) => parameter.to_json(),
+                    None => members.into_iter().map(|(name, value)| (name, self.written_out(value))).collect(),
+                }
+            }
+            value => value,
+        }
+    }
+
+    /// Whether a value has a secret of the configuration in it.
+    fn holds_secret(&self, value: &Value) -> bool {
+        let Some(text) = value.as_str() else { return false };
+        let mut secrets = self.document.named.iter().filter(|(_, value)| value.secret && !value.value.is_empty());
+        secrets.any(|(_, secret)| text.contains(&secret.value))
+    }
+}
+
+/// A path without the names of its variables.
+fn shape(path: &str) -> String {
+    let mut out = String::new();
+    let mut rest = path.trim_end_matches('/');
+    while let Some((before, after)) = rest.split_once('{') {
+        out.push_str(before);
+        out.push('{');
+        rest = after.split_once('}').map_or("", |(_, rest)| rest);
+    }
+    out + rest
 }
 
 /// What a package is made of.

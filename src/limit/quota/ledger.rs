@@ -11,6 +11,7 @@ use foldhash::fast::RandomState;
 use hashbrown::{HashMap, HashTable};
 use parking_lot::Mutex;
 
+use super::super::key::Key;
 use super::schedule::{Millis, NEVER, Schedule, millis};
 use super::verdict::{Allowance, Exceeded, Left, Ticket, Verdict};
 use super::{Digest, Usage};
@@ -76,7 +77,7 @@ struct Table {
 }
 
 struct Entry {
-    key: Box<[u8]>,
+    key: Key,
     usage: Usage,
     changed: bool,
 }
@@ -361,7 +362,7 @@ impl Ledger {
             return self.sweep(|_| {});
         }
         let now = millis(self.clock.wall());
-        let mut found: Vec<(Box<[u8]>, Usage)> = Vec::new();
+        let mut found: Vec<(Key, Usage)> = Vec::new();
         for shard in &self.shards {
             let table = &mut *shard.0.lock();
             let changed = std::mem::take(&mut table.changed);

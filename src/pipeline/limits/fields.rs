@@ -110,6 +110,11 @@ impl Terms {
 }
 
 impl Fields {
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// For a limit of that name, which is printable ASCII. `rate` is the rate, unless it varies; `burst` is whether a bucket's
     /// burst is told.
     pub fn new(shown: Shown, name: &str, rate: Option<&Rate>, burst: bool) -> Self {

@@ -1,0 +1,210 @@
+//! What callers have to show the gateway: keys, names with passwords, tokens.
+
+use std::collections::BTreeSet;
+
+use http::HeaderName;
+use toml::de::DeValue;
+
+use super::Source;
+use super::token::{Issuer, issuers};
+use super::walk::{self, Found, Section};
+use crate::config::folder::OperationDocument;
+use crate::config::spec::ParameterPlace;
+use crate::telemetry::redact::Redactor;
+
+/// A key and where it goes.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Key {
+    Header(String),
+    Query(String),
+}
+
+/// What a policy asks of a caller.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Need {
+    Token(Issuer),
+    Key(Key),
+    Basic,
+}
+
+impl Need {
+    /// What it is, for people.
+    pub(super) fn text(&self) -> String {
+        match self {
+            Self::Token(issuer) => format!("a token of {}", issuer.text()),
+            Self::Key(Key::Header(name)) => format!("a key in the header `{name}`"),
+            Self::Key(Key::Query(name)) => format!("a key in the query parameter `{name}`"),
+            Self::Basic => "a user name and a password".to_owned(),
+        }
+    }
+
+    /// Whether it goes into `Authorization`, which holds one thing.
+    pub(super) fn is_authorization(&self) -> bool {
+        match self {
+            Self::Token(_) | Self::Basic => true,
+            Self::Key(Key::Header(name)) => name.eq_ignore_ascii_case("authorization"),
+            Self::Key(Key::Query(_)) => false,
+        }
+    }
+}
+
+/// What all callers of an API have to show, or some, in the order in which it is asked for.
+#[derive(Debug, Default)]
+pub(super) struct Needs {
+    /// With the operations that always ask for it.
+    pub(super) all: Vec<(Need, BTreeSet<String>)>,
+}
+
+impl Needs {
+    fn add(&mut self, need: Need, operation: Option<&str>) {
+        let known = self.all.iter().position(|(one, _)| match (one, &need) {
+            (Need::Token(one), Need::Token(other)) => one.maker == other.maker,
+            (Need::Key(Key::Header(one)), Need::Key(Key::Header(other))) => one.eq_ignore_ascii_case(other),
+            (one, other) => one == other,
+        });
+        if let (Some(at), Need::Token(new)) = (known, &need)
+            && let Need::Token(old) = &mut self.all[at].0
+        {
+            old.audience = old.audience.take().or_else(|| new.audience.clone());
+            old.scopes.extend(new.scopes.iter().cloned());
+        }
+        let at = known.unwrap_or_else(|| {
+            self.all.push((need, BTreeSet::new()));
+            self.all.len() - 1
+        });
+        self.all[at].1.extend(operation.map(str::to_owned));
+    }
+}
+
+/// The key of the API's own: where it is asked for before any policy.
+pub(super) fn own_key(source: &Source<'_>) -> Key {
+    let header = source.api.spec.key_header.as_ref().map_or("Ocp-Apim-Subscription-Key", |header| &header.value);
+    Key::Header(header.to_owned())
+}
+
+/// What the operations of an API ask of their callers.
+pub(super) fn needs(source: &Source<'_>, notes: &mut Vec<String>) -> Needs {
+    let mut needs = Needs::default();
+    let (mut told, mut scopes) = (BTreeSet::new(), BTreeSet::new());
+    for operation in &source.api.operations {
+        let name = &operation.spec.name.value;
+        let found = walk::policies(source, operation, Section::Inbound);
+        if source.needs_key() {
+            needs.add(Need::Key(own_key(source)), Some(name));
+        }
+        for one in &found {
+            for need in asked(source, one, &mut told) {
+                needs.add(need, one.certain.then_some(name));
+            }
+            if one.name() == "require-scope" {
+                scopes.extend(one.texts("scopes").into_iter().map(str::to_owned));
+            }
+            told.extend(header(source, operation, one));
+        }
+    }
+    for (need, _) in &mut needs.all {
+        if let Need::Token(issuer) = need {
+            issuer.scopes.extend(scopes.iter().cloned());
+        }
+    }
+    notes.extend(told);
+    needs
+}
+
+/// What one policy asks for. What a connection cannot show is told.
+fn asked(source: &Source<'_>, found: &Found<'_>, told: &mut BTreeSet<String>) -> Vec<Need> {
+    match found.name() {
+        "validate-jwt" | "validate-azure-ad-token" => {
+            let elsewhere = found.text("header").or(found.text("header-name"));
+            let elsewhere = elsewhere.filter(|name| !name.eq_ignore_ascii_case("authorization"));
+            let elsewhere = elsewhere.or(found.text("query-parameter")).or(found.text("query-parameter-name"));
+            if let Some(place) = elsewhere {
+                told.insert(format!(
+                    "`{}` reads the token from `{place}`, and the platform sends it in `Authorization`: let the policy read it there",
+                    found.name()
+                ));
+            }
+            issuers(source, found).into_iter().map(Need::Token).collect()
+        }
+        // Who was known before the policies passes here.
+        "api-key" if source.needs_key() => Vec::new(),
+        "api-key" => key(source, found).map_or_else(
+            || {
+                told.insert(
+                    "`api-key` looks for the key where a connection cannot put it: let `sources` have `header`"
+                        .to_owned(),
+                );
+                Vec::new()
+            },
+            |need| vec![need],
+        ),
+        "basic-auth" => vec![Need::Basic],
+        "check-header" => {
+            let name = found.text("name").unwrap_or_default();
+            if is_key(name) { vec![Need::Key(Key::Header(name.to_owned()))] } else { Vec::new() }
+        }
+        "validate-client-certificate" => {
+            told.insert(
+                "`validate-client-certificate` asks for a certificate, and a connection shows none: it refuses every call of the connector"
+                    .to_owned(),
+            );
+            Vec::new()
+        }
+        "ip-filter" => {
+            told.insert(
+                "`ip-filter` has to let in the addresses that the platform calls from, those of the maker's region"
+                    .to_owned(),
+            );
+            Vec::new()
+        }
+        _ => Vec::new(),
+    }
+}
+
+/// The first place of a key that a connection can fill.
+fn key(source: &Source<'_>, found: &Found<'_>) -> Option<Need> {
+    let spec = &source.api.spec;
+    let sources = match found.value("sources") {
+        Some(DeValue::Array(_)) => found.texts("sources"),
+        _ => vec!["header", "query"],
+    };
+    sources.into_iter().find_map(|place| match place {
+        "header" => {
+            let own = found.text("header").map(|name| Key::Header(name.to_owned()));
+            Some(Need::Key(own.unwrap_or_else(|| own_key(source))))
+        }
+        "query" => {
+            let usual = spec.key_query.as_ref().map_or("subscription-key", |name| name.value.as_str());
+            Some(Need::Key(Key::Query(found.text("query").unwrap_or(usual).to_owned())))
+        }
+        "basic" => Some(Need::Basic),
+        _ => None,
+    })
+}
+
+/// Whether what a header holds is a secret, by its name.
+fn is_key(name: &str) -> bool {
+    let redactor = Redactor::default();
+    HeaderName::from_bytes(name.as_bytes()).is_ok_and(|header| redactor.is_secret_header(&header))
+        || redactor.is_secret_parameter(name)
+}
+
+/// A header that a policy asks for, and that is no key: the operation has to have it as a parameter.
+fn header(source: &Source<'_>, operation: &OperationDocument<'_>, found: &Found<'_>) -> Option<String> {
+    /// What the platform sends by itself.
+    const SENT: [&str; 5] = ["accept", "content-length", "content-type", "host", "user-agent"];
+    let name = found.text("name").filter(|_| found.name() == "check-header")?;
+    let is_sent = SENT.iter().any(|one| one.eq_ignore_ascii_case(name));
+    let is_declared = operation
+        .spec
+        .parameters
+        .iter()
+        .any(|parameter| parameter.place == ParameterPlace::Header && parameter.name.eq_ignore_ascii_case(name))
+        || source.known(operation).is_some_and(|known| {
+            known.parameters.iter().any(|one| one.place == "header" && one.name.eq_ignore_ascii_case(name))
+        });
+    let text = format!(
+        "`check-header` asks for `{name}`, which the connector does not send: make it a parameter of the operations, or leave the check to other callers"
+    );
+    (!is_sent && !is_key(name) && !is_declared).then_some(text)
+}

@@ -1,0 +1,1 @@
+//! What a trace shows of messages that it is given.
