@@ -1,6 +1,7 @@
 //! The body of a message: nothing, bytes in memory, or a stream.
 
 mod along;
+pub mod coding;
 mod collected;
 mod tapped;
 

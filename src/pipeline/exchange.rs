@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
+use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri};
 use parking_lot::Mutex;
@@ -16,7 +17,7 @@ use super::cached::Cached;
 use super::limits::{Fields, Limited, Standing};
 use super::{Fault, Followers};
 use crate::backend::ClientIdentity;
-use crate::body::{Body, BodyError};
+use crate::body::{Body, BodyError, coding};
 use crate::clock::Nanos;
 use crate::credential::Renewal;
 use crate::expression::Needs;
@@ -241,6 +242,26 @@ impl Message<'_> {
         }
     }
 
+    /// Whether the body is in memory and has no compression that could be taken off. A body of no bytes has none, whatever its head says.
+    pub fn is_plain(&self) -> bool {
+        self.body().bytes().is_some_and(|bytes| bytes.is_empty() || !coding::is_readable(self.headers()))
+    }
+
+    /// Takes the compression off a body in memory, where there is one that is known.
+    ///
+    /// # Errors
+    /// When it becomes longer than `limit`, or is not in its coding.
+    pub fn decode(&mut self, limit: u64) -> Result<(), BodyError> {
+        let Some(bytes) = self.body().bytes().filter(|_| !self.is_plain()) else { return Ok(()) };
+        let bytes = coding::decode(self.headers(), bytes, limit)?;
+        let headers = self.headers_mut();
+        for name in [CONTENT_ENCODING, CONTENT_LENGTH, TRANSFER_ENCODING] {
+            headers.remove(name);
+        }
+        *self.body_mut() = Body::from(bytes);
+        Ok(())
+    }
+
     /// The same message for a shorter time.
     pub fn reborrow(&mut self) -> Message<'_> {
         match self {
@@ -265,11 +286,32 @@ impl Context<'_> {
     /// Replaces the body of the message. The length headers are left to the connection, and the parsed form is forgotten.
     pub fn set_body(&mut self, bytes: Bytes) {
         let headers = self.message.headers_mut();
-        headers.remove(http::header::CONTENT_LENGTH);
-        headers.remove(http::header::TRANSFER_ENCODING);
-        headers.remove(http::header::CONTENT_ENCODING);
+        headers.remove(CONTENT_LENGTH);
+        headers.remove(TRANSFER_ENCODING);
+        headers.remove(CONTENT_ENCODING);
         *self.message.body_mut() = Body::from(bytes);
         self.state.json = OnceCell::new();
+    }
+
+    /// A body in a coding that the gateway does not know: what a policy is to do with it cannot be done.
+    ///
+    /// # Errors
+    /// The caller can send a request in another one. An answer goes on as it is: the backend was asked for a plain one.
+    #[cold]
+    fn unreadable(&self) -> Result<(), Fault> {
+        let coding = self.message.headers().get(CONTENT_ENCODING);
+        if matches!(self.message, Message::Response(_)) {
+            tracing::warn!(
+                ?coding,
+                "the answer is compressed in a way that the gateway does not read, and stays as it is"
+            );
+            return Ok(());
+        }
+        let message = format!("Content-Encoding of the request is none of {}.", coding::READABLE);
+        let accepted = HeaderValue::from_static(coding::READABLE);
+        // RFC 9110 §15.5.16.
+        Err(Fault::client(StatusCode::UNSUPPORTED_MEDIA_TYPE, "UnsupportedContentEncoding", message)
+            .header(http::header::ACCEPT_ENCODING, accepted))
     }
 
     /// Edits the JSON of the message's body. Nothing is edited where there is no body, and in a response whose body is not JSON:
@@ -279,6 +321,11 @@ impl Context<'_> {
     /// A request whose body is not JSON is the caller's mistake. A body that becomes larger than the gateway holds is refused.
     pub fn edit_json(&mut self, edit: impl FnOnce(&mut Document)) -> Result<(), Fault> {
         let is_request = matches!(self.message, Message::Request(_));
+        if coding::is_coded(self.message.headers())
+            && self.message.body().bytes().is_some_and(|bytes| !bytes.is_empty())
+        {
+            return self.unreadable();
+        }
         let document = match self.message.body_mut().edit_json() {
             Ok(Some(document)) => document,
             Ok(None) => return Ok(()),
@@ -297,8 +344,8 @@ impl Context<'_> {
             return Err(self.body_too_large());
         }
         let headers = self.message.headers_mut();
-        headers.remove(http::header::CONTENT_LENGTH);
-        headers.remove(http::header::TRANSFER_ENCODING);
+        headers.remove(CONTENT_LENGTH);
+        headers.remove(TRANSFER_ENCODING);
         self.state.json = OnceCell::new();
         Ok(())
     }
@@ -464,6 +511,16 @@ impl Exchange {
             Err(error) if request => Err(client_body(error)),
             Err(error) => Err(upstream_body(error)),
         }
+    }
+
+    /// Reads the body of a message into memory without its compression, because a step reads what is in it. A coding that the gateway does not
+    /// know stays.
+    pub async fn read(&self, message: &mut Message<'_>) -> Result<(), Fault> {
+        self.buffer(message).await?;
+        message.decode(self.gateway.settings.buffer_size).map_err(|error| match message {
+            Message::Request(_) => client_body(error),
+            Message::Response(_) => upstream_body(error),
+        })
     }
 }
 

@@ -67,7 +67,7 @@ fn each<T>(state: &mut State, tell: impl FnOnce(&mut State, &mut [Box<dyn Follow
 pub(super) async fn responded(exchange: &Arc<Exchange>, response: &mut Response<Body>) -> Result<(), Fault> {
     let wanted = exchange.state.lock().followers.0.iter().any(|one| one.wants_body(response));
     if wanted {
-        exchange.buffer(&mut Message::Response(response)).await?;
+        exchange.read(&mut Message::Response(response)).await?;
     }
     let mut state = exchange.state.lock();
     state.forget_json();

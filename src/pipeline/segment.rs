@@ -49,8 +49,8 @@ impl Segment {
                 Ran::Answered(flow) => return Ok(flow),
             };
             let Some(placed) = self.0.get(at) else { break };
-            if placed.needs.contains(Needs::BODY) && message.body().bytes().is_none() {
-                exchange.buffer(&mut message).await.map_err(|fault| fault.at(&placed.origin))?;
+            if placed.needs.contains(Needs::BODY) && !message.is_plain() {
+                exchange.read(&mut message).await.map_err(|fault| fault.at(&placed.origin))?;
             } else if let Step::Async(step) = &placed.step {
                 let call = Call { exchange, message: message.reborrow() };
                 match step.apply(call).await.map_err(|fault| fault.at(&placed.origin))? {
@@ -84,7 +84,7 @@ impl Segment {
     fn run_from(&self, from: usize, cx: &mut Context<'_>) -> Result<Ran, Fault> {
         for (at, placed) in self.0.iter().enumerate().skip(from) {
             let Step::Sync(step) = &placed.step else { return Ok(Ran::Until(at)) };
-            if placed.needs.contains(Needs::BODY) && cx.message.body().bytes().is_none() {
+            if placed.needs.contains(Needs::BODY) && !cx.message.is_plain() {
                 return Ok(Ran::Until(at));
             }
             match step.apply(cx).map_err(|fault| fault.at(&placed.origin))? {

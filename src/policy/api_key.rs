@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use http::header::{AUTHORIZATION, CONTENT_ENCODING, COOKIE};
+use http::header::{AUTHORIZATION, COOKIE};
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Uri};
 use schemars::JsonSchema;
@@ -15,7 +15,7 @@ use serde::Deserialize;
 
 use self::member::MemberPath;
 use super::{Policy, Sections};
-use crate::body::Body;
+use crate::body::{Body, coding};
 use crate::compile::{CompileCx, CompileError};
 use crate::config::At;
 use crate::expression::Needs;
@@ -75,8 +75,8 @@ pub enum Source {
     /// The password of `Authorization: Basic`, whatever the user name is (RFC 7617).
     Basic,
     /// A member of a JSON body, for callers that can set no header, as connectors behind an on-premises data gateway. Every body is
-    /// then held in memory, up to `[server.limits] buffer-size`, before it is known who sent it. A compressed one is not
-    /// looked into.
+    /// then held in memory, up to `[server.limits] buffer-size`, before it is known who sent it. A compressed one is looked into
+    /// when its coding is `gzip`, `deflate` or `br`, and goes on without it.
     Body,
 }
 
@@ -259,11 +259,9 @@ impl Place {
     }
 }
 
-/// The body, unless it is compressed.
+/// The body, unless it is compressed in a way that is not read.
 fn plain_body(request: &Request<Body>) -> Option<&[u8]> {
-    let coding = request.headers().get(CONTENT_ENCODING);
-    let plain = coding.is_none_or(|coding| coding.as_bytes().eq_ignore_ascii_case(b"identity"));
-    request.body().bytes().filter(|_| plain).map(|bytes| &bytes[..])
+    request.body().bytes().filter(|_| !coding::is_coded(request.headers())).map(|bytes| &bytes[..])
 }
 
 /// The value of a cookie pair of this name, without the quotes that RFC 6265 §4.1.1 allows.

@@ -113,7 +113,7 @@ impl Fork {
     /// The number of the branch that runs.
     async fn choose(&self, exchange: &Arc<Exchange>, request: &mut Request<Body>) -> Result<usize, Fault> {
         if self.needs_body {
-            exchange.buffer(&mut Message::Request(request)).await?;
+            exchange.read(&mut Message::Request(request)).await?;
         }
         let mut state = exchange.state.lock();
         let cx = Context { exchange, state: &mut state, message: Message::Request(request) };

@@ -1,13 +1,13 @@
 //! Replaces text in the body of the request or the response.
 
 use bytes::Bytes;
-use http::header::CONTENT_ENCODING;
 use memchr::memmem;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::value::TextValue;
 use super::{Policy, Sections};
+use crate::body::coding;
 use crate::compile::{CompileCx, CompileError};
 use crate::config::Text;
 use crate::expression::Needs;
@@ -16,8 +16,9 @@ use crate::pipeline::{Apply, Context, Fault, Flow, Step};
 /// Replaces every occurrence of a text in the body. Inbound and backend change the request, outbound and on-error the response; see
 /// [find-and-replace](https://learn.microsoft.com/azure/api-management/find-and-replace-policy) in Azure API Management.
 ///
-/// The body is held in memory, up to `[server.limits] buffer-size`, and so is the result. A compressed body (`Content-Encoding`) is left alone;
-/// the gateway asks the backend for a plain one when outbound reads or changes the body.
+/// The body is held in memory, up to `[server.limits] buffer-size`, and so is the result. A compressed body is read, and passed on,
+/// without its compression (`gzip`, `deflate`, `br`); one in another coding is left alone. The gateway asks the backend for a plain one when outbound reads
+/// or changes the body.
 ///
 /// ```toml
 /// [[outbound]]
@@ -59,9 +60,10 @@ struct Compiled {
 
 impl Apply for Compiled {
     fn apply(&self, cx: &mut Context<'_>) -> Result<Flow, Fault> {
-        let coding = cx.message.headers().get(CONTENT_ENCODING);
-        if coding.is_some_and(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"identity")) {
-            tracing::debug!(?coding, "find-and-replace leaves a compressed body alone");
+        if coding::is_coded(cx.message.headers()) {
+            tracing::warn!(
+                "find-and-replace leaves a body alone that is compressed in a way that the gateway does not read"
+            );
             return Ok(Flow::Next);
         }
         let changed = {

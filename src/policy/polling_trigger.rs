@@ -140,7 +140,7 @@ impl Serve for Polled {
             if !response.status().is_success() || exchange.method == Method::HEAD {
                 return Ok(response);
             }
-            exchange.buffer(&mut Message::Response(&mut response)).await?;
+            exchange.read(&mut Message::Response(&mut response)).await?;
             self.trigger.answer(&exchange, &turn, response)
         })
     }

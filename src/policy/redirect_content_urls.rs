@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use bytes::Bytes;
-use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
+use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use memchr::memmem;
 use schemars::JsonSchema;
@@ -12,6 +12,7 @@ use serde::Deserialize;
 use super::link_field::each_target;
 use super::public_link::{LinkRules, Links};
 use super::{Policy, Sections};
+use crate::body::coding;
 use crate::compile::{CompileCx, CompileError};
 use crate::config::At;
 use crate::expression::Needs;
@@ -38,7 +39,8 @@ pub struct RedirectContentUrls {
     /// "azure-asyncoperation", "link"]`.
     headers: Option<Vec<At<String>>>,
     /// Whether absolute links in the body are changed too, wherever they stand, in JSON with escaped slashes as well. The body is held in memory, up
-    /// to `[server.limits] buffer-size`; it is left alone when its type is not text (`text/*`, JSON, XML, JavaScript, a form) or it is compressed.
+    /// to `[server.limits] buffer-size`; it is left alone when its type is not text (`text/*`, JSON, XML, JavaScript, a form) or it is compressed in another
+    /// way than `gzip`, `deflate` and `br`.
     /// Default `true`, as in Azure API Management.
     body: Option<bool>,
     /// Other hosts in links that mean the backend: names by which it knows itself. Written as in `allowed-hosts` of `set-backend-service`.
@@ -133,7 +135,7 @@ impl ApplyAsync for WithBody {
             if !is_text(call.message.headers()) {
                 return Ok(Flow::Next);
             }
-            call.exchange.buffer(&mut call.message).await?;
+            call.exchange.read(&mut call.message).await?;
             call.with(|cx| self.body(cx))
         })
     }
@@ -155,9 +157,9 @@ impl WithBody {
     }
 }
 
-/// Whether a body is text that is not compressed.
+/// Whether a body is text that can be read.
 fn is_text(headers: &HeaderMap) -> bool {
-    let plain = headers.get(CONTENT_ENCODING).is_none_or(|coding| coding.as_bytes().eq_ignore_ascii_case(b"identity"));
+    let plain = !coding::is_coded(headers) || coding::is_readable(headers);
     let kind = headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
     let kind = kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     let (main, sub) = kind.split_once('/').unwrap_or((&kind, ""));
@@ -335,12 +337,13 @@ mod tests {
             ("application/json; charset=utf-8", "", true),
             ("application/vnd.x+json", "identity", true),
             ("text/html", "", true),
-            ("text/html", "gzip", false),
+            ("text/html", "gzip", true),
+            ("text/html", "zstd", false),
             ("application/octet-stream", "", false),
             ("", "", false),
         ] {
             let mut headers = HeaderMap::new();
-            for (name, value) in [(CONTENT_TYPE, kind), (CONTENT_ENCODING, coding)] {
+            for (name, value) in [(CONTENT_TYPE, kind), (http::header::CONTENT_ENCODING, coding)] {
                 if !value.is_empty() {
                     headers.insert(name, HeaderValue::from_static(value));
                 }

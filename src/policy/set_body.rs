@@ -27,7 +27,7 @@ use crate::pipeline::{Apply, Context, Fault, Flow, Step};
 pub struct SetBody {
     /// The new body. When the whole value is one expression that gives an object or an array, it is written as compact JSON. `""`, and an
     /// expression that gives null, remove the body. An expression with `body()` or `bodyText()` reads the old body, which is then
-    /// held in memory up to `[server.limits] buffer-size`; in outbound the backend is asked for one that is not compressed. Evaluated when the step runs; a failure goes to on-error.
+    /// held in memory up to `[server.limits] buffer-size`; without its compression (`gzip`, `deflate`, `br`); in outbound the backend is asked for one that is not compressed. Evaluated when the step runs; a failure goes to on-error.
     value: Text,
     /// The new `Content-Type`. Default: as it was. Evaluated when the step runs; a failure goes to on-error.
     content_type: Option<Text>,

@@ -1,7 +1,7 @@
 //! Fills in parameters that callers do not see with the defaults of the API's definition.
 
 use bytes::Bytes;
-use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
+use http::header::CONTENT_TYPE;
 use http::uri::PathAndQuery;
 use http::{HeaderValue, Uri};
 use http_body::Body as _;
@@ -9,6 +9,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::{Policy, Sections};
+use crate::body::coding;
 use crate::compile::{CompileCx, CompileError};
 use crate::expression::Needs;
 use crate::json::Node;
@@ -25,7 +26,7 @@ use crate::routing::query;
 /// replaced (`/{version}/orders`). Properties are filled in however deep they stand, also in the items of lists; an object that is not
 /// there comes into being when it is required or internal itself. A request without a body gets one when the body is
 /// required and something would be in it. Fields of `application/x-www-form-urlencoded` are added, those of multipart are
-/// not. A compressed body stays as it is. Stands before the policies that read what it adds, so the importer writes it first.
+/// not. A compressed body is filled in, and passed on, without its compression (`gzip`, `deflate`, `br`); one in another coding stays as it is. Stands before the policies that read what it adds, so the importer writes it first.
 ///
 /// ```toml
 /// [[inbound]]
@@ -60,7 +61,7 @@ impl ApplyAsync for Compiled {
         Box::pin(async move {
             call.with(|cx| head(cx, &contract))?;
             let Some(wanted) = wanted(&contract, &call.message) else { return Ok(Flow::Next) };
-            call.exchange.buffer(&mut call.message).await?;
+            call.exchange.read(&mut call.message).await?;
             call.with(|cx| body(cx, &contract, wanted))?;
             Ok(Flow::Next)
         })
@@ -120,9 +121,9 @@ fn wanted(contract: &Operation, message: &Message<'_>) -> Option<Wanted> {
     let Message::Request(request) = message else { return None };
     let mut types = request.headers().get_all(CONTENT_TYPE).iter();
     let text = types.next();
-    let mut codings = request.headers().get_all(CONTENT_ENCODING).iter();
-    // What has several types has none, and what is compressed is not read: both go on as they are.
-    if types.next().is_some() || codings.any(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"identity")) {
+    let headers = request.headers();
+    // What has several types has none, and what is in a coding that nobody here knows is not read: both go on as they are.
+    if types.next().is_some() || coding::is_coded(headers) && !coding::is_readable(headers) {
         return None;
     }
     let media_type = text.map(|value| media::essence(&String::from_utf8_lossy(value.as_bytes())));

@@ -348,7 +348,7 @@ impl Compiled {
             let answer = if status.is_client_error() || status.is_server_error() { status } else { BAD_GATEWAY };
             return Err(failed(answer, format!("the backend answered {status} to the request for a value")));
         }
-        exchange.buffer(&mut Message::Response(&mut response)).await?;
+        exchange.read(&mut Message::Response(&mut response)).await?;
         let bytes = response.body().bytes().cloned().unwrap_or_default();
         let mut document = Document::parse(&bytes).map_err(|error| {
             failed(BAD_GATEWAY, format!("the answer to the request for a value is not JSON: {error}"))

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use bytes::Bytes;
-use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderMap, Method, StatusCode};
 use http_body::Body as _;
 use schemars::JsonSchema;
@@ -12,7 +12,7 @@ use serde::Deserialize;
 use super::validation::{Action, Found, INTERNAL, Reporter};
 use super::value::Condition;
 use super::{Policy, Sections};
-use crate::body::{Body, BodyError};
+use crate::body::{Body, BodyError, coding};
 use crate::compile::{CompileCx, CompileError};
 use crate::config::{At, Size, Text};
 use crate::expression::Needs;
@@ -31,8 +31,9 @@ mod judge;
 /// variable of `errors-variable-name`; values are never told. Properties that are `readOnly` are not asked of requests, those that are `writeOnly`
 /// not of answers. Of properties that stand twice in an object, all must be right. The body is held in memory, up to
 /// `max-size` and `[server.limits] buffer-size`; one without an announced length that is longer is refused with 413 when `size-exceeded-action` is
-/// not `prevent`. Where a policy before it has changed the body, the changed one is checked. A compressed body cannot be checked, which
-/// is a failure (`ValidationException`); the backend is asked for a plain one. Several `Content-Type` lines are one unspecified type.
+/// not `prevent`. Where a policy before it has changed the body, the changed one is checked. A compressed body is
+/// checked, and passed on, without its compression (`gzip`, `deflate`, `br`); one in another coding cannot be checked, which
+/// is a failure (`ValidationException`). The backend is asked for a plain one. Several `Content-Type` lines are one unspecified type.
 ///
 /// Other than in API Management: XML and SOAP are not checked; there are no schemas beside the definition (`schema-id`,
 /// `schema-ref`); `max-size` may be any size, a body need not say how long it is, and forms are checked, too. What the definition
@@ -306,9 +307,8 @@ impl Compiled {
         if self.checks[check].action == Action::Ignore || content.schema.is_none() && !has_fields {
             return Plan::Tell(Vec::new());
         }
-        let mut codings = message.headers().get_all(CONTENT_ENCODING).iter();
-        if codings.any(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"identity")) {
-            let why = "The body is compressed.";
+        if coding::is_coded(message.headers()) && !coding::is_readable(message.headers()) {
+            let why = "The body is compressed in a way that is not read.";
             let found = judge::cannot(&media_type, why, self.checks[check].action, is_request);
             return Plan::Tell(vec![found]);
         }
@@ -376,19 +376,25 @@ impl Compiled {
         let limit = exchange.gateway.settings.buffer_size;
         let max = self.max_size.filter(|max| *max < limit);
         let Some(max) = max.filter(|_| self.size_exceeded == Action::Prevent) else {
-            exchange.buffer(&mut call.message).await?;
+            exchange.read(&mut call.message).await?;
             let length = call.message.body().bytes().map_or(0, Bytes::len) as u64;
             return Ok(max.filter(|max| length > *max).map(|max| self.too_large(Some(length), max, is_request)));
         };
-        if call.message.body().bytes().is_some() {
-            return Ok(None);
-        }
-        let body = std::mem::take(call.message.body_mut());
-        match body.buffer(max).await {
-            Ok(bytes) => {
-                *call.message.body_mut() = Body::from(bytes);
-                Ok(None)
+        if call.message.body().bytes().is_none() {
+            let body = std::mem::take(call.message.body_mut());
+            let read = body.buffer(max).await;
+            let held = read.map(|bytes| *call.message.body_mut() = Body::from(bytes));
+            if let Some(found) = self.held(held, max, is_request)? {
+                return Ok(Some(found));
             }
+        }
+        self.held(call.message.decode(max), max, is_request)
+    }
+
+    /// What a body that was read is, when it is not in memory.
+    fn held(&self, held: Result<(), BodyError>, max: u64, is_request: bool) -> Result<Option<Found>, Fault> {
+        match held {
+            Ok(()) => Ok(None),
             Err(BodyError::TooLarge { .. }) => Ok(Some(self.too_large(None, max, is_request))),
             Err(error) if is_request => Err(crate::pipeline::exchange::client_body(error)),
             Err(error) => Err(crate::pipeline::exchange::upstream_body(error)),

@@ -7,12 +7,12 @@ use bytes::Bytes;
 use http::header::{
     CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, ETAG, HeaderValue, LAST_MODIFIED, TRANSFER_ENCODING,
 };
-use http::{HeaderMap, Method, Response};
+use http::{Method, Response};
 use http_body::Body as _;
 use serde_json::Value as Json;
 
 use super::{BackendErrors, ErrorBody, body::status_name, format_of, ids_of};
-use crate::body::Body;
+use crate::body::{Body, coding};
 use crate::json::{Document, Kind, Node};
 use crate::pipeline::chain::AnsweredEarly;
 use crate::pipeline::{Blame, Exchange};
@@ -35,11 +35,21 @@ pub fn mode(exchange: &Exchange) -> BackendErrors {
 
 /// Wraps an error answer, unless it has a shape already that callers can rely on.
 pub async fn wrap(exchange: &Exchange, mut response: Response<Body>) -> Response<Body> {
-    if let Some(coding) = coding(response.headers()) {
-        tracing::debug!(coding, "a compressed error of the backend is passed on as it is");
+    if coding::is_coded(response.headers()) && !coding::is_readable(response.headers()) {
+        tracing::warn!(
+            "an error of the backend is compressed in a way that the gateway does not read, and passed on as it is"
+        );
         return response;
     }
-    let (said, complete) = beginning(std::mem::take(response.body_mut())).await;
+    let (mut said, complete) = beginning(std::mem::take(response.body_mut())).await;
+    if coding::is_coded(response.headers()) {
+        // A part of what is compressed, and what is broken, says nothing.
+        let decoded = complete.then(|| coding::decode(response.headers(), &said, LONGEST as u64).ok());
+        said = decoded.flatten().unwrap_or_default();
+        for name in [CONTENT_LENGTH, TRANSFER_ENCODING, CONTENT_ENCODING] {
+            response.headers_mut().remove(name);
+        }
+    }
     let mut document = if complete { Document::parse(&said).ok() } else { None };
     if let Some(document) = &mut document
         && passes(&mut document.root, mode(exchange))
@@ -79,12 +89,6 @@ pub async fn wrap(exchange: &Exchange, mut response: Response<Body>) -> Response
     }
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
     response
-}
-
-/// The coding of a compressed body.
-fn coding(headers: &HeaderMap) -> Option<&str> {
-    let coding = headers.get(CONTENT_ENCODING)?.to_str().unwrap_or("unknown");
-    (!coding.eq_ignore_ascii_case("identity")).then_some(coding)
 }
 
 /// The first bytes of a body, and whether that is all of it. The rest is not read, and what breaks off ends there.

@@ -12,7 +12,7 @@ use tower_service::Service as _;
 
 use super::Plan;
 use super::page::{Onward, Page};
-use crate::body::{Body, BodyError};
+use crate::body::{Body, BodyError, coding};
 use crate::clock::Nanos;
 use crate::json::Node;
 use crate::pipeline::chain::{AnsweredEarly, Back};
@@ -85,10 +85,10 @@ impl Collect {
         request.headers_mut().insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         let original = Original::of(&request);
         let mut response = self.next.clone().call(request).await?;
-        if response.status() != StatusCode::OK || is_coded(response.headers()) || is_early(&response) {
+        if response.status() != StatusCode::OK || is_unreadable(response.headers()) || is_early(&response) {
             return Ok(response);
         }
-        exchange.buffer(&mut Message::Response(&mut response)).await?;
+        exchange.read(&mut Message::Response(&mut response)).await?;
         let first = response.body().bytes().cloned().unwrap_or_default();
         let Some(mut all) = Page::read(response.headers(), &first, &self.plan.shape) else { return Ok(response) };
         if all.onward.is_none() && !self.plan.shape.bare {
@@ -186,11 +186,12 @@ impl Collect {
             }
             return Err(Stop::Failed(fault));
         }
-        if is_coded(response.headers()) {
-            return Err(Stop::Failed(failed(number, BAD_GATEWAY, "it is compressed, though it was not to be")));
+        if is_unreadable(response.headers()) {
+            return Err(Stop::Failed(failed(number, BAD_GATEWAY, "it is compressed in a way that is not read")));
         }
         let (head, body) = response.into_parts();
-        let text = match body.buffer(left).await {
+        let read = body.buffer(left).await.and_then(|text| coding::decode(&head.headers, &text, left));
+        let text = match read {
             Ok(text) => text,
             Err(BodyError::TooLarge { .. }) => return Err(Stop::Bound("max-bytes")),
             Err(error) => {
@@ -259,8 +260,9 @@ impl Original {
     }
 }
 
-fn is_coded(headers: &HeaderMap) -> bool {
-    headers.get(header::CONTENT_ENCODING).is_some_and(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"identity"))
+/// Whether a page is compressed in a way that is not read.
+fn is_unreadable(headers: &HeaderMap) -> bool {
+    coding::is_coded(headers) && !coding::is_readable(headers)
 }
 
 /// Whether a policy answered, and no backend.
