@@ -101,7 +101,7 @@ impl Linter<'_, '_> {
         // https://learn.microsoft.com/connectors/custom-connectors/policy-templates/dynamichosturl/dynamichosturl
         if is_host_template(&instance.id) && super::has_gateway(self.properties) {
             let text = format!("`{}` does not work with an on-premises gateway", instance.id);
-            self.push(Diagnostic::error("gateway-policy", file, head.clone(), text));
+            self.push(Diagnostic::error("gateway-policy", file, head, text));
         }
         if let Some(url) = url
             && calls(url.text().unwrap_or_default()).any(|(name, _)| REQUEST.contains(&name.as_str()))
