@@ -90,7 +90,7 @@ impl Connector {
                 let more = if self.all { 0 } else { sum_up(&mut diagnostics, &sources) };
                 let text = render::styled(&diagnostics, &sources, output::style());
                 let more =
-                    if more == 0 { String::new() } else { format!("; {more} are summed up: `--all` shows each") };
+                    if more == 0 { String::new() } else { format!("; {more} more are like these: `--all` shows each") };
                 let of = |count: usize, thing: &str| format!("{count} {thing}{}", if count == 1 { "" } else { "s" });
                 let counts = format!("{}, {}", of(errors, "error"), of(warnings, "warning"));
                 format!("{text}{}: {counts}{more}\n", of(packages, "package"))
