@@ -116,9 +116,13 @@ impl<'n> Instance<'n> {
         self.parameter(name).and_then(Node::scalar).unwrap_or_default()
     }
 
+    /// `x-ms-apimTemplate-policySection`
+    pub(super) fn policy_section(&self) -> Option<&'n Node> {
+        self.parameters?.get_any_case(&format!("{COMMON}policySection"))
+    }
+
     pub(super) fn section(&self) -> Section {
-        let section = self.parameters.and_then(|list| list.get_any_case(&format!("{COMMON}policySection")));
-        match section.and_then(Node::text).unwrap_or_default().to_ascii_lowercase().as_str() {
+        match self.policy_section().and_then(Node::text).unwrap_or_default().to_ascii_lowercase().as_str() {
             "response" => Section::Outbound,
             "failure" => Section::OnError,
             _ => Section::Inbound,

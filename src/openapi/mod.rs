@@ -25,5 +25,6 @@ pub use check::{Direction, Strictness, TooMuch};
 pub use contract::{Answer, Content, Contract, Operation, Payload, Status, content_for};
 pub use format::Format;
 pub use parameter::{Parameter, Place};
+pub use pattern::Pattern;
 pub use read::Fault;
 pub use schema::{SchemaId, Schemas, Types};

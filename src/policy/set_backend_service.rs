@@ -172,12 +172,12 @@ impl ChosenUrl {
     #[cold]
     fn new_backend(&self, url: &str, made_of: &TextValue, cx: &Context<'_>) -> Result<Arc<Backend>, Fault> {
         let end = end_of_host(url);
-        let in_host = made_of.sources_until(cx, end);
+        let in_host = made_of.sources_until(cx, end.unwrap_or(usize::MAX));
         // `r@headers('region').contoso.com` is a host also without the region, and not the one that is meant.
         if let Some(source) = in_host.iter().find(|it| !it.has_default && it.given != Given::Text) {
             return Err(unfit::missing(source, Made::Address, cx));
         }
-        self.check(&url[..end]).map_err(|unfit| unfit.fault(Made::Address, &in_host, cx))?;
+        self.check(&url[..end.unwrap_or(url.len())]).map_err(|unfit| unfit.fault(Made::Address, &in_host, cx))?;
         let add = |checked: Uri| self.backends.add(url, &checked).map_err(|error| invalid(&error.to_string()));
         self.check(url).and_then(add).map_err(|unfit| {
             let behind = &made_of.sources(cx)[in_host.len()..];
@@ -221,10 +221,10 @@ fn invalid(cause: &str) -> Unfit {
     Unfit::Invalid(cause.to_owned())
 }
 
-/// Where the host of a URL ends; its whole length where it has no scheme.
-fn end_of_host(url: &str) -> usize {
-    let start = url.find("://").map_or(url.len(), |at| at + 3);
-    url[start..].find(['/', '?']).map_or(url.len(), |at| start + at)
+/// Where the host of a URL ends, if it has one.
+fn end_of_host(url: &str) -> Option<usize> {
+    let start = url.find("://")? + 3;
+    Some(url[start..].find(['/', '?']).map_or(url.len(), |at| start + at))
 }
 
 /// Whether a host may be one: no label of a name is empty, and none begins or ends with `-` (RFC 1123 §2.1), as one does when a value beside it

@@ -3,11 +3,35 @@
 use super::super::definition::{Generation, SchemeKind};
 use super::super::template::is_host_template;
 use super::super::tree::{Member, Node, Value};
+use super::shape::{INFO, ROOT};
 use super::{Hint as _, Linter};
+use crate::config::diagnostic::closest;
 
 /// Names that a title cannot hold, in lower case.
 const RESERVED: [&str; 8] =
     ["api", "connector", "power apps", "powerapps", "power automate", "copilot studio", "power platform", "power bi"];
+/// What a connector can be about.
+const CATEGORIES: [&str; 19] = [
+    "AI",
+    "Business Management",
+    "Business Intelligence",
+    "Collaboration",
+    "Commerce",
+    "Communication",
+    "Content and Files",
+    "Finance",
+    "Data",
+    "Human Resources",
+    "Internet of Things",
+    "IT Operations",
+    "Lifestyle and Entertainment",
+    "Marketing",
+    "Productivity",
+    "Sales and CRM",
+    "Security",
+    "Social Media",
+    "Website",
+];
 /// What the platform takes.
 const MAX_SIZE: usize = 1024 * 1024;
 const MAX_OPERATIONS: usize = 256;
@@ -33,6 +57,13 @@ impl Linter<'_, '_> {
             }
         }
         self.info(root);
+        if self.definition.generation == Generation::Two {
+            self.shape(root, &ROOT);
+            if let Some(info) = root.get("info") {
+                self.shape(info, &INFO);
+            }
+            self.metadata(root);
+        }
         self.host(root);
         self.security();
         self.references(root);
@@ -65,10 +96,12 @@ impl Linter<'_, '_> {
                     .any(|part| format!(" {part} ").contains(&format!(" {word} ")))
             };
             if let Some(word) = RESERVED.iter().find(|word| is_word(word)) {
-                self.error("reserved-name", &span, format!("`{word}` cannot stand in the name of a connector"));
+                self.warning("reserved-name", &span, format!("`{word}` cannot stand in the name of a connector"))
+                    .with("certification refuses it");
             }
             if title.ends_with(|c: char| !c.is_alphanumeric()) {
-                self.error("reserved-name", &span, "the name does not end with a letter or a digit");
+                self.warning("reserved-name", &span, "the name does not end with a letter or a digit")
+                    .with("certification refuses it");
             }
         }
         let length = self.definition.description.chars().count();
@@ -79,7 +112,65 @@ impl Linter<'_, '_> {
         }
     }
 
+    /// What certification publishes about a connector: `ConnectorMetadataPropertiesMissing`, `InvalidConnectorCategory`,
+    /// `TooManyConnectorCategories`.
+    fn metadata(&mut self, root: &Node) {
+        let start = root.span.start..root.span.start + 1;
+        let contact = root.get("info").and_then(|info| info.get("contact"));
+        if let Some(email) = contact.and_then(|contact| contact.get("email"))
+            && email
+                .text()
+                .is_none_or(|text| !text.is_ascii() || text.split('@').filter(|part| !part.is_empty()).count() != 2)
+        {
+            self.error("bad-metadata", &email.span, "`email` is no address");
+        }
+        let Some(list) = root.get("x-ms-connector-metadata") else {
+            self.warning("bad-metadata", &start, "the definition has no `x-ms-connector-metadata`")
+                .with("certification asks for `Website`, `Privacy policy` and `Categories`");
+            return;
+        };
+        const NAMES: [&str; 3] = ["Website", "Privacy policy", "Categories"];
+        let mut seen = Vec::new();
+        for one in list.items() {
+            let Some(name) = one.get("propertyName") else { continue };
+            let text = name.text().unwrap_or_default();
+            match NAMES.iter().find(|known| known.eq_ignore_ascii_case(text)) {
+                Some(known) => {
+                    if *known != text {
+                        self.warning("bad-metadata", &name.span, format!("`{text}` is written `{known}`"));
+                    }
+                    seen.push(*known);
+                }
+                None => {
+                    self.warning("bad-metadata", &name.span, format!("`{text}` is no property of the metadata"))
+                        .with("`Website`, `Privacy policy` or `Categories`");
+                    continue;
+                }
+            }
+            let Some(value) = one.get("propertyValue").filter(|_| text == "Categories") else { continue };
+            let categories = value.text().unwrap_or_default().split(';').map(str::trim).filter(|it| !it.is_empty());
+            if categories.clone().count() > 2 {
+                self.warning("bad-metadata", &value.span, "a connector has two categories at most");
+            }
+            for category in categories.filter(|category| !CATEGORIES.contains(category)) {
+                let hint = closest(category, CATEGORIES).map(|other| format!("did you mean `{other}`?"));
+                self.warning("bad-metadata", &value.span, format!("no category is called `{category}`")).hint = hint;
+            }
+        }
+        for name in NAMES.iter().filter(|name| !seen.contains(name)) {
+            self.warning(
+                "bad-metadata",
+                &(list.span.start..list.span.start + 1),
+                format!("the metadata has no `{name}`"),
+            );
+        }
+    }
+
     fn host(&mut self, root: &Node) {
+        let base = root.get("basePath").filter(|base| !base.text().is_some_and(|text| text.starts_with('/')));
+        if let (Some(base), Generation::Two) = (base, self.definition.generation) {
+            self.error("bad-host", &base.span, "`basePath` begins with `/`");
+        }
         if self.definition.generation == Generation::Three {
             return;
         }
@@ -103,7 +194,7 @@ impl Linter<'_, '_> {
         let has = |name: &str| schemes.is_some_and(|list| list.items().iter().any(|one| one.text() == Some(name)));
         if schemes.is_some() && !has("https") {
             let span = schemes.map_or(start, |list| list.span.clone());
-            self.error("no-https", &span, "the API is not called by `https`");
+            self.warning("no-https", &span, "the API is not called by `https`");
         }
     }
 

@@ -1,18 +1,24 @@
 //! What makers of connectors are refused for, and what works otherwise than they expect.
 //!
-//! Errors are what the custom connector wizard, `paconn` or
-//! [certification](https://learn.microsoft.com/connectors/custom-connectors/certification-submission) refuses; warnings are what
-//! goes wrong later, in flows.
+//! Errors are what the platform's validator, the custom connector wizard or `paconn` refuses. Warnings are what
+//! [certification](https://learn.microsoft.com/connectors/custom-connectors/certification-submission) asks for, what goes wrong later in flows, and
+//! rules that published connectors are known to break.
 
+mod connection;
 mod definition;
 mod operations;
 mod policies;
+mod schemas;
+mod script;
+mod shape;
 
+use std::collections::HashSet;
 use std::ops::Range;
 
 use super::definition::Definition;
 use super::package::{self, Package, Place};
 use super::properties::Properties;
+use super::tree::Node;
 use crate::config::diagnostic::closest;
 use crate::config::source::{FileId, Sources};
 use crate::config::{Diagnostic, Diagnostics};
@@ -27,10 +33,32 @@ pub fn lint(place: &Place, sources: &mut Sources, diagnostics: &mut Diagnostics)
         }
     };
     let properties = package.properties.as_ref().map(|file| Properties::read(&file.root)).unwrap_or_default();
-    let mut linter = Linter { place, package: &package, definition: &definition, properties: &properties, diagnostics };
+    let mut linter = Linter {
+        place,
+        package: &package,
+        definition: &definition,
+        properties: &properties,
+        diagnostics,
+        seen: HashSet::new(),
+    };
     linter.definition();
+    linter.schemas();
     linter.operations();
     linter.policies();
+    linter.connections();
+    if let Some(path) = &place.script {
+        script::lint(path, properties.root.is_some() && has_gateway(&properties), sources, diagnostics);
+    }
+}
+
+/// Whether connections go through an on-premises gateway.
+fn has_gateway(properties: &Properties<'_>) -> bool {
+    properties.all().any(|one| one.kind.eq_ignore_ascii_case("gatewaySetting"))
+}
+
+/// The first character of a value: a long one is not underlined whole.
+fn head(node: &Node) -> Range<usize> {
+    node.span.start..node.span.start + 1
 }
 
 struct Linter<'a, 'n> {
@@ -39,6 +67,8 @@ struct Linter<'a, 'n> {
     definition: &'a Definition<'n>,
     properties: &'a Properties<'n>,
     diagnostics: &'a mut Diagnostics,
+    /// Where the parameters stand that were looked at.
+    seen: HashSet<usize>,
 }
 
 /// What is found, to be completed with a hint.

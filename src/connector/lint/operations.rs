@@ -6,7 +6,8 @@ use std::ops::Range;
 use super::super::clash::{Clash, clashes};
 use super::super::definition::{Operation, Parameter};
 use super::super::tree::{Member, Node, Value};
-use super::{Hint as _, Linter};
+use super::{Hint as _, Linter, head};
+use crate::config::diagnostic::closest;
 
 impl<'n> Linter<'_, 'n> {
     pub(super) fn operations(&mut self) {
@@ -49,13 +50,12 @@ impl<'n> Linter<'_, 'n> {
             Some((node, text)) if !text.is_empty() => {
                 let length = text.chars().count();
                 if length > 80 {
-                    self.error(
-                        "long-summary",
-                        &node.span,
-                        format!("the summary has {length} characters, and 80 are allowed"),
-                    );
+                    self.warning("long-summary", &node.span, format!("the summary has {length} characters"))
+                        .with("certification asks for 80 at most");
                 }
-                if text.ends_with(['.', '!', '?', ',', ';', ':']) {
+                if text.contains('/') {
+                    self.warning("summary-punctuation", &node.span, "a summary has no `/`");
+                } else if text.ends_with(['.', '!', '?', ',', ';', ':']) {
                     self.warning(
                         "summary-punctuation",
                         &node.span,
@@ -107,6 +107,10 @@ impl<'n> Linter<'_, 'n> {
         if parameter.place == "path" && !names.contains(&name) {
             self.error("path-parameter", &span, format!("`{name}` is not in the path `{}`", operation.path));
         }
+        // One that is declared for several operations is told of once.
+        if !self.seen.insert(parameter.node.span.start) {
+            return;
+        }
         if parameter.place == "header" && name.eq_ignore_ascii_case("authorization") {
             self.error("reserved-parameter", &span, "a header parameter cannot be called `Authorization`")
                 .with("use a security definition; a policy `setheader` copies another header to it");
@@ -132,6 +136,9 @@ impl<'n> Linter<'_, 'n> {
             )
             .with("nobody can fill it in: give it a `default`");
         }
+        if is_internal && !parameter.required && default.is_some() && parameter.place != "body" {
+            self.internal_optional(&span, name);
+        }
         let is_nameless = parameter.node.text_of("x-ms-summary").is_none_or(|text| text.trim().is_empty());
         if is_nameless && !is_internal && !matches!(parameter.place, "body") {
             self.warning(
@@ -155,10 +162,22 @@ impl<'n> Linter<'_, 'n> {
         }
     }
 
-    fn pages(&mut self, operation: &Operation<'_>) {
+    fn pages(&mut self, operation: &Operation<'n>) {
         let Some(pageable) = operation.node.get("x-ms-pageable") else { return };
         let Some(link) = pageable.get("nextLinkName") else { return };
         let is_for = |names: &[&Node]| names.is_empty() || names.iter().any(|name| name.text() == Some(&operation.id));
+        let schema = operation.node.get("responses").and_then(|responses| responses.get("200"));
+        let schema = schema.and_then(|response| self.definition.follow(response).get("schema"));
+        let schema = schema.map(|schema| self.definition.follow(schema));
+        let named = link.text().unwrap_or_default();
+        if !named.is_empty()
+            && let Some(known) = schema.and_then(|schema| schema.get("properties"))
+            && known.get(named).is_none()
+        {
+            let text = format!("the answer of `{}` has no `{named}`", operation.id);
+            let hint = closest(named, known.members().iter().map(|one| &*one.name));
+            self.warning("no-next-link", &link.span, text).hint = hint.map(|other| format!("did you mean `{other}`?"));
+        }
         let mut policies = self.properties.policies.iter().filter(|policy| policy.id == "updatenextlink");
         match policies.find(|policy| is_for(&policy.operations)) {
             None => self
@@ -182,6 +201,13 @@ impl<'n> Linter<'_, 'n> {
         }
         if !is_webhook {
             return;
+        }
+        for parameter in operation.parameters.iter().filter(|one| is_callback(one.node)) {
+            self.error("notification-url", &head(parameter.node), "`x-ms-notification-url` stands in the body");
+        }
+        for body in operation.parameters.iter().filter(|one| one.place == "body" && !is_callback(one.node)) {
+            let (name, is_internal) = (body.name, body.visibility() == Some("internal"));
+            self.callback(name, body.schema, body.required, is_internal, 0);
         }
         let created = operation.node.get("responses").and_then(|responses| responses.get("201"));
         let location = |node: &Node| node.get("headers").and_then(|headers| headers.get_any_case("Location")).is_some();
@@ -214,6 +240,48 @@ impl<'n> Linter<'_, 'n> {
                 &operation.at,
                 format!("no operation deletes the webhook of `{}`", operation.id),
             );
+        }
+    }
+
+    /// The URL that a webhook calls: `NotificationUrlNotInternal`, `NotificationUrlNotRequired`, `NotificationUrlNotString`.
+    fn callback(&mut self, name: &str, node: &'n Node, is_required: bool, is_internal: bool, depth: usize) {
+        const DEEP: usize = 12;
+        let node = self.definition.follow(node);
+        let is_internal = is_internal || node.text_of("x-ms-visibility") == Some("internal");
+        if is_callback(node) {
+            let span = head(node);
+            if !is_internal {
+                self.error(
+                    "notification-url",
+                    &span,
+                    format!("`{name}` takes the URL of a webhook and is not internal"),
+                )
+                .with("`\"x-ms-visibility\": \"internal\"`: the platform fills it in");
+            }
+            if node.text_of("type").is_some_and(|kind| kind != "string") {
+                self.error(
+                    "notification-url",
+                    &span,
+                    format!("`{name}` takes the URL of a webhook and is no `string`"),
+                );
+            }
+            if !is_required {
+                self.warning(
+                    "notification-url",
+                    &span,
+                    format!("`{name}` takes the URL of a webhook and is not required"),
+                )
+                .with("it has to be `required`, and so has all that holds it, for the platform to fill it in");
+            }
+            return;
+        }
+        if depth == DEEP {
+            return;
+        }
+        let required = node.get("required").map(Node::items).unwrap_or_default();
+        for Member { name, value, .. } in node.get("properties").map(Node::members).unwrap_or_default() {
+            let is_required = is_required && required.iter().any(|one| one.text() == Some(name));
+            self.callback(name, value, is_required, is_internal, depth + 1);
         }
     }
 

@@ -32,8 +32,12 @@ impl Linter<'_, '_> {
             let allowed = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == ':';
             if !parameter.name.chars().all(allowed) {
                 let text = format!("`{}` cannot be the name of a connection parameter", parameter.name);
-                let found =
-                    Diagnostic::error("bad-name", file, parameter.node.span.start..parameter.node.span.start + 1, text);
+                let found = Diagnostic::warning(
+                    "bad-name",
+                    file,
+                    parameter.node.span.start..parameter.node.span.start + 1,
+                    text,
+                );
                 self.push(found).with("letters, digits and `_`");
             }
         }
@@ -91,14 +95,71 @@ impl Linter<'_, '_> {
         for node in &instance.operations {
             self.check_operation(file, &node.span, node.text().unwrap_or_default());
         }
+        self.settings(instance);
         self.values(instance, instance.node);
         let url = instance.parameter("urlTemplate").filter(|_| is_host_template(&instance.id));
+        // https://learn.microsoft.com/connectors/custom-connectors/policy-templates/dynamichosturl/dynamichosturl
+        if is_host_template(&instance.id) && super::has_gateway(self.properties) {
+            let text = format!("`{}` does not work with an on-premises gateway", instance.id);
+            self.push(Diagnostic::error("gateway-policy", file, head, text));
+        }
         if let Some(url) = url
             && calls(url.text().unwrap_or_default()).any(|(name, _)| REQUEST.contains(&name.as_str()))
         {
             let text = "the host comes from the request, so callers can send what the connection holds anywhere";
             self.push(Diagnostic::warning("host-from-request", file, url.span.clone(), text))
                 .with("take it from `@connectionParameters`");
+        }
+    }
+
+    /// Values that a template takes, by the published
+    /// [schema](https://github.com/microsoft/PowerPlatformConnectors/blob/dev/schemas/paconn-apiProperties.schema.json).
+    fn settings(&mut self, instance: &Instance<'_>) {
+        let file = self.properties_file();
+        let methods: &[&str] = match instance.id.as_str() {
+            "setvaluefromurl" => &["GET", "POST", "PUT"],
+            _ => &["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "HEAD", "@Request.OriginalHTTPMethod"],
+        };
+        for (name, known) in [
+            ("existsAction", &["override", "skip", "append"][..]),
+            ("retainKey", &["true", "false"]),
+            ("httpMethod", methods),
+        ] {
+            let Some(node) = instance.parameter(name) else { continue };
+            let text = node.scalar().unwrap_or_default();
+            if !known.iter().any(|one| one.eq_ignore_ascii_case(text)) {
+                let message = format!("`{text}` is no value of `{name}`");
+                self.push(Diagnostic::error("template-value", file, node.span.clone(), message))
+                    .with(one_of(known.iter().copied()));
+            }
+        }
+        let Some(section) = instance.policy_section() else { return };
+        let text = section.text().unwrap_or_default();
+        let fixed = match instance.id.as_str() {
+            "updatenextlink" => Some("Response"),
+            "dynamichosturl"
+            | "dynamicsubdomain"
+            | "routerequesttoendpoint"
+            | "setqueryparameter"
+            | "setvaluefromurl"
+            | "pollingtrigger" => Some("Request"),
+            _ => None,
+        };
+        let found = if !["request", "response", "failure"].contains(&text.to_ascii_lowercase().as_str()) {
+            Some((
+                format!("no section is called `{text}`"),
+                "`Request`, `Response`, or `Failure` for `setheader`".to_owned(),
+            ))
+        } else if text.eq_ignore_ascii_case("failure") && instance.id != "setheader" {
+            Some((format!("`{}` does not run in `Failure`", instance.id), "only `setheader` does".to_owned()))
+        } else {
+            let wrong = fixed.filter(|fixed| !fixed.eq_ignore_ascii_case(text));
+            wrong.map(|fixed| {
+                (format!("`{}` runs in `{fixed}` only", instance.id), format!("leave it out, or `{fixed}`"))
+            })
+        };
+        if let Some((message, hint)) = found {
+            self.push(Diagnostic::error("template-value", file, section.span.clone(), message)).with(hint);
         }
     }
 

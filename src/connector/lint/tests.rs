@@ -11,18 +11,24 @@ const DEFINITION: &str = r##"{
   "paths": {
     "/tasks/{id}": { "get": {
       "operationId": "GetTask", "summary": "Get a task", "description": "Gets a task.",
-      "parameters": [{ "name": "id", "in": "path", "required": true, "type": "string", "x-ms-summary": "Id" }],
+      "parameters": [{ "name": "id", "in": "path", "required": true, "x-ms-url-encoding": "single", "type": "string", "x-ms-summary": "Id" }],
       "responses": { "200": { "description": "OK" } } } },
     "/hooks": { "post": {
       "operationId": "Hook", "summary": "When a task is new", "description": "Tells of tasks.", "x-ms-trigger": "single",
-      "parameters": [{ "name": "b", "in": "body", "schema": { "type": "object", "properties": { "url": { "type": "string", "x-ms-notification-url": true } } } }],
+      "parameters": [{ "name": "b", "in": "body", "required": true, "schema": { "type": "object", "required": ["url"], "properties": { "url": { "type": "string", "x-ms-visibility": "internal", "x-ms-notification-url": true } } } }],
       "responses": { "201": { "description": "Made", "headers": { "Location": { "type": "string" } } } } } },
     "/hooks/{id}": { "delete": {
       "operationId": "Unhook", "summary": "Unhook", "description": "Ends it.", "x-ms-visibility": "internal",
-      "parameters": [{ "name": "id", "in": "path", "required": true, "type": "string", "x-ms-summary": "Id" }],
+      "parameters": [{ "name": "id", "in": "path", "required": true, "x-ms-url-encoding": "single", "type": "string", "x-ms-summary": "Id" }],
       "responses": { "204": { "description": "Gone" } } } }
   },
-  "securityDefinitions": { "key": { "type": "apiKey", "in": "header", "name": "X-Key" } }
+  "securityDefinitions": { "key": { "type": "apiKey", "in": "header", "name": "X-Key" } },
+  "security": [{ "key": [] }],
+  "x-ms-connector-metadata": [
+    { "propertyName": "Website", "propertyValue": "https://contoso.com" },
+    { "propertyName": "Privacy policy", "propertyValue": "https://contoso.com/privacy" },
+    { "propertyName": "Categories", "propertyValue": "Productivity" }
+  ]
 }"##;
 const PROPERTIES: &str = r##"{ "properties": {
   "connectionParameters": { "api_key": { "type": "securestring" }, "host": { "type": "string" } },
@@ -57,6 +63,7 @@ fn mistakes_of_makers() {
     let host = r#""templateId": "dynamichosturl", "title": "t", "parameters": { "x-ms-apimTemplateParameter.urlTemplate": "https://@connectionParameters('host')", "#;
     let (long, huge) = (format!("{}\"", "a".repeat(81)), "a".repeat(1 << 20));
     let mut shown = std::collections::BTreeSet::new();
+    let mut wrong = Vec::new();
     let set = r#""templateId": "setheader", "title": "t", "parameters": {"#;
     for (name, edits, want) in [
         ("nothing", &[][..], &[][..]),
@@ -107,8 +114,8 @@ fn mistakes_of_makers() {
             &[
                 ("\"/hooks/{id}\": { \"delete\"", "\"/tasks/{key}\": { \"get\""),
                 (
-                    "\"id\", \"in\": \"path\", \"required\": true, \"type\": \"string\", \"x-ms-summary\": \"Id\" }],\n      \"responses\": { \"204\"",
-                    "\"key\", \"in\": \"path\", \"required\": true, \"type\": \"string\", \"x-ms-summary\": \"Id\" }],\n      \"responses\": { \"204\"",
+                    "\"id\", \"in\": \"path\", \"required\": true, \"x-ms-url-encoding\": \"single\", \"type\": \"string\", \"x-ms-summary\": \"Id\" }],\n      \"responses\": { \"204\"",
+                    "\"key\", \"in\": \"path\", \"required\": true, \"x-ms-url-encoding\": \"single\", \"type\": \"string\", \"x-ms-summary\": \"Id\" }],\n      \"responses\": { \"204\"",
                 ),
             ],
             &["webhook-location", "ambiguous-paths"],
@@ -156,8 +163,8 @@ fn mistakes_of_makers() {
         (
             "the Authorization header",
             &[(
-                "\"name\": \"b\", \"in\": \"body\",",
-                "\"name\": \"Authorization\", \"in\": \"header\", \"x-ms-summary\": \"A\", \"type\": \"string\",",
+                "\"parameters\": [{ \"name\": \"b\", ",
+                "\"parameters\": [{ \"name\": \"Authorization\", \"in\": \"header\", \"x-ms-summary\": \"A\", \"type\": \"string\" }, { \"name\": \"b\", ",
             )],
             &["reserved-parameter"],
         ),
@@ -181,7 +188,7 @@ fn mistakes_of_makers() {
             &["bad-body"],
         ),
         ("a blank", &[("\"GetTask\",", "\"Get Task\","), ("[\"GetTask\"]", "[\"Get Task\"]")], &["bad-operation-id"]),
-        ("an unknown trigger", &[("\"single\"", "\"often\"")], &["bad-trigger"]),
+        ("an unknown trigger", &[("\"x-ms-trigger\": \"single\"", "\"x-ms-trigger\": \"often\"")], &["bad-trigger"]),
         ("a short description", &[("Tasks of a team, and who does them.", "Tasks.")], &["description-length"]),
         ("a long summary", &[("Get a task\"", &long)], &["long-summary"]),
         ("no description", &[(", \"description\": \"Gets a task.\"", "")], &["missing-description"]),
@@ -202,12 +209,227 @@ fn mistakes_of_makers() {
             &["missing-parameter", "missing-parameter", "missing-parameter", "not-evaluated"],
         ),
         ("two schemes", &[("\"X-Key\" }", "\"X-Key\" }, \"other\": { \"type\": \"basic\" }")], &["several-schemes"]),
+        ("a misspelt property", &[("\"summary\": \"Unhook\"", "\"sumary\": \"Unhook\"")], &["unknown-property"]),
+        (
+            "a misspelt extension",
+            &[("\"x-ms-summary\": \"Id\"", "\"x-ms-sumary\": \"Id\"")],
+            &["missing-summary", "unknown-property"],
+        ),
+        ("a variable that is not required", &[("\"required\": true, \"x-ms-url", "\"x-ms-url")], &["bad-parameter"]),
+        ("no encoding", &[("\"x-ms-url-encoding\": \"single\", ", "")], &["url-encoding"]),
+        (
+            "a default of another type",
+            &[(
+                "\"type\": \"string\", \"x-ms-summary\"",
+                "\"type\": \"integer\", \"default\": \"1\", \"x-ms-summary\"",
+            )],
+            &["bad-default"],
+        ),
+        (
+            "a default that is no choice",
+            &[(
+                "\"type\": \"string\", \"x-ms-summary\"",
+                "\"type\": \"string\", \"enum\": [\"a\"], \"default\": \"b\", \"x-ms-summary\"",
+            )],
+            &["bad-default"],
+        ),
+        (
+            "a choice twice",
+            &[(
+                "\"type\": \"string\", \"x-ms-summary\"",
+                "\"type\": \"string\", \"enum\": [\"a\", \"a\"], \"x-ms-summary\"",
+            )],
+            &["bad-enum"],
+        ),
+        (
+            "a choice of another type",
+            &[("\"type\": \"string\", \"x-ms-summary\"", "\"type\": \"integer\", \"enum\": [\"1\"], \"x-ms-summary\"")],
+            &["bad-enum"],
+        ),
+        (
+            "a name for no choice",
+            &[(
+                "\"type\": \"string\", \"x-ms-summary\"",
+                "\"type\": \"string\", \"enum\": [\"a\"], \"x-ms-enum-values\": [{ \"value\": \"b\", \"displayName\": \"B\" }], \"x-ms-summary\"",
+            )],
+            &["bad-enum"],
+        ),
+        (
+            "an unknown type",
+            &[("\"type\": \"string\", \"x-ms-summary\"", "\"type\": \"int\", \"x-ms-summary\"")],
+            &["bad-schema"],
+        ),
+        (
+            "an unknown format",
+            &[(
+                "\"type\": \"string\", \"x-ms-summary\"",
+                "\"type\": \"string\", \"format\": \"int32\", \"x-ms-summary\"",
+            )],
+            &["unknown-format"],
+        ),
+        (
+            "an unknown visibility",
+            &[(
+                "\"x-ms-visibility\": \"internal\", \"x-ms-notification-url\"",
+                "\"x-ms-visibility\": \"hidden\", \"x-ms-notification-url\"",
+            )],
+            &["notification-url", "bad-visibility"],
+        ),
+        (
+            "an optional constant",
+            &[(
+                "\"parameters\": [{ \"name\": \"id\"",
+                "\"parameters\": [{ \"name\": \"v\", \"in\": \"query\", \"type\": \"string\", \"default\": \"1\", \"x-ms-visibility\": \"internal\" }, { \"name\": \"id\"",
+            )],
+            &["internal-optional"],
+        ),
+        ("a URL of a webhook that need not be there", &[("\"required\": [\"url\"], ", "")], &["notification-url"]),
+        (
+            "an array of nothing",
+            &[(
+                "\"200\": { \"description\": \"OK\"",
+                "\"200\": { \"description\": \"OK\", \"schema\": { \"type\": \"array\" }",
+            )],
+            &["bad-schema"],
+        ),
+        (
+            "required, and no property",
+            &[("\"required\": [\"url\"]", "\"required\": [\"url\", \"ulr\"]")],
+            &["bad-schema"],
+        ),
+        ("no status", &[("\"200\": {", "\"200\": { \"description\": \"OK\" }, \"2000\": {")], &["bad-response"]),
+        (
+            "beside a reference",
+            &[
+                (
+                    "\"200\": { \"description\": \"OK\" }",
+                    "\"200\": { \"description\": \"OK\", \"schema\": { \"$ref\": \"#/definitions/t\", \"description\": \"d\" } }",
+                ),
+                (
+                    "\"securityDefinitions\"",
+                    "\"definitions\": { \"t\": { \"type\": \"string\" } }, \"securityDefinitions\"",
+                ),
+            ],
+            &["beside-reference"],
+        ),
+        (
+            "pages of another name",
+            &[
+                (
+                    get,
+                    "\"x-ms-pageable\": { \"nextLinkName\": \"nextlink\" }, \"operationId\": \"GetTask\", \"summary\": \"Get a task\"",
+                ),
+                (
+                    "\"200\": { \"description\": \"OK\" }",
+                    "\"200\": { \"description\": \"OK\", \"schema\": { \"type\": \"object\", \"properties\": { \"nextLink\": { \"type\": \"string\" } } } }",
+                ),
+            ],
+            &["no-next-link", "no-next-link"],
+        ),
+        ("an unknown security definition", &[("[{ \"key\": [] }]", "[{ \"keys\": [] }]")], &["bad-security"]),
+        ("a key without a name", &[(", \"name\": \"X-Key\"", "")], &["bad-security"]),
+        ("metadata of another name", &[("\"Privacy policy\"", "\"Privacy Policy\"")], &["bad-metadata"]),
+        ("an unknown category", &[("\"Productivity\"", "\"Productivty\"")], &["bad-metadata"]),
+        ("a base path without a slash", &[("\"/v1\"", "\"v1\"")], &["bad-host"]),
+        (
+            "an unknown section",
+            &[(
+                "\"x-ms-apimTemplate-operationName\"",
+                "\"x-ms-apimTemplate-policySection\": \"Answer\", \"x-ms-apimTemplate-operationName\"",
+            )],
+            &["template-value"],
+        ),
+        (
+            "Failure of another template",
+            &[
+                ("\"setheader\"", "\"setqueryparameter\""),
+                (
+                    "\"x-ms-apimTemplate-operationName\"",
+                    "\"x-ms-apimTemplate-policySection\": \"Failure\", \"x-ms-apimTemplate-operationName\"",
+                ),
+            ],
+            &["template-value"],
+        ),
+        (
+            "an unknown action",
+            &[(
+                "\"x-ms-apimTemplate-operationName\"",
+                "\"x-ms-apimTemplateParameter.existsAction\": \"replace\", \"x-ms-apimTemplate-operationName\"",
+            )],
+            &["template-value"],
+        ),
+        (
+            "a gateway and a host",
+            &[
+                (set, host),
+                ("Parameters('host')\", ", "Parameters('host')/v1\", "),
+                (
+                    "\"host\": { \"type\": \"string\" }",
+                    "\"host\": { \"type\": \"string\" }, \"gateway\": { \"type\": \"gatewaySetting\" }",
+                ),
+            ],
+            &["gateway-policy"],
+        ),
+        (
+            "a parameter of no type",
+            &[("\"host\": { \"type\": \"string\" }", "\"host\": { \"type\": \"text\" }")],
+            &["bad-connection"],
+        ),
+        (
+            "a name of a parameter",
+            &[(
+                "\"host\": { \"type\": \"string\" }",
+                "\"host\": { \"type\": \"string\" }, \"a-b\": { \"type\": \"string\" }",
+            )],
+            &["bad-name"],
+        ),
         ("too large", &[("Gets a task.", &huge)], &["too-large"]),
     ] {
         let found = codes(edits);
-        assert_eq!(found, want, "{name}");
+        if found != want {
+            wrong.push(format!("{name}: {found:?}, expected {want:?}"));
+        }
         shown.extend(found);
     }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    shown.insert("bad-script"); // has a test of its own
     let missing: Vec<_> = CONNECTOR_CODES.iter().map(|(code, _)| *code).filter(|code| !shown.contains(code)).collect();
     assert!(missing.is_empty(), "no case shows {missing:?}");
+}
+
+#[test]
+fn scripts() {
+    let script = "public class Script : ScriptBase { Task<HttpResponseMessage> ExecuteAsync() {} }";
+    for (name, text, want) in [
+        ("good", script.to_owned(), &[][..]),
+        (
+            "another class",
+            script.replace("class Script", "class Scripts").replace("class Scripts", "class Code"),
+            &["bad-script"],
+        ),
+        ("a client", script.replace("{}", "{ new HttpClient(); }"), &["bad-script"]),
+        ("too large", " ".repeat((1 << 20) + 1), &["bad-script"]),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join(package::DEFINITION_FILE), DEFINITION).unwrap();
+        std::fs::write(folder.path().join(package::PROPERTIES_FILE), PROPERTIES).unwrap();
+        std::fs::write(folder.path().join(package::SCRIPT_FILE), text).unwrap();
+        let (mut sources, mut diagnostics) = (Sources::default(), Diagnostics::default());
+        lint(&package::find(folder.path()).unwrap()[0], &mut sources, &mut diagnostics);
+        let found: Vec<_> = diagnostics.0.iter().map(|one| one.code).collect();
+        assert_eq!(found, want, "{name}");
+    }
+}
+
+/// Bodies of as many schemas as the platform takes, and of one more.
+#[test]
+fn the_size_of_a_body() {
+    for (count, want) in [(511, &[][..]), (512, &["too-large"])] {
+        let properties: Vec<String> = (0..count).map(|at| format!("\"p{at}\": {{ \"type\": \"string\" }}")).collect();
+        let schema = format!(
+            "\"200\": {{ \"description\": \"OK\", \"schema\": {{ \"type\": \"object\", \"properties\": {{ {} }} }} }}",
+            properties.join(", ")
+        );
+        assert_eq!(codes(&[("\"200\": { \"description\": \"OK\" }", &schema)]), want, "{count}");
+    }
 }
