@@ -89,8 +89,11 @@ impl Connector {
             Format::Text => {
                 let more = if self.all { 0 } else { sum_up(&mut diagnostics, &sources) };
                 let text = render::styled(&diagnostics, &sources, output::style());
-                let more =
-                    if more == 0 { String::new() } else { format!("; {more} more are like these: `--all` shows each") };
+                let more = if more == 0 {
+                    String::new()
+                } else {
+                    format!(", {more} of them like those above: `--all` shows each")
+                };
                 let of = |count: usize, thing: &str| format!("{count} {thing}{}", if count == 1 { "" } else { "s" });
                 let counts = format!("{}, {}", of(errors, "error"), of(warnings, "warning"));
                 format!("{text}{}: {counts}{more}\n", of(packages, "package"))
