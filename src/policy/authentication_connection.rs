@@ -1,5 +1,7 @@
 //! Authenticates with the backend by what the caller's connection holds.
 
+use std::sync::Arc;
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use http::header::{AUTHORIZATION, HeaderName, HeaderValue};
@@ -11,7 +13,7 @@ use serde::Deserialize;
 use super::{Policy, Sections};
 use crate::compile::{CompileCx, CompileError};
 use crate::config::At;
-use crate::credential::{self, Credential, Obtained};
+use crate::credential::{self, Credential, Obtained, Renewal};
 use crate::expression::Needs;
 use crate::gateway::Connection;
 use crate::pipeline::{ApplyAsync, BoxFuture, Call, Context, Fault, Flow, Message, Step};
@@ -48,6 +50,9 @@ pub struct AuthenticationConnection {
     password: Option<String>,
     /// Only for connections of this set; others pass. Default: for all.
     set: Option<String>,
+    /// Whether a 401 of the backend makes the gateway fetch a new token from the connection's `token-source`, at most every 30 s, and
+    /// send the request once more; only one without a body or with one that is in memory. Only with `oauth2`. Default `false`.
+    refresh_on_401: Option<bool>,
 }
 
 /// How a backend is authenticated with.
@@ -89,6 +94,9 @@ impl Policy for AuthenticationConnection {
         if self.scheme.value != Scheme::Basic && (self.username.is_some() || self.password.is_some()) {
             return Err(only(if self.username.is_some() { "username" } else { "password" }, "basic"));
         }
+        if self.scheme.value != Scheme::Oauth2 && self.refresh_on_401.is_some() {
+            return Err(only("refresh-on-401", "oauth2"));
+        }
         let or = |name: Option<String>, default: &str| name.unwrap_or_else(|| default.to_owned());
         let proof = match self.scheme.value {
             Scheme::ApiKey => {
@@ -121,7 +129,8 @@ impl Policy for AuthenticationConnection {
             }
             Scheme::Oauth2 => Proof::Token { parameter: or(self.parameter, "token") },
         };
-        Ok(Step::asynchronous(Compiled { proof, set: self.set }))
+        let refresh_on_401 = self.refresh_on_401.unwrap_or(false);
+        Ok(Step::asynchronous(Compiled { proof, set: self.set, refresh_on_401 }))
     }
 }
 
@@ -131,6 +140,7 @@ impl Policy for AuthenticationConnection {
 struct Compiled {
     proof: Proof,
     set: Option<String>,
+    refresh_on_401: bool,
 }
 
 enum Proof {
@@ -196,6 +206,7 @@ impl Compiled {
             }
             Proof::Token { parameter } => {
                 if let Some(credential) = &connection.token {
+                    cx.state.renewal = self.refresh_on_401.then(|| Arc::new(Renewal::new(credential.clone(), None)));
                     match credential.token(None) {
                         Obtained::Token(token) => drop(cx.message.headers_mut().insert(AUTHORIZATION, token)),
                         waits => return Ok(Some((credential.clone(), waits))),

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod compressed;
+mod connections;
 mod connector;
 mod deadline;
 mod pages;
