@@ -37,12 +37,12 @@ pub(super) use compile::{Counted, limit_name};
 ///
 /// | `algorithm` | memory |
 /// |---|---|
-/// | `sliding-window`, one request of each key in the window | 102 MiB |
-/// | `sliding-window`, ten requests of each key in the window | 424 MiB |
+/// | `sliding-window`, one request of each key in the window | 120 MiB |
+/// | `sliding-window`, ten requests of each key in the window | 441 MiB |
 /// | `sliding-window` with `slots = 10`, however many requests | 164 MiB |
 /// | `sliding-window` with `slots = 16`, however many requests | 194 MiB |
-/// | `token-bucket` | 118 MiB |
-/// | `fixed-window` | 102 MiB |
+/// | `token-bucket` | 136 MiB |
+/// | `fixed-window` | 120 MiB |
 ///
 /// So an exact window is for limits of some hundred calls, or for few keys; `slots` bounds it for others, and all of them stay exact on
 /// the safe side.
