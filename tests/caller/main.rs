@@ -8,5 +8,6 @@ mod connector;
 mod deadline;
 mod pages;
 mod scripted;
+mod side_calls;
 #[path = "../support/mod.rs"]
 mod support;
