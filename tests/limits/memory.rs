@@ -118,7 +118,6 @@ fn measure_one() {
 }
 
 #[test]
-#[expect(clippy::print_stdout, reason = "`--nocapture` shows what was seen")]
 fn a_million_keys_take_no_more_than_is_said() {
     for Case { name, most, .. } in CASES {
         let mut child = Command::new(std::env::current_exe().unwrap());
