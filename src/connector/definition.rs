@@ -4,6 +4,26 @@ use std::ops::Range;
 
 use super::tree::{Member, Node};
 
+/// What OpenAPI 2.0 lets a parameter, an item or a schema say of its values.
+pub(super) const VALUE_WORDS: [&str; 16] = [
+    "type",
+    "format",
+    "default",
+    "maximum",
+    "exclusiveMaximum",
+    "minimum",
+    "exclusiveMinimum",
+    "maxLength",
+    "minLength",
+    "pattern",
+    "maxItems",
+    "minItems",
+    "uniqueItems",
+    "enum",
+    "multipleOf",
+    "items",
+];
+
 /// The generation of a definition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Generation {

@@ -22,6 +22,7 @@ pub mod key_set;
 pub mod remote_keys;
 pub mod subscription;
 #[cfg(test)]
+#[path = "tests/support.rs"]
 pub(crate) mod test_support;
 mod token_cache;
 pub mod token_error;

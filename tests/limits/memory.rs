@@ -1,8 +1,7 @@
 //! What a million keys take, each algorithm in a process of its own.
 
-use std::io::{Read, Write};
 use std::num::{NonZeroU32, NonZeroUsize};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::Duration;
 
 use sluicegate::clock::Clock;
@@ -108,23 +107,20 @@ fn quota(schedule: Schedule) {
     taken(before);
 }
 
-#[test]
-#[ignore = "runs in the processes that the other test starts, which name what is measured"]
-fn measure_one() {
-    let mut name = String::new();
-    std::io::stdin().read_to_string(&mut name).unwrap();
-    let case = CASES.iter().find(|case| case.name == name).unwrap();
-    (case.fills)();
-}
+/// Names, to a process of this test, what it measures.
+const MEASURED: &str = "SLUICEGATE_TEST_MEASURES";
 
 #[test]
+#[expect(clippy::disallowed_methods, reason = "so the test tells the processes that it starts what they are for")]
 fn a_million_keys_take_no_more_than_is_said() {
+    if let Ok(name) = std::env::var(MEASURED) {
+        let case = CASES.iter().find(|case| case.name == name).unwrap();
+        return (case.fills)();
+    }
     for Case { name, most, .. } in CASES {
         let mut child = Command::new(std::env::current_exe().unwrap());
-        child.args(["--exact", "memory::measure_one", "--ignored", "--nocapture"]);
-        let mut child = child.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-        child.stdin.take().unwrap().write_all(name.as_bytes()).unwrap();
-        let output = child.wait_with_output().unwrap();
+        child.args(["--exact", "memory::a_million_keys_take_no_more_than_is_said", "--nocapture"]);
+        let output = child.env(MEASURED, name).output().unwrap();
         let text = String::from_utf8(output.stdout).unwrap();
         let bytes = text.split("it takes ").nth(1).and_then(|rest| rest.split(' ').next());
         let mib = bytes.unwrap_or_else(|| panic!("{name}: {text}")).parse::<u64>().unwrap() >> 20;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
+use super::super::definition::VALUE_WORDS;
 use super::super::tree::Node;
 
 mod schema;
@@ -16,25 +17,6 @@ pub(super) const PARTS: &str = "x-parts";
 const MAX_REFERENCES: usize = 16;
 /// How many places are told for each thing that is left out.
 const MAX_PLACES: usize = 5;
-/// What a parameter may say in 2.0 beside its name, its place and its description.
-const PLAIN: [&str; 16] = [
-    "type",
-    "format",
-    "default",
-    "maximum",
-    "exclusiveMaximum",
-    "minimum",
-    "exclusiveMinimum",
-    "maxLength",
-    "minLength",
-    "pattern",
-    "maxItems",
-    "minItems",
-    "uniqueItems",
-    "enum",
-    "multipleOf",
-    "items",
-];
 
 /// Brings the parts of one definition into 2.0.
 pub(super) struct Converter<'n> {
@@ -173,7 +155,7 @@ impl<'n> Converter<'n> {
             out.insert("description".to_owned(), flat["description"].take());
         }
         for (name, part) in flat.as_object_mut().into_iter().flatten() {
-            let is_kept = PLAIN.contains(&name.as_str()) || name.starts_with("x-ms-");
+            let is_kept = VALUE_WORDS.contains(&name.as_str()) || name.starts_with("x-ms-");
             if is_kept && !out.contains_key(name) {
                 out.insert(name.clone(), part.take());
             }

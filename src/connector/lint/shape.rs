@@ -4,6 +4,7 @@
 //! its [rules](https://learn.microsoft.com/connectors/custom-connectors/certification-swagger-validator-rules)); the lists are those of
 //! the published [schema](https://github.com/microsoft/PowerPlatformConnectors/blob/dev/schemas/apiDefinition.swagger.schema.json).
 
+use super::super::definition::VALUE_WORDS;
 use super::super::tree::Node;
 use super::{Hint as _, Linter};
 use crate::config::diagnostic::closest;
@@ -13,6 +14,8 @@ pub(super) struct Part {
     /// What it is called in a message.
     name: &'static str,
     properties: &'static [&'static str],
+    /// What it says of its values.
+    values: &'static [&'static str],
 }
 
 pub(super) const ROOT: Part = Part {
@@ -34,12 +37,17 @@ pub(super) const ROOT: Part = Part {
         "tags",
         "externalDocs",
     ],
+    values: &[],
 };
-pub(super) const INFO: Part =
-    Part { name: "`info`", properties: &["title", "version", "description", "termsOfService", "contact", "license"] };
+pub(super) const INFO: Part = Part {
+    name: "`info`",
+    properties: &["title", "version", "description", "termsOfService", "contact", "license"],
+    values: &[],
+};
 pub(super) const PATH: Part = Part {
     name: "a path",
     properties: &["$ref", "get", "put", "post", "delete", "options", "head", "patch", "parameters"],
+    values: &[],
 };
 pub(super) const OPERATION: Part = Part {
     name: "an operation",
@@ -57,9 +65,10 @@ pub(super) const OPERATION: Part = Part {
         "deprecated",
         "security",
     ],
+    values: &[],
 };
 pub(super) const BODY: Part =
-    Part { name: "the body parameter", properties: &["name", "in", "description", "required", "schema"] };
+    Part { name: "the body parameter", properties: &["name", "in", "description", "required", "schema"], values: &[] };
 pub(super) const PARAMETER: Part = Part {
     name: "a parameter",
     properties: &[
@@ -67,55 +76,24 @@ pub(super) const PARAMETER: Part = Part {
         "in",
         "description",
         "required",
-        "type",
-        "format",
         "allowEmptyValue",
-        "items",
         "collectionFormat",
-        "default",
-        "maximum",
-        "exclusiveMaximum",
-        "minimum",
-        "exclusiveMinimum",
-        "maxLength",
-        "minLength",
-        "pattern",
-        "maxItems",
-        "minItems",
-        "uniqueItems",
-        "enum",
-        "multipleOf",
         // Told in words of its own.
         "schema",
     ],
+    values: &VALUE_WORDS,
 };
 pub(super) const RESPONSE: Part =
-    Part { name: "a response", properties: &["$ref", "description", "schema", "headers", "examples"] };
+    Part { name: "a response", properties: &["$ref", "description", "schema", "headers", "examples"], values: &[] };
 pub(super) const SCHEMA: Part = Part {
     name: "a schema",
     properties: &[
-        "format",
         "title",
         "description",
-        "default",
-        "multipleOf",
-        "maximum",
-        "exclusiveMaximum",
-        "minimum",
-        "exclusiveMinimum",
-        "maxLength",
-        "minLength",
-        "pattern",
-        "maxItems",
-        "minItems",
-        "uniqueItems",
         "maxProperties",
         "minProperties",
         "required",
-        "enum",
         "additionalProperties",
-        "type",
-        "items",
         "allOf",
         "properties",
         "discriminator",
@@ -124,6 +102,7 @@ pub(super) const SCHEMA: Part = Part {
         "externalDocs",
         "example",
     ],
+    values: &VALUE_WORDS,
 };
 
 /// Extensions of the platform. Others are no mistake, unless they are almost one of these.
@@ -188,7 +167,7 @@ impl Linter<'_, '_> {
     pub(super) fn shape(&mut self, node: &Node, part: &Part) {
         for member in node.members() {
             let name = &*member.name;
-            if part.properties.contains(&name) {
+            if part.properties.contains(&name) || part.values.contains(&name) {
                 continue;
             }
             if name.starts_with("x-") {
@@ -198,7 +177,7 @@ impl Linter<'_, '_> {
             let found = self.error("unknown-property", &member.at, format!("{} has no property `{name}`", part.name));
             if LATER.contains(&name) {
                 found.with("it is one of OpenAPI 3");
-            } else if let Some(other) = closest(name, part.properties.iter().copied()) {
+            } else if let Some(other) = closest(name, part.properties.iter().chain(part.values).copied()) {
                 found.with(format!("did you mean `{other}`?"));
             } else {
                 found.with("what is your own begins with `x-`");
