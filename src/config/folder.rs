@@ -57,7 +57,7 @@ pub fn parse<'i>(
         if let Some(at) = text.find('\u{fffd}') {
             diagnostics.push(
                 Diagnostic::error("encoding", file, at..at + '\u{fffd}'.len_utf8(), "this is not UTF-8 text")
-                    .hint("save the file as UTF-8"),
+                    .hint("save the file as UTF-8; a U+FFFD that is meant is written `\\uFFFD`"),
             );
             document.unread = true;
             continue;

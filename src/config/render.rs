@@ -112,22 +112,43 @@ fn without_secrets(file: FileId, line: usize, secrets: &[&Location], sources: &S
     text.char_indices().map(letter).collect()
 }
 
+/// How much of a line is shown: a minified file has only one, which may be megabytes long.
+const LONGEST_LINE: usize = 160;
+/// How much of what stands before a mistake is kept of a line that is longer.
+const BEFORE: usize = 60;
+
+/// The part of a line around its column `column`, counted from 1, and the column in it.
+fn window(line: &str, column: usize) -> (String, usize) {
+    let skipped = match line.chars().nth(LONGEST_LINE) {
+        None => 0,
+        Some(_) => column.saturating_sub(BEFORE + 1),
+    };
+    let mut rest = line.chars().skip(skipped);
+    let mut part: String = if skipped > 0 { "…".to_owned() } else { String::new() };
+    part.extend(rest.by_ref().take(LONGEST_LINE));
+    if rest.next().is_some() {
+        part.push('…');
+    }
+    (part, if skipped > 0 { column - skipped + 1 } else { column })
+}
+
 fn snippet(out: &mut String, marks: &Marks<'_>, location: &Location, label: &str, sources: &Sources) {
     let Marks { arrow, colour, gutter, style, secrets } = *marks;
     let file = sources.file(location.file);
     let (line, column) = file.position(location.span.start);
     let source = without_secrets(location.file, line, secrets, sources).replace('\t', " ");
+    let (source, indented) = window(&source, column);
     let span_text = file.text.get(location.span.clone()).unwrap_or_default();
     let first_line = span_text.lines().next().unwrap_or_default();
     let width =
-        first_line.trim_end().chars().count().clamp(1, source.chars().count().saturating_sub(column - 1).max(1));
+        first_line.trim_end().chars().count().clamp(1, source.chars().count().saturating_sub(indented - 1).max(1));
     let bar = style.paint(BLUE, "|");
     let _ = writeln!(out, "{:gutter$}{} {}:{line}:{column}", "", style.paint(BLUE, arrow), file.name);
     let _ = writeln!(out, "{:gutter$} {bar}", "");
     let number = style.paint(BLUE, &format!("{line:>gutter$}"));
     let _ = writeln!(out, "{}", format!("{number} {bar} {source}").trim_end());
     let carets = style.paint(colour, format!("{} {label}", "^".repeat(width)).trim_end());
-    let _ = writeln!(out, "{:gutter$} {bar} {:indent$}{carets}", "", "", indent = column - 1);
+    let _ = writeln!(out, "{:gutter$} {bar} {:indent$}{carets}", "", "", indent = indented - 1);
 }
 
 fn place(location: &Location, sources: &Sources) -> Value {
@@ -216,4 +237,31 @@ pub fn sarif(diagnostics: &Diagnostics, sources: &Sources, folder: &Path) -> Str
         }],
     });
     format!("{report:#}\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A minified file is one line: what is shown of it is the part around the mistake.
+    #[test]
+    fn of_a_long_line_only_a_part_is_shown() {
+        let text = format!("{{{}\"here\":1{}}}", "\"é\":0,".repeat(20_000), ",\"z\":0".repeat(20_000));
+        let mut sources = Sources::default();
+        let file = sources.add("long.json", text.clone());
+        for (name, find, column) in
+            [("its begin", "\"é\"", 2), ("its middle", "\"here\"", 120_002), ("its end", "}", text.chars().count())]
+        {
+            let at = text.find(find).unwrap();
+            let mut diagnostics = Diagnostics::default();
+            diagnostics.push(Diagnostic::error("syntax", file, at..at + find.len(), "a mistake"));
+            let shown = super::text(&diagnostics, &sources);
+            let lines: Vec<&str> = shown.lines().collect();
+            assert_eq!(lines[1], format!(" --> long.json:1:{column}"), "{name}");
+            assert!(lines[3].chars().count() < LONGEST_LINE + 10, "{name}: {}", lines[3]);
+            let caret = lines[4].chars().position(|letter| letter == '^').unwrap();
+            let marked: String = lines[3].chars().skip(caret).take(find.chars().count()).collect();
+            assert_eq!(marked, find, "{name}");
+        }
+    }
 }

@@ -78,9 +78,15 @@ impl Block {
     }
 }
 
+/// Whether a character is written as an escape. U+FFFD stands for itself here, and for bytes that are not UTF-8 when a file
+/// of the configuration is read.
+fn is_escaped(character: char) -> bool {
+    character.is_control() || character == char::REPLACEMENT_CHARACTER
+}
+
 /// A text in TOML: in single quotes where that saves escapes.
 pub fn text(value: &str) -> String {
-    let literal = value.contains(['"', '\\']) && !value.contains('\'') && !value.chars().any(char::is_control);
+    let literal = value.contains(['"', '\\']) && !value.contains('\'') && !value.chars().any(is_escaped);
     if literal {
         return format!("'{value}'");
     }
@@ -93,8 +99,8 @@ pub fn text(value: &str) -> String {
             '\n' => out.push_str("\\n"),
             '\r' => out.push_str("\\r"),
             '\t' => out.push_str("\\t"),
-            control if control.is_control() => {
-                let _ = write!(out, "\\u{:04X}", u32::from(control));
+            other if is_escaped(other) => {
+                let _ = write!(out, "\\u{:04X}", u32::from(other));
             }
             other => out.push(other),
         }
@@ -112,7 +118,8 @@ pub fn key(name: &str) -> String {
 /// Text for people: on one line, without control characters, and without what would be a named value.
 pub fn one_line(value: &str) -> String {
     let words = value.split(|c: char| c.is_whitespace() || c.is_control()).filter(|word| !word.is_empty());
-    words.collect::<Vec<_>>().join(" ").replace("{{", "{ {").replace("{{", "{ {")
+    let line = words.collect::<Vec<_>>().join(" ").replace(char::REPLACEMENT_CHARACTER, "?");
+    line.replace("{{", "{ {").replace("{{", "{ {")
 }
 
 /// Whether a text holds what would be a named value.
@@ -126,8 +133,19 @@ mod tests {
 
     #[test]
     fn what_is_written_is_read_again() {
-        for value in ["plain", "it's", r#"say "x""#, r#"it's "x" \ y"#, "a\nb\tc\u{1}d", r"C:\x", "", "é😀", "\u{7f}"]
-        {
+        for value in [
+            "plain",
+            "it's",
+            r#"say "x""#,
+            r#"it's "x" \ y"#,
+            "a\nb\tc\u{1}d",
+            r"C:\x",
+            "",
+            "é😀",
+            "\u{7f}",
+            "a \u{fffd} b",
+        ] {
+            assert!(!text(value).contains('\u{fffd}'), "{value}");
             let table: toml::Table = format!("value = {}", text(value)).parse().unwrap();
             assert_eq!(table["value"].as_str(), Some(value), "{value}");
         }

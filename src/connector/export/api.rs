@@ -8,6 +8,7 @@ use super::super::definition::{Generation, Operation};
 use super::super::tree::Node;
 use super::super::written::one_line;
 use super::convert::{self, Converter};
+use super::mend;
 use super::names::{self, identifier, spaced};
 use super::parameters::{self, Template, Told};
 use super::responses;
@@ -101,6 +102,7 @@ pub(super) fn definition(
     let mut out = Value::Object(out);
     let renamed = work.ids.iter().filter(|(id, name)| id != name).map(|(id, name)| (name.as_str(), id.as_str()));
     refer(&mut out, &renamed.collect(), false);
+    mend::mend(&mut out, root, notes);
     match work.ids.len() {
         0 => notes
             .push("there is no operation that a connector can call: the platform takes no such definition".to_owned()),

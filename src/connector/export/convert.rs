@@ -1,11 +1,10 @@
 //! OpenAPI 3 into 2.0: parameters, bodies and responses. What 2.0 has no words for is left out and told.
 
-use std::collections::BTreeMap;
-
 use serde_json::{Map, Value, json};
 
 use super::super::definition::VALUE_WORDS;
 use super::super::tree::Node;
+use super::places::Places;
 
 mod schema;
 #[cfg(test)]
@@ -15,8 +14,6 @@ mod tests;
 pub(super) const PARTS: &str = "x-parts";
 /// How many references may follow one another.
 const MAX_REFERENCES: usize = 16;
-/// How many places are told for each thing that is left out.
-const MAX_PLACES: usize = 5;
 
 /// Brings the parts of one definition into 2.0.
 pub(super) struct Converter<'n> {
@@ -24,7 +21,7 @@ pub(super) struct Converter<'n> {
     /// The operation or the schema whose part is being converted, for what is told.
     pub(super) place: String,
     /// What was left out, with the places.
-    lost: BTreeMap<&'static str, Vec<String>>,
+    lost: Places,
     /// How deep alternatives are being joined, each of which may have alternatives again.
     joining: usize,
     /// How deep schemas are being written out in place of a reference.
@@ -33,25 +30,17 @@ pub(super) struct Converter<'n> {
 
 impl<'n> Converter<'n> {
     pub(super) fn new(root: &'n Node) -> Self {
-        Self { root, place: String::new(), lost: BTreeMap::new(), joining: 0, inlining: 0 }
+        Self { root, place: String::new(), lost: Places::default(), joining: 0, inlining: 0 }
     }
 
     /// Notes something that 2.0 has no words for.
     pub(super) fn lose(&mut self, what: &'static str) {
-        let places = self.lost.entry(what).or_default();
-        if !places.contains(&self.place) {
-            places.push(self.place.clone());
-        }
+        self.lost.add(what, &self.place);
     }
 
     /// What was left out, for people.
     pub(super) fn notes(self) -> impl Iterator<Item = String> {
-        self.lost.into_iter().map(|(what, places)| {
-            let names: Vec<String> = places.iter().take(MAX_PLACES).map(|place| format!("`{place}`")).collect();
-            let more = places.len() - names.len();
-            let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-            format!("OpenAPI 2.0 has {what}: left out in {}{more}", names.join(", "))
-        })
+        self.lost.told().map(|(what, places)| format!("OpenAPI 2.0 has {what}: left out in {places}"))
     }
 
     /// A part of the definition with the references followed that it begins with.
