@@ -76,6 +76,10 @@ pub(super) fn definition(
     if !responses.is_empty() {
         out.insert("responses".into(), responses.into());
     }
+    let moved = converter.as_mut().map(Converter::moved).unwrap_or_default();
+    if let Some(definitions) = out.get_mut("definitions").and_then(Value::as_object_mut) {
+        definitions.extend(moved);
+    }
     if let Some((definitions, needed)) = security.schemes() {
         out.insert("securityDefinitions".into(), definitions);
         out.insert("security".into(), needed);

@@ -6,6 +6,9 @@ use super::super::definition::VALUE_WORDS;
 use super::super::tree::Node;
 use super::places::Places;
 
+use self::moved::Moved;
+
+mod moved;
 mod schema;
 #[cfg(test)]
 mod tests;
@@ -24,13 +27,13 @@ pub(super) struct Converter<'n> {
     lost: Places,
     /// How deep alternatives are being joined, each of which may have alternatives again.
     joining: usize,
-    /// How deep schemas are being written out in place of a reference.
-    inlining: usize,
+    /// What is referred to and stands nowhere that 2.0 has.
+    moved: Moved,
 }
 
 impl<'n> Converter<'n> {
     pub(super) fn new(root: &'n Node) -> Self {
-        Self { root, place: String::new(), lost: Places::default(), joining: 0, inlining: 0 }
+        Self { root, place: String::new(), lost: Places::default(), joining: 0, moved: Moved::new(root) }
     }
 
     /// Notes something that 2.0 has no words for.

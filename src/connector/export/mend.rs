@@ -10,39 +10,46 @@ use super::places::Places;
 /// What stands in a schema as a value, and may look like a reference without being one.
 const VALUES: [&str; 4] = ["example", "examples", "default", "enum"];
 
+/// A variable that the platform refuses, and what it is called instead.
+const RESERVED: &str = "{connectionId}";
+const FREE: &str = "{connection_id}";
+
 /// Puts right what can be, in a definition that is written but for this.
 pub(super) fn mend(definition: &mut Value, root: Option<&Node>, notes: &mut Vec<String>) {
     let mut mender = Mender { root, place: String::new(), done: Places::default() };
-    for (name, schema) in members(&mut definition["definitions"]) {
+    for (name, schema) in members(definition, "definitions") {
         name.clone_into(&mut mender.place);
         mender.schema(schema);
     }
-    for (name, response) in members(&mut definition["responses"]) {
+    for (name, response) in members(definition, "responses") {
         name.clone_into(&mut mender.place);
         mender.response(response);
     }
-    for (path, item) in members(&mut definition["paths"]) {
+    mender.variables(definition);
+    for (path, item) in members(definition, "paths") {
         path.clone_into(&mut mender.place);
-        for (_, operation) in members(item) {
+        for (_, operation) in item.as_object_mut().into_iter().flatten() {
             if let Some(id) = operation["operationId"].as_str() {
                 id.clone_into(&mut mender.place);
             }
-            for parameter in operation["parameters"].as_array_mut().into_iter().flatten() {
+            for parameter in operation.get_mut("parameters").and_then(Value::as_array_mut).into_iter().flatten() {
                 match parameter.get_mut("schema") {
                     Some(schema) => mender.schema(schema),
                     None => mender.value(parameter),
                 }
             }
-            for (_, response) in members(&mut operation["responses"]) {
+            for (_, response) in members(operation, "responses") {
                 mender.response(response);
             }
         }
     }
+    mender.extensions(definition);
     notes.extend(mender.done.told().map(|(what, places)| format!("{what}: put right in {places}")));
 }
 
-fn members(value: &mut Value) -> impl Iterator<Item = (&String, &mut Value)> {
-    value.as_object_mut().into_iter().flatten()
+/// What the object of this name holds.
+fn members<'v>(value: &'v mut Value, name: &str) -> impl Iterator<Item = (&'v String, &'v mut Value)> {
+    value.get_mut(name).and_then(Value::as_object_mut).into_iter().flatten()
 }
 
 struct Mender<'n> {
@@ -59,11 +66,45 @@ impl Mender<'_> {
         self.done.add(what, &self.place);
     }
 
+    /// Variables of paths that are called as the platform calls a parameter of its own. The gateway does not see what they are called.
+    fn variables(&mut self, definition: &mut Value) {
+        let Some(paths) = definition.get_mut("paths").and_then(Value::as_object_mut) else { return };
+        for (path, mut item) in std::mem::take(paths) {
+            let renamed = path.replace(RESERVED, FREE);
+            if renamed != path {
+                self.place.clone_from(&renamed);
+                self.done("variables of paths called `connectionId`, which the platform keeps for itself");
+                for (_, operation) in item.as_object_mut().into_iter().flatten() {
+                    for parameter in operation.get_mut("parameters").and_then(Value::as_array_mut).into_iter().flatten()
+                    {
+                        if parameter["in"] == "path" && parameter["name"] == RESERVED.trim_matches(['{', '}']) {
+                            parameter["name"] = FREE.trim_matches(['{', '}']).into();
+                        }
+                    }
+                }
+            }
+            paths.insert(renamed, item);
+        }
+    }
+
+    /// Extensions that refer to what is not there: readers follow references wherever they stand.
+    fn extensions(&mut self, definition: &mut Value) {
+        let mut lost = Vec::new();
+        unresolved(definition, definition, "", &mut lost);
+        for (holder, name) in lost {
+            if let Some(holder) = definition.pointer_mut(&holder).and_then(Value::as_object_mut) {
+                holder.remove(&name);
+                self.place = name;
+                self.done("extensions that refer to what is not there");
+            }
+        }
+    }
+
     fn response(&mut self, response: &mut Value) {
         if let Some(schema) = response.get_mut("schema") {
             self.schema(schema);
         }
-        for (_, header) in response.get_mut("headers").map(members).into_iter().flatten() {
+        for (_, header) in members(response, "headers") {
             self.value(header);
         }
         if let Some(examples) = response.get_mut("examples")
@@ -76,15 +117,15 @@ impl Mender<'_> {
     /// A schema with all that it is made of.
     fn schema(&mut self, schema: &mut Value) {
         self.value(schema);
+        for (_, inner) in members(schema, "properties") {
+            self.schema(inner);
+        }
         let Some(object) = schema.as_object_mut() else { return };
         self.required(object);
         for name in ["items", "additionalProperties"] {
             if let Some(inner) = object.get_mut(name) {
                 self.schema(inner);
             }
-        }
-        for (_, inner) in object.get_mut("properties").map(members).into_iter().flatten() {
-            self.schema(inner);
         }
         for part in object.get_mut("allOf").and_then(Value::as_array_mut).into_iter().flatten() {
             self.schema(part);
@@ -150,6 +191,10 @@ impl Mender<'_> {
                 }
             }
         }
+        if object.get("pattern").is_some_and(|pattern| !pattern.is_string()) {
+            object.remove("pattern");
+            self.done("patterns that are no text");
+        }
         for name in VALUES {
             if let Some(value) = object.get_mut(name)
                 && !self.resolved(value)
@@ -174,6 +219,43 @@ impl Mender<'_> {
             Value::Object(members) => members.values_mut().all(|member| self.resolved(member)),
             _ => true,
         }
+    }
+}
+
+/// Finds the extensions in which a reference leads nowhere, as the pointer to what holds them and their name.
+fn unresolved(root: &Value, value: &Value, pointer: &str, out: &mut Vec<(String, String)>) {
+    match value {
+        Value::Array(items) => {
+            for (at, item) in items.iter().enumerate() {
+                unresolved(root, item, &format!("{pointer}/{at}"), out);
+            }
+        }
+        Value::Object(members) => {
+            for (name, member) in members {
+                if name.starts_with("x-") && !leads_somewhere(root, member) {
+                    out.push((pointer.to_owned(), name.clone()));
+                } else {
+                    let step = name.replace('~', "~0").replace('/', "~1");
+                    unresolved(root, member, &format!("{pointer}/{step}"), out);
+                }
+            }
+        }
+        _ => {}
+    }
+}
+
+/// Whether all references in a value lead into the definition.
+fn leads_somewhere(root: &Value, value: &Value) -> bool {
+    match value {
+        Value::Array(items) => items.iter().all(|item| leads_somewhere(root, item)),
+        Value::Object(members) => members.iter().all(|(name, member)| match member {
+            Value::String(reference) if name == "$ref" => {
+                let pointer = percent_encoding::percent_decode_str(reference).decode_utf8_lossy();
+                pointer.strip_prefix('#').is_some_and(|pointer| root.pointer(pointer).is_some())
+            }
+            member => leads_somewhere(root, member),
+        }),
+        _ => true,
     }
 }
 
@@ -213,10 +295,16 @@ mod tests {
     use super::*;
 
     fn mended(schema: Value) -> (Value, Vec<String>) {
-        let mut definition = json!({ "definitions": { "Order": schema } });
+        let mut definition =
+            json!({ "definitions": { "Order": schema }, "paths": { "/a": { "x-list": [], "get": {} } } });
         let mut notes = Vec::new();
         mend(&mut definition, None, &mut notes);
-        (definition["definitions"]["Order"].take(), notes)
+        let schema = definition["definitions"]["Order"].take();
+        assert_eq!(
+            definition,
+            json!({ "definitions": { "Order": null }, "paths": { "/a": { "x-list": [], "get": {} } } })
+        );
+        (schema, notes)
     }
 
     #[test]
@@ -288,6 +376,25 @@ mod tests {
             assert_eq!(notes.is_empty(), told.is_empty(), "{name}: {notes:?}");
             assert!(notes.concat().contains(told), "{name}: {notes:?}");
         }
+    }
+
+    #[test]
+    fn names_of_the_platform_and_references_of_extensions() {
+        let parameters = |name: &str| json!([{ "name": name, "in": "path" }, { "name": "x", "in": "query" }]);
+        let mut definition = json!({
+            "tags": [{ "name": "a", "x-model": { "$ref": "#/components/schemas/A" }, "x-kept": { "$ref": "#/definitions/A" } }],
+            "paths": { "/a/{connectionId}": { "get": { "parameters": parameters("connectionId") } }, "/b": {} },
+            "definitions": { "A": { "pattern": 0 } },
+        });
+        let mut notes = Vec::new();
+        mend(&mut definition, None, &mut notes);
+        let want = json!({
+            "tags": [{ "name": "a", "x-kept": { "$ref": "#/definitions/A" } }],
+            "paths": { "/a/{connection_id}": { "get": { "parameters": parameters("connection_id") } }, "/b": {} },
+            "definitions": { "A": {} },
+        });
+        assert_eq!(definition, want);
+        assert_eq!(notes.len(), 3, "{notes:?}");
     }
 
     #[test]

@@ -6,10 +6,11 @@ use super::Converter;
 
 /// How deep alternatives are joined whose properties have alternatives.
 const MAX_JOINING: usize = 2;
-/// How deep schemas are written out that 2.0 has no place for to refer to.
-const MAX_INLINING: usize = 4;
 /// How deep parts of parts are joined.
 const MAX_PARTS: usize = 8;
+/// Words of schemas that are made of others.
+const PARTS_OF_SCHEMAS: [&str; 8] =
+    ["$ref", "properties", "items", "additionalProperties", "allOf", "oneOf", "anyOf", "prefixItems"];
 /// Words that mean the same in 2.0.
 const SAME: [&str; 22] = [
     "title",
@@ -149,25 +150,35 @@ impl Converter<'_> {
         Value::Object(out)
     }
 
-    /// A reference to a schema. Only those of `components` have a place to go to; others are written out.
+    /// A reference to a schema. What stands elsewhere than in `components` is written out where it has no parts, and gets
+    /// a place of its own where it has: it may lead back to itself.
     fn reference(&mut self, reference: &str) -> Value {
-        match reference.strip_prefix("#/components/schemas/") {
-            Some(name) if !name.contains('/') && self.root.resolve(reference).is_some() => {
-                json!({ "$ref": format!("#/definitions/{name}") })
+        let Some(target) = self.root.resolve(reference) else {
+            self.lose("no schemas of other files, and none that are not there");
+            return json!({});
+        };
+        let name = match reference.strip_prefix("#/components/schemas/") {
+            Some(name) if !name.contains('/') => name.to_owned(),
+            _ => {
+                let target = target.to_json();
+                if !PARTS_OF_SCHEMAS.iter().any(|part| target.get(part).is_some()) {
+                    return self.schema(target);
+                }
+                self.moved.name(reference)
             }
-            _ => match self.root.resolve(reference).filter(|_| self.inlining < MAX_INLINING) {
-                Some(target) => {
-                    self.inlining += 1;
-                    let schema = self.schema(target.to_json());
-                    self.inlining -= 1;
-                    schema
-                }
-                None => {
-                    self.lose("no place for schemas of other files, or that refer to parts of themselves");
-                    json!({})
-                }
-            },
+        };
+        json!({ "$ref": format!("#/definitions/{name}") })
+    }
+
+    /// The schemas that got a place of their own, and those which they refer to.
+    pub(in super::super) fn moved(&mut self) -> Vec<(String, Value)> {
+        let mut out = Vec::new();
+        while let Some((name, target)) = self.moved.next(self.root) {
+            name.clone_into(&mut self.place);
+            let schema = self.schema(target);
+            out.push((name, schema));
         }
+        out
     }
 
     /// Adds what all alternatives have in common, and whether null is one of them. Of objects, the properties of all of them.

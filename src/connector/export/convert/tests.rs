@@ -227,3 +227,27 @@ fn null_is_no_text_of_an_enum_and_a_discriminator_is_required() {
         assert_eq!(Converter::new(&root).schema(three.clone()), two, "{three}");
     }
 }
+
+/// Azure's definitions do this: parts of schemas that refer to parts of each other, in circles.
+#[test]
+fn what_is_referred_to_elsewhere_gets_a_place() {
+    let text = r##"{
+      "openapi": "3.0.0",
+      "components": { "schemas": {
+        "Gateway": { "properties": { "a": { "items": { "properties": { "b": { "$ref": "#/components/schemas/Gateway/properties/c" } } } },
+          "c": { "properties": { "d": { "$ref": "#/components/schemas/Gateway/properties/a/items" }, "e": { "$ref": "#/components/schemas/Gateway/properties/a/items" } } } } },
+        "Gateway_c": { "type": "string" }
+      } }
+    }"##;
+    let root = json::parse(text).unwrap().0;
+    let mut converter = Converter::new(&root);
+    let schema = converter.schema(json!({ "$ref": "#/components/schemas/Gateway/properties/c" }));
+    assert_eq!(schema, json!({ "$ref": "#/definitions/Gateway_c_2" }));
+    let a = json!({ "$ref": "#/definitions/Gateway_a_items" });
+    let want = [
+        ("Gateway_c_2".to_owned(), json!({ "properties": { "d": a, "e": a } })),
+        ("Gateway_a_items".to_owned(), json!({ "properties": { "b": schema } })),
+    ];
+    assert_eq!(converter.moved(), want);
+    assert_eq!(converter.notes().count(), 0);
+}
