@@ -3,6 +3,7 @@
 mod along;
 pub mod coding;
 mod collected;
+mod decoding;
 mod tapped;
 
 use std::fmt;
@@ -18,6 +19,7 @@ use hyper::body::Incoming;
 
 pub use self::along::{Along, Reader};
 pub use self::collected::{Collect, Copying};
+pub use self::decoding::Decoder;
 pub use self::tapped::{Tap, Tapping};
 use crate::backend::Answer;
 use crate::json::{Document, JsonError};

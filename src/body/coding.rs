@@ -1,6 +1,6 @@
 //! Content codings: what a compressed body is without its compression (RFC 9110 §8.4).
 
-use std::io::Read;
+use std::io::{BufRead as _, BufReader, Read};
 
 use brotli_decompressor::Decompressor;
 use bytes::Bytes;
@@ -16,10 +16,20 @@ pub const READABLE: &str = "gzip, deflate, br";
 const MOST: usize = 3;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Coding {
+pub(super) enum Coding {
     Gzip,
     Deflate,
     Brotli,
+}
+
+impl Coding {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Gzip => "gzip",
+            Self::Deflate => "deflate",
+            Self::Brotli => "br",
+        }
+    }
 }
 
 /// Whether a body has a coding.
@@ -33,7 +43,7 @@ pub fn is_readable(headers: &HeaderMap) -> bool {
 }
 
 /// The codings in the order in which they were applied; none when there is one that cannot be read.
-fn codings(headers: &HeaderMap) -> Option<SmallVec<[Coding; MOST]>> {
+pub(super) fn codings(headers: &HeaderMap) -> Option<SmallVec<[Coding; MOST]>> {
     let mut found = SmallVec::new();
     for line in headers.get_all(CONTENT_ENCODING) {
         for name in line.to_str().ok()?.split(',').map(str::trim) {
@@ -74,8 +84,41 @@ pub fn decode(headers: &HeaderMap, bytes: &Bytes, limit: u64) -> Result<Bytes, B
     Ok(bytes)
 }
 
+/// The beginning of a body without its codings.
+#[derive(Debug)]
+pub struct Beginning {
+    /// The bytes.
+    pub bytes: Vec<u8>,
+    /// Whether that is all of the body.
+    pub complete: bool,
+    /// The names of the codings, in the order in which they were applied.
+    pub coding: String,
+}
+
+/// The first bytes of a body without its codings, at most `most`, of what may itself be no more than the beginning. None when a coding
+/// cannot be read.
+pub fn beginning(headers: &HeaderMap, bytes: &[u8], most: usize) -> Option<Beginning> {
+    let codings = codings(headers)?;
+    let coding = codings.iter().map(|coding| coding.name()).collect::<Vec<_>>().join(", ");
+    let mut reader: Box<dyn Read + '_> = Box::new(bytes);
+    for coding in codings.into_iter().rev() {
+        let mut coded = BufReader::new(reader);
+        reader = match coding {
+            Coding::Gzip => Box::new(MultiGzDecoder::new(coded)),
+            Coding::Deflate if coded.fill_buf().is_ok_and(is_zlib) => Box::new(ZlibDecoder::new(coded)),
+            Coding::Deflate => Box::new(DeflateDecoder::new(coded)),
+            Coding::Brotli => Box::new(Decompressor::new(coded, 4096)),
+        };
+    }
+    let mut out = Vec::new();
+    let read = reader.take(most as u64 + 1).read_to_end(&mut out);
+    let complete = read.is_ok() && out.len() <= most;
+    out.truncate(most);
+    Some(Beginning { bytes: out, complete, coding })
+}
+
 /// RFC 1950 §2.2.
-fn is_zlib(bytes: &[u8]) -> bool {
+pub(super) fn is_zlib(bytes: &[u8]) -> bool {
     matches!(bytes, [method, flags, ..] if method & 0x0f == 8 && u16::from_be_bytes([*method, *flags]) % 31 == 0)
 }
 
@@ -90,37 +133,36 @@ fn read(decoder: impl Read, length: usize, limit: u64) -> Result<Bytes, BodyErro
     }
 }
 
+/// A text in every coding, for tests.
 #[cfg(test)]
-mod tests {
+pub(super) mod samples {
     use std::io::Write as _;
 
     use flate2::Compression;
     use flate2::write::{DeflateEncoder, GzEncoder, ZlibEncoder};
 
-    use super::*;
+    pub(in crate::body) const TEXT: &[u8] = b"to be or not to be, to be or not to be";
 
-    const TEXT: &[u8] = b"to be or not to be, to be or not to be";
-
-    fn gzip(text: &[u8]) -> Vec<u8> {
+    pub(in crate::body) fn gzip(text: &[u8]) -> Vec<u8> {
         let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
         encoder.write_all(text).unwrap();
         encoder.finish().unwrap()
     }
 
-    fn zlib(text: &[u8]) -> Vec<u8> {
+    pub(in crate::body) fn zlib(text: &[u8]) -> Vec<u8> {
         let mut encoder = ZlibEncoder::new(Vec::new(), Compression::default());
         encoder.write_all(text).unwrap();
         encoder.finish().unwrap()
     }
 
-    fn deflate(text: &[u8]) -> Vec<u8> {
+    pub(in crate::body) fn deflate(text: &[u8]) -> Vec<u8> {
         let mut encoder = DeflateEncoder::new(Vec::new(), Compression::default());
         encoder.write_all(text).unwrap();
         encoder.finish().unwrap()
     }
 
     /// `TEXT` as one block that is not compressed (RFC 7932 §9.2), in a window of 16 bits.
-    fn brotli() -> Vec<u8> {
+    pub(in crate::body) fn brotli() -> Vec<u8> {
         // WBITS 0, ISLAST 0, MNIBBLES 0 for four, MLEN - 1 in sixteen bits, ISUNCOMPRESSED 1.
         let bits = (TEXT.len() as u32 - 1) << 4 | 1 << 20;
         let mut out = bits.to_le_bytes()[..3].to_vec();
@@ -129,6 +171,12 @@ mod tests {
         out.push(0b11);
         out
     }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::samples::{TEXT, brotli, deflate, gzip, zlib};
+    use super::*;
 
     #[track_caller]
     fn headers(lines: &[&'static str]) -> HeaderMap {
@@ -176,6 +224,25 @@ mod tests {
             let got = decode(&headers(&[coding]), &bytes.into(), TEXT.len() as u64 - 1);
             assert!(matches!(got, Err(BodyError::TooLarge { .. })), "{name}: {got:?}");
         }
+    }
+
+    #[test]
+    fn the_beginning_of_a_body_is_read_from_its_beginning() {
+        let long: Vec<u8> = (0..2_000).flat_map(|number| format!("{number},").into_bytes()).collect();
+        for (lines, whole) in [("gzip", gzip(&long)), ("deflate", zlib(&long)), ("deflate", deflate(&long))] {
+            let headers = headers(&[lines]);
+            let all = beginning(&headers, &whole, long.len()).unwrap();
+            assert_eq!((all.bytes, all.complete, all.coding.as_str()), (long.clone(), true, lines));
+            let cut = beginning(&headers, &whole, 100).unwrap();
+            assert_eq!((&*cut.bytes, cut.complete), (&long[..100], false), "{lines}: more than is asked for");
+            let part = beginning(&headers, &whole[..whole.len() / 2], long.len()).unwrap();
+            assert!(!part.complete && !part.bytes.is_empty() && long.starts_with(&part.bytes), "{lines}: a part");
+        }
+        let twice = beginning(&headers(&["br", "gzip"]), &gzip(&brotli()), 100).unwrap();
+        assert_eq!((&*twice.bytes, twice.complete, twice.coding.as_str()), (TEXT, true, "br, gzip"));
+        assert!(beginning(&headers(&["zstd"]), TEXT, 100).is_none());
+        let bomb = beginning(&headers(&["gzip"]), &gzip(&vec![0; 10 << 20]), 1 << 10).unwrap();
+        assert_eq!((bomb.bytes.len(), bomb.complete), (1 << 10, false));
     }
 
     #[test]

@@ -2,23 +2,12 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 
+use super::form::Findings;
 use super::{exit, output};
 use crate::compile::Loaded;
 use crate::config::render;
-
-/// Forms of the report.
-#[derive(Clone, Copy, Debug, Default, ValueEnum)]
-enum Format {
-    /// For people: the line, a caret under the mistake, what would be accepted.
-    #[default]
-    Text,
-    /// For scripts and editors: one object with a list.
-    Json,
-    /// For code hosts: SARIF 2.1.0.
-    Sarif,
-}
 
 /// Report every mistake of a folder, offline.
 ///
@@ -34,7 +23,7 @@ pub struct Check {
     folder: PathBuf,
     /// The form of the report.
     #[arg(long, value_enum, default_value_t)]
-    format: Format,
+    format: Findings,
     /// Treat warnings as errors.
     #[arg(long)]
     strict: bool,
@@ -50,11 +39,11 @@ impl Check {
         let Loaded { diagnostics, sources, .. } = &loaded;
         let refused = diagnostics.errors() > 0 || (self.strict && diagnostics.warnings() > 0);
         output::print(&match self.format {
-            Format::Text => {
+            Findings::Text => {
                 format!("{}{}\n", render::styled(diagnostics, sources, output::style()), summary(&loaded, refused))
             }
-            Format::Json => render::json(diagnostics, sources),
-            Format::Sarif => render::sarif(diagnostics, sources, &self.folder),
+            Findings::Json => render::json(diagnostics, sources),
+            Findings::Sarif => render::sarif(diagnostics, sources, &self.folder),
         });
         if refused { exit::CONFIGURATION } else { exit::OK }
     }

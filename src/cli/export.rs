@@ -2,42 +2,21 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Subcommand, ValueEnum};
+use clap::Args;
 
+use super::form::{Format, Run};
 use super::{exit, output};
 use crate::connector::export::{self, Address, WriteError};
 use crate::connector::package::{DEFINITION_FILE, PROPERTIES_FILE};
-
-/// What is made.
-#[derive(Debug, Subcommand)]
-pub enum Command {
-    Connector(Connector),
-}
-
-impl Command {
-    /// Runs the command.
-    pub fn run(&self) -> u8 {
-        match self {
-            Self::Connector(connector) => connector.run(),
-        }
-    }
-}
-
-/// Forms of the report.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-enum Format {
-    /// For people.
-    #[default]
-    Text,
-    /// For scripts: one object.
-    Json,
-}
 
 /// Write a Power Platform connector that calls an API through the gateway.
 ///
 /// Writes apiDefinition.swagger.json (OpenAPI 2.0) and apiProperties.json, which the custom connector wizard and paconn import. What the
 /// gateway asks callers for becomes the connection's parameters, and each operation describes the gateway's 429 and its errors. An API
 /// whose definition is OpenAPI 3 is brought into 2.0; what 2.0 has no words for is left out, and told.
+///
+/// Nobody is asked for anything: where people sign in is known of Microsoft Entra ID, Auth0, Google, Keycloak and Okta, and of other issuers
+/// it is to be filled in.
 ///
 /// An earlier export is updated, and keeps what was filled in since: `clientId`, the URLs and scopes of OAuth, the colour of the icon. Other
 /// files of the folder stay. A package that is no export, or that was changed elsewhere, is not overwritten: the command ends with 4.
@@ -66,7 +45,7 @@ pub struct Connector {
     format: Format,
 }
 
-impl Connector {
+impl Run for Connector {
     fn run(&self) -> u8 {
         let mut exported = match export::export(&self.folder, &self.api, &self.host) {
             Ok(exported) => exported,

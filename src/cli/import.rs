@@ -3,8 +3,9 @@
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{Args, ValueEnum};
 
+use super::form::{Format, Run};
 use super::{exit, output};
 use crate::connector::caller::PLATFORM_LIMIT;
 use crate::connector::connection::{Given, GivenValue};
@@ -13,31 +14,6 @@ use crate::connector::package::{self, Place};
 use crate::connector::report::Report;
 use crate::connector::service::Validation;
 use crate::connector::template::Grade;
-
-/// What is imported.
-#[derive(Debug, Subcommand)]
-pub enum Command {
-    Connector(Connector),
-}
-
-impl Command {
-    /// Runs the command.
-    pub fn run(&self) -> u8 {
-        match self {
-            Self::Connector(connector) => connector.run(),
-        }
-    }
-}
-
-/// Forms of the report.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-enum Format {
-    /// For people.
-    #[default]
-    Text,
-    /// For scripts: one object with a list.
-    Json,
-}
 
 /// What becomes of messages that are not as the definition says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -101,14 +77,16 @@ fn parameter(text: &str) -> Result<(String, GivenValue), String> {
     Ok((name.to_owned(), value))
 }
 
-impl Connector {
+impl Run for Connector {
     fn run(&self) -> u8 {
         self.places().and_then(|places| self.import(&places)).unwrap_or_else(|(code, why)| {
             output::complain(&format!("error: {why}\n"));
             code
         })
     }
+}
 
+impl Connector {
     /// What is imported, or how the command ends and why.
     fn places(&self) -> Result<Vec<Place>, (u8, String)> {
         let mut found = Vec::new();

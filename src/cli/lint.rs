@@ -3,39 +3,13 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-use clap::{Args, Subcommand, ValueEnum};
+use clap::Args;
 
+use super::form::{Findings, Run};
 use super::{exit, output};
 use crate::config::source::Sources;
 use crate::config::{Diagnostic, Diagnostics, render};
 use crate::connector::{lint, package};
-
-/// What is looked at.
-#[derive(Debug, Subcommand)]
-pub enum Command {
-    Connector(Connector),
-}
-
-impl Command {
-    /// Runs the command.
-    pub fn run(&self) -> u8 {
-        match self {
-            Self::Connector(connector) => connector.run(),
-        }
-    }
-}
-
-/// Forms of the report.
-#[derive(Clone, Copy, Debug, Default, ValueEnum)]
-enum Format {
-    /// For people: the line, a caret under the mistake, what would be accepted.
-    #[default]
-    Text,
-    /// For scripts and editors: one object with a list.
-    Json,
-    /// For code hosts: SARIF 2.1.0.
-    Sarif,
-}
 
 /// Find what makers of connectors are refused for, and what works otherwise than they expect.
 ///
@@ -53,7 +27,7 @@ pub struct Connector {
     paths: Vec<PathBuf>,
     /// The form of the report.
     #[arg(long, value_enum, default_value_t)]
-    format: Format,
+    format: Findings,
     /// Treat warnings as errors.
     #[arg(long)]
     strict: bool,
@@ -67,7 +41,7 @@ const SHOWN: usize = 3;
 /// How many lines of the others are named.
 const LINES: usize = 12;
 
-impl Connector {
+impl Run for Connector {
     fn run(&self) -> u8 {
         let (mut sources, mut diagnostics) = (Sources::default(), Diagnostics::default());
         let mut packages = 0;
@@ -86,7 +60,7 @@ impl Connector {
         diagnostics.sort();
         let (errors, warnings) = (diagnostics.errors(), diagnostics.warnings());
         output::print(&match self.format {
-            Format::Text => {
+            Findings::Text => {
                 let more = if self.all { 0 } else { sum_up(&mut diagnostics, &sources) };
                 let text = render::styled(&diagnostics, &sources, output::style());
                 let more = if more == 0 {
@@ -98,8 +72,8 @@ impl Connector {
                 let counts = format!("{}, {}", of(errors, "error"), of(warnings, "warning"));
                 format!("{text}{}: {counts}{more}\n", of(packages, "package"))
             }
-            Format::Json => render::json(&diagnostics, &sources),
-            Format::Sarif => render::sarif(&diagnostics, &sources, Path::new("")),
+            Findings::Json => render::json(&diagnostics, &sources),
+            Findings::Sarif => render::sarif(&diagnostics, &sources, Path::new("")),
         });
         if errors > 0 || (self.strict && warnings > 0) { exit::CONFIGURATION } else { exit::OK }
     }

@@ -4,6 +4,7 @@ mod check;
 mod completions;
 mod docs;
 mod export;
+mod form;
 mod import;
 mod issuer;
 mod key;
@@ -19,6 +20,8 @@ mod token;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+
+use self::form::{About, Run as _};
 
 /// Exit codes, the same for every command.
 pub mod exit {
@@ -70,13 +73,13 @@ enum Command {
     Key(key::Command),
     /// Write a connector package for an API.
     #[command(subcommand)]
-    Export(export::Command),
+    Export(About<export::Connector>),
     /// Turn connector packages and OpenAPI files into a configuration.
     #[command(subcommand)]
-    Import(import::Command),
+    Import(About<import::Connector>),
     /// Find mistakes in connector packages.
     #[command(subcommand)]
-    Lint(lint::Command),
+    Lint(About<lint::Connector>),
     Issuer(Box<issuer::IssuerCommand>),
     Loadtest(Box<loadtest::Loadtest>),
     /// Make and read tokens, and find out why one is refused.

@@ -3,9 +3,10 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use serde_json::{Value, json};
 
+use super::form::Format;
 use super::{exit, output};
 use crate::compile::Loaded;
 use crate::config::folder::{self, ApiDocument};
@@ -18,16 +19,6 @@ use crate::policy::Section;
 
 /// The width that the table's lines are broken at.
 const WIDTH: usize = 120;
-
-/// Forms of the table.
-#[derive(Clone, Copy, Debug, Default, ValueEnum)]
-enum Format {
-    /// For people.
-    #[default]
-    Text,
-    /// For scripts: a list of objects.
-    Json,
-}
 
 /// List every operation with its URL, its backend and its policies.
 ///

@@ -70,7 +70,7 @@ pub(super) struct Listeners {
     #[arg(long, value_name = "ADDRESS", value_parser = address::<AdminAddress>)]
     admin: Option<AdminAddress>,
     /// Where the requests to all backends go, in place of the configured ones: an address, which is asked without TLS and finds the
-    /// host that is meant in `Host`, or `echo` for one that answers with what it got.
+    /// host that is meant in `Host`, or `echo` for one that answers with what it got, with a body of up to 16 MiB.
     #[arg(long, value_name = "ADDRESS|echo", value_parser = stand_in)]
     pub(super) stand_in: Option<StandIn>,
     /// Keep a trace of each of the last requests, with what every policy did to it, also when the configuration keeps none.

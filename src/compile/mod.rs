@@ -287,6 +287,9 @@ fn build(
     cache::check(&world.caches.lock(), diagnostics);
     let router = routes::build(&routes, document, sources, diagnostics);
     let tracing = traces::tracing(document, &world, &apis, diagnostics);
+    if diagnostics.errors() == 0 {
+        shared.token_sources.watch(tracing.is_some());
+    }
     static GENERATION: AtomicU64 = AtomicU64::new(1);
     let gateway = Gateway {
         generation: GENERATION.fetch_add(1, Ordering::Relaxed),

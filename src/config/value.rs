@@ -331,7 +331,7 @@ impl JsonSchema for Size {
 pub struct Nested(pub Option<usize>);
 
 /// Marks a lifted list in the table that serde reads. The first character cannot be typed by accident.
-pub(super) const NESTED_MARK: char = '\u{1}';
+pub(crate) const NESTED_MARK: char = '\u{1}';
 
 impl<'de> Deserialize<'de> for Nested {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

@@ -15,8 +15,7 @@ use super::settings::Target;
 use super::slot::{Credential, Fetching, Obtained};
 use super::source::TokenSource;
 use crate::body::Body;
-use crate::pipeline::forward::unwritten;
-use crate::pipeline::{Exchange, Fault};
+use crate::pipeline::{Exchange, Fault, Origin};
 use crate::routing::query;
 
 /// The credentials of a backend.
@@ -49,10 +48,16 @@ impl BackendCredentials {
         self.token.as_ref().map(|token| token.begin(exchange, request)).transpose()
     }
 
-    /// Puts the credentials on a request.
-    pub fn put(&self, exchange: &Exchange, request: &mut Request<Body>, token: Option<&HeaderValue>) {
+    /// Puts the credentials on a request. `origin` is the step that sends it, for the trace.
+    pub fn put(
+        &self,
+        exchange: &Exchange,
+        request: &mut Request<Body>,
+        token: Option<&HeaderValue>,
+        origin: &Arc<Origin>,
+    ) {
         if let Some(recorder) = &exchange.recorder {
-            recorder.tell(exchange, &unwritten(), self.told(token.is_some()));
+            recorder.tell(exchange, origin, self.told(token.is_some()));
         }
         self.put_query(exchange, request);
         for (name, values) in &self.headers {
@@ -80,7 +85,13 @@ impl BackendCredentials {
     }
 
     /// A newer token than the one that the backend refused. Whether there is one, so that sending again makes sense.
-    pub async fn renew(&self, exchange: &Exchange, request: &Request<Body>, refused: &HeaderValue) -> bool {
+    pub async fn renew(
+        &self,
+        exchange: &Exchange,
+        request: &Request<Body>,
+        refused: &HeaderValue,
+        origin: &Arc<Origin>,
+    ) -> bool {
         let Some(token) = &self.token else { return false };
         let Ok((credential, _)) = token.begin(exchange, request) else { return false };
         let subject = match token {
@@ -90,7 +101,7 @@ impl BackendCredentials {
                 subject_of(exchange, verified.as_deref(), request.headers()).ok()
             }
         };
-        renewed(&credential, refused, subject.as_ref()).await.is_some()
+        renewed(&credential, refused, subject.as_ref(), (exchange, origin)).await.is_some()
     }
 
     /// Takes out the caller's subscription key, which is for the gateway, and puts in the query's own parameters.
@@ -136,15 +147,20 @@ impl BackendToken {
     }
 }
 
-/// Waits for a token where there is something to wait for.
+/// Waits for a token where there is something to wait for. `origin` is the step that needs it, for the trace.
 ///
 /// # Errors
 /// When there is none.
-pub async fn settle(exchange: &Exchange, credential: &Credential, obtained: Obtained) -> Result<HeaderValue, Fault> {
+pub async fn settle(
+    exchange: &Exchange,
+    credential: &Credential,
+    obtained: Obtained,
+    origin: &Arc<Origin>,
+) -> Result<HeaderValue, Fault> {
     let error = match obtained {
         Obtained::Token(token) => return Ok(token),
         Obtained::Failed(error) => error,
-        Obtained::Wait(fetching) => match Box::pin(waited(exchange, credential, fetching)).await {
+        Obtained::Wait(fetching) => match Box::pin(waited(exchange, fetching, origin)).await {
             Ok(token) => return Ok(token),
             Err(error) => error,
         },
@@ -153,20 +169,27 @@ pub async fn settle(exchange: &Exchange, credential: &Credential, obtained: Obta
     Err(error.fault(&source.name, source.settings.grant.is_for_caller(), exchange))
 }
 
-/// Waits for a token, and tells the trace how long.
+/// Waits for a token, and tells the trace how long, and what went over the wire.
 async fn waited(
     exchange: &Exchange,
-    credential: &Credential,
     fetching: Fetching,
+    origin: &Arc<Origin>,
 ) -> Result<HeaderValue, Arc<CredentialError>> {
     let began = exchange.gateway.clock.now();
-    let result = fetching.done().await;
-    if let Some(recorder) = &exchange.recorder {
-        let (name, wait) = (&credential.source().name, exchange.gateway.clock.now().since(began));
-        let end = if result.is_ok() { "" } else { ", in vain" };
-        recorder.tell(exchange, &unwritten(), format!("waited {wait:?} for a token of `{name}`{end}"));
+    let (result, asked) = fetching.told().await;
+    if let (Some(recorder), Some(asked)) = (&exchange.recorder, asked) {
+        recorder.asked(exchange, origin, &asked, Some(exchange.gateway.clock.now().since(began)));
     }
     result
+}
+
+/// Tells the trace of a fetch that nobody waited for: the first request with a token of that source does.
+pub fn ahead(exchange: &Exchange, credential: &Credential, origin: &Arc<Origin>) {
+    if let Some(recorder) = &exchange.recorder
+        && let Some(asked) = credential.source().take_ahead()
+    {
+        recorder.asked(exchange, origin, &asked, None);
+    }
 }
 
 /// The token that a policy put into a request, and how a newer one is to be had.
@@ -183,17 +206,22 @@ impl Renewal {
     }
 
     /// A newer token than one that a backend refused, when there is one.
-    pub async fn token(&self, refused: &HeaderValue) -> Option<HeaderValue> {
+    pub async fn token(&self, exchange: &Exchange, refused: &HeaderValue, origin: &Arc<Origin>) -> Option<HeaderValue> {
         let subject = self.subject.as_ref().map(|(token, expires)| Subject { token, expires: *expires });
-        renewed(&self.credential, refused, subject.as_ref()).await
+        renewed(&self.credential, refused, subject.as_ref(), (exchange, origin)).await
     }
 }
 
 /// A newer token than one that was refused, when there is one.
-async fn renewed(credential: &Credential, refused: &HeaderValue, subject: Option<&Subject<'_>>) -> Option<HeaderValue> {
+async fn renewed(
+    credential: &Credential,
+    refused: &HeaderValue,
+    subject: Option<&Subject<'_>>,
+    (exchange, origin): (&Exchange, &Arc<Origin>),
+) -> Option<HeaderValue> {
     let token = match credential.renew(refused, subject)? {
         Obtained::Token(token) => token,
-        Obtained::Wait(fetching) => fetching.done().await.ok()?,
+        Obtained::Wait(fetching) => waited(exchange, fetching, origin).await.ok()?,
         Obtained::Failed(_) => return None,
     };
     (token != refused).then_some(token)

@@ -7,6 +7,7 @@ use reqwest::header::{RETRY_AFTER, WWW_AUTHENTICATE};
 use reqwest::redirect::Policy;
 use reqwest::{Client, RequestBuilder, Url};
 
+use super::asked::Watched;
 use super::error::CredentialError;
 use crate::own_request::{ReadError, causes, is_this_machine, read_body};
 use crate::telemetry::Redactor;
@@ -15,6 +16,9 @@ use crate::telemetry::Redactor;
 const LIMIT: usize = 64 * 1024;
 /// The longest that an endpoint may ask to be left alone.
 const LONGEST_PAUSE: Duration = Duration::from_secs(300);
+
+/// How the gateway names itself.
+pub(super) const USER_AGENT: &str = concat!("sluicegate/", env!("CARGO_PKG_VERSION"));
 
 /// A client for one endpoint.
 #[derive(Clone, Debug)]
@@ -93,7 +97,7 @@ impl Http {
             }
         };
         let client = builder
-            .user_agent(concat!("sluicegate/", env!("CARGO_PKG_VERSION")))
+            .user_agent(USER_AGENT)
             .redirect(Policy::none())
             .referer(false)
             .timeout(timeout)
@@ -132,16 +136,26 @@ impl Http {
         self.client.post(self.url.clone()).header(reqwest::header::CONTENT_TYPE, kind).body(form)
     }
 
-    /// Sends a request and reads all of the answer.
+    /// Sends a request and reads all of the answer. What goes over the wire is told to `watched`.
     ///
     /// # Errors
     /// When there is none, or it is too long, a redirect, or `429` or above `499`.
-    pub(super) async fn ask(&self, request: RequestBuilder) -> Result<Reply, CredentialError> {
+    pub(super) async fn ask(
+        &self,
+        request: RequestBuilder,
+        mut watched: Option<&mut Watched>,
+    ) -> Result<Reply, CredentialError> {
         let url = || self.shown.clone();
         let transport =
             |error: reqwest::Error| CredentialError::Transport { url: url(), problem: causes(&error.without_url()) };
-        let request = request.header(reqwest::header::ACCEPT, "application/json");
-        let response = request.send().await.map_err(transport)?;
+        let request = request.header(reqwest::header::ACCEPT, "application/json").build().map_err(transport)?;
+        if let Some(watched) = &mut watched {
+            watched.sent(&request);
+        }
+        let response = self.client.execute(request).await.map_err(transport)?;
+        if let Some(watched) = &mut watched {
+            watched.answered(&response);
+        }
         let status = response.status();
         if status.is_redirection() {
             return Err(CredentialError::Redirect { url: url(), status: status.as_u16() });
@@ -149,6 +163,9 @@ impl Http {
         if status.as_u16() == 429 || status.is_server_error() {
             let seconds = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
             let retry_after = seconds.map(|seconds| Duration::from_secs(seconds).min(LONGEST_PAUSE));
+            if let Some(watched) = watched {
+                read_body(response, LIMIT).await.ok().iter().for_each(|body| watched.read(body));
+            }
             return Err(CredentialError::Unavailable { url: url(), status: status.as_u16(), retry_after });
         }
         let challenge = response.headers().get(WWW_AUTHENTICATE).and_then(|value| value.to_str().ok());
@@ -157,6 +174,9 @@ impl Http {
             ReadError::TooLarge => CredentialError::TooLarge { url: url(), limit: LIMIT },
             ReadError::Transport(error) => transport(error),
         })?;
+        if let Some(watched) = watched {
+            watched.read(&body);
+        }
         Ok(Reply { status: status.as_u16(), body, challenge })
     }
 }

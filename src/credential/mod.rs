@@ -8,6 +8,7 @@
 //! Nothing here shows a secret: errors name the source and the URL without its query, never a key, a token or what was sent.
 
 mod answer;
+mod asked;
 mod assertion;
 mod backend;
 mod cache;
@@ -22,8 +23,9 @@ mod source;
 mod tests;
 mod vault;
 
+pub use asked::{Asked, Watched};
 pub use assertion::{ClientKey, ClientKeyError};
-pub use backend::{BackendCredentials, BackendToken, Renewal, settle};
+pub use backend::{BackendCredentials, BackendToken, Renewal, ahead, settle};
 pub(crate) use caller::missing;
 pub use caller::{Subject, subject_of};
 pub use error::CredentialError;

@@ -106,7 +106,14 @@ fn identity_request(http: &Http, settings: &Settings, endpoint: &IdentityEndpoin
     let request = http.get(&form.0);
     match endpoint {
         IdentityEndpoint::Metadata => request.header("Metadata", "true"),
-        IdentityEndpoint::AppService { secret } => request.header("X-IDENTITY-HEADER", &**secret),
+        IdentityEndpoint::AppService { secret } => match HeaderValue::try_from(&**secret) {
+            Ok(mut value) => {
+                value.set_sensitive(true);
+                request.header("X-IDENTITY-HEADER", value)
+            }
+            // The request keeps the error until it is sent.
+            Err(_) => request.header("X-IDENTITY-HEADER", &**secret),
+        },
     }
 }
 

@@ -16,6 +16,7 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use super::answer::{self, Issued};
+use super::asked::{Asked, Watched};
 use super::caller::Subject;
 use super::error::CredentialError;
 use super::request::token_request;
@@ -51,11 +52,19 @@ pub(super) struct Slot {
 
 #[derive(Default)]
 struct State {
-    in_flight: Option<watch::Receiver<bool>>,
+    in_flight: Option<watch::Receiver<Progress>>,
     failures: u32,
     failure: Option<(Arc<CredentialError>, Nanos)>,
     /// When an answer of a backend last caused a fetch.
     renewed: Option<Nanos>,
+}
+
+/// How far a fetch has come.
+#[derive(Debug)]
+enum Progress {
+    UnderWay,
+    /// With what went over the wire, where requests are traced.
+    Over(Option<Arc<Asked>>),
 }
 
 /// A token to be had from a source. The source keeps slots, so a slot does not hold its source.
@@ -78,7 +87,7 @@ pub enum Obtained {
 /// A fetch under way, to be awaited on any runtime.
 pub struct Fetching {
     credential: Credential,
-    done: watch::Receiver<bool>,
+    done: watch::Receiver<Progress>,
 }
 
 impl Fetching {
@@ -86,9 +95,22 @@ impl Fetching {
     ///
     /// # Errors
     /// Why there is no token.
-    pub async fn done(mut self) -> Result<HeaderValue, Arc<CredentialError>> {
+    pub async fn done(self) -> Result<HeaderValue, Arc<CredentialError>> {
+        self.told().await.0
+    }
+
+    /// The same, with what went over the wire where requests are traced.
+    pub(super) async fn told(mut self) -> (Result<HeaderValue, Arc<CredentialError>>, Option<Arc<Asked>>) {
         // An error means that the control runtime is gone, and with it the fetch.
-        let _ = self.done.wait_for(|done| *done).await;
+        let over = self.done.wait_for(|progress| matches!(progress, Progress::Over(_))).await;
+        let asked = over.ok().and_then(|progress| match &*progress {
+            Progress::Over(asked) => asked.clone(),
+            Progress::UnderWay => None,
+        });
+        (self.outcome(), asked)
+    }
+
+    fn outcome(&self) -> Result<HeaderValue, Arc<CredentialError>> {
         let Credential { source, slot } = &self.credential;
         if let Some(token) = slot.good(source.clock.now()) {
             return Ok(token);
@@ -140,7 +162,7 @@ impl Credential {
         Some(self.launch(&mut state, subject, now))
     }
 
-    fn waits(&self, done: watch::Receiver<bool>) -> Obtained {
+    fn waits(&self, done: watch::Receiver<Progress>) -> Obtained {
         Obtained::Wait(Fetching { credential: self.clone(), done })
     }
 
@@ -178,7 +200,7 @@ impl Credential {
         let Some(turn) = self.source.queue() else {
             return Obtained::Failed(Arc::new(CredentialError::Busy(MOST_WAITING)));
         };
-        let (sender, done) = watch::channel(false);
+        let (sender, done) = watch::channel(Progress::UnderWay);
         state.in_flight = Some(done.clone());
         let own = self.clone();
         let ends = subject.and_then(Subject::ends);
@@ -186,19 +208,34 @@ impl Credential {
         self.source.control.spawn(async move {
             let _turn = turn;
             let permit = own.source.places.acquire().await;
-            let result = own.fetch(subject.as_deref()).await;
+            let mut watched = own.source.is_watched().then(Watched::default);
+            let result = own.fetch(subject.as_deref(), watched.as_mut()).await;
             drop(permit);
+            let asked = watched.map(|watched| own.asked(watched, result.as_ref().err(), now));
             own.finish(result, ends, now);
-            sender.send_replace(true);
+            if sender.receiver_count() == 0 {
+                own.source.fetched_ahead(asked.clone());
+            }
+            sender.send_replace(Progress::Over(asked));
         });
         self.waits(done)
     }
 
-    async fn fetch(&self, subject: Option<&str>) -> Result<Issued, CredentialError> {
+    fn asked(&self, watched: Watched, error: Option<&CredentialError>, began: Nanos) -> Arc<Asked> {
+        Arc::new(Asked {
+            source: self.source.name.clone(),
+            began,
+            took: self.source.clock.now().since(began),
+            watched,
+            error: error.map(ToString::to_string),
+        })
+    }
+
+    async fn fetch(&self, subject: Option<&str>, watched: Option<&mut Watched>) -> Result<Issued, CredentialError> {
         let source = &self.source;
         let wall = source.clock.wall();
         let request = token_request(&source.http, &source.settings, &self.slot.target, subject, wall)?;
-        let reply = source.http.ask(request).await?;
+        let reply = source.http.ask(request, watched).await?;
         let secrets = [source.settings.secret().unwrap_or_default(), subject.unwrap_or_default()];
         answer::token(source.http.shown(), reply.status, &reply.body, source.clock.wall(), &secrets)
     }
@@ -273,7 +310,7 @@ impl Slot {
 }
 
 impl State {
-    fn under_way(&self) -> Option<watch::Receiver<bool>> {
+    fn under_way(&self) -> Option<watch::Receiver<Progress>> {
         // A fetch whose sender is gone without a word ended with its runtime.
         self.in_flight.as_ref().filter(|done| done.has_changed().is_ok()).cloned()
     }

@@ -1,7 +1,7 @@
 //! A source of tokens: one endpoint, one way to ask it, and the tokens it gave.
 
 use std::collections::HashMap;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 
 use aws_lc_rs::digest::{Context, SHA256};
@@ -9,6 +9,7 @@ use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 
+use super::asked::Asked;
 use super::cache::SlotCache;
 use super::error::CredentialError;
 use super::fetch::Http;
@@ -41,6 +42,10 @@ pub struct TokenSource {
     fixed: Mutex<HashMap<Arc<Target>, Weak<Slot>>>,
     health: Mutex<Health>,
     metrics: TokenSourceMetrics,
+    /// Whether requests are traced, and what goes over the wire is told to who waits for it.
+    watched: AtomicBool,
+    /// The last fetch that nobody waited for.
+    ahead: Mutex<Option<Arc<Asked>>>,
 }
 
 #[derive(Default)]
@@ -86,6 +91,8 @@ impl TokenSource {
             fixed: Mutex::default(),
             health: Mutex::default(),
             metrics,
+            watched: AtomicBool::new(false),
+            ahead: Mutex::default(),
         }
     }
 
@@ -125,6 +132,22 @@ impl TokenSource {
             failures: health.failures,
             error: health.last.as_ref().filter(|_| health.failures > 0).map(|(error, _)| error.to_string()),
         }
+    }
+
+    pub(super) fn is_watched(&self) -> bool {
+        self.watched.load(Ordering::Relaxed)
+    }
+
+    /// A fetch ended that nobody waited for.
+    pub(super) fn fetched_ahead(&self, asked: Option<Arc<Asked>>) {
+        if asked.is_some() {
+            *self.ahead.lock() = asked;
+        }
+    }
+
+    /// The last fetch that nobody waited for, when no trace has told of it yet.
+    pub(super) fn take_ahead(&self) -> Option<Arc<Asked>> {
+        self.ahead.lock().take()
     }
 
     pub(super) fn queue(self: &Arc<Self>) -> Option<Turn> {
@@ -185,6 +208,16 @@ impl TokenSources {
     /// belongs into the fingerprint.
     pub fn get(&self, fingerprint: &[u8], make: impl FnOnce() -> TokenSource) -> Arc<TokenSource> {
         self.0.get(KeyDigest::of(fingerprint).to_string(), make)
+    }
+
+    /// Says whether requests are traced.
+    pub fn watch(&self, traced: bool) {
+        for source in self.all() {
+            source.watched.store(traced, Ordering::Relaxed);
+            if !traced {
+                drop(source.take_ahead());
+            }
+        }
     }
 
     /// Every source in use.

@@ -127,7 +127,7 @@ impl VaultSecret {
     }
 
     async fn ask(&self, token: &HeaderValue) -> Result<Reply, CredentialError> {
-        self.http.ask(self.http.get(API_VERSION).header(AUTHORIZATION, token)).await
+        self.http.ask(self.http.get(API_VERSION).header(AUTHORIZATION, token), None).await
     }
 
     async fn fetch(&self, token: &HeaderValue, clock: &Clock) -> Result<Arc<str>, CredentialError> {

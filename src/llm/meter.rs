@@ -2,10 +2,14 @@
 
 use std::sync::Arc;
 
+use http::HeaderMap;
 use parking_lot::Mutex;
 
 use super::{Answer, Form, Prompt, Usage};
-use crate::body::{Body, Tap};
+use crate::body::{Body, Decoder, Tap};
+
+/// So much is read of an answer that is compressed, without its compression: what follows counts by what was read so far.
+const MOST_DECODED: u64 = 64 << 20;
 
 /// The meter of one exchange.
 #[derive(Debug, Default)]
@@ -18,7 +22,7 @@ pub struct Meter {
 
 #[derive(Debug)]
 struct Metered {
-    answer: Answer,
+    answer: Decoder<Answer>,
     complete: bool,
 }
 
@@ -58,17 +62,21 @@ impl Meter {
         }
     }
 
-    /// The same answer's body, which is read along.
+    /// The same answer's body, which is read along; what is in it where it is compressed with one of `gzip`, `deflate` and `br`.
     #[must_use]
-    pub fn response(self: &Arc<Self>, body: Body, form: Form) -> Body {
-        let mut answer = Answer::new(form);
+    pub fn response(self: &Arc<Self>, body: Body, headers: &HeaderMap) -> Body {
+        let form = Form::of(headers);
+        let decoder = Decoder::new(headers, Answer::new(form), MOST_DECODED);
+        let is_readable = form != Form::Unreadable && decoder.is_some();
+        // What cannot be read reports nothing.
+        let mut answer = decoder.unwrap_or_else(|| Decoder::plain(Answer::new(Form::Unreadable)));
         let bytes = body.bytes();
         if let Some(bytes) = bytes {
             answer.read(bytes);
         }
         let complete = bytes.is_some();
         *self.answer.lock() = Some(Metered { answer, complete });
-        if complete || form == Form::Unreadable { body } else { body.tapped(Arc::new(OfAnswer(self.clone()))) }
+        if complete || !is_readable { body } else { body.tapped(Arc::new(OfAnswer(self.clone()))) }
     }
 
     /// The estimate of the prompt, as far as it has been read.
@@ -102,13 +110,14 @@ impl Meter {
         self.earlier.lock().and(last)
     }
 
-    fn reported(&self, Metered { answer, complete }: &Metered, success: bool) -> Consumed {
+    fn reported(&self, Metered { answer: decoder, complete }: &Metered, success: bool) -> Consumed {
+        let answer = decoder.get_ref();
         match answer.usage() {
             None if success => Consumed { prompt: self.prompt(), completion: answer.estimate() },
             None => Consumed::default(),
             Some(usage) => {
                 let mut consumed = complete_usage(usage, || self.prompt());
-                if !*complete {
+                if !*complete || decoder.is_broken() {
                     // What was reported first is not the last word.
                     consumed.completion = consumed.completion.max(answer.estimate());
                 }
@@ -188,7 +197,7 @@ mod tests {
         assert_eq!(meter.prompt(), 3);
         assert_eq!(meter.consumed(true), Consumed::default(), "nothing is consumed before there is an answer");
 
-        let mut events = Answer::new(Form::Events);
+        let mut events = Decoder::plain(Answer::new(Form::Events));
         events.read(b"data: {\"message\":{\"usage\":{\"input_tokens\":7,\"output_tokens\":1}}}\n\n");
         events.read(b"data: {\"delta\":{\"text\":\"one two three four five\"}}\n\n");
         *meter.answer.lock() = Some(Metered { answer: events, complete: false });

@@ -21,7 +21,7 @@ use crate::gateway::breaker::{Admission, CallEnd};
 use crate::layer::Deadline;
 use crate::layer::retry::retry_after;
 use crate::telemetry::metrics::Outcome;
-use crate::trace::Calling;
+use crate::trace::{Calling, look_at};
 
 /// Sends the request to the backend: the one that a policy chose, else the operation's.
 #[derive(Clone, Debug)]
@@ -76,10 +76,10 @@ impl Forward {
         let renews = renewal.is_some() || backend.credentials.as_ref().is_some_and(|own| own.refresh_on_401);
         let mut again = (options.follow_redirects || renews)
             .then(|| Box::new(Again { original: Original::of(&request), renews, shown: None, renewal }));
-        let shown = match authorize(exchange, &backend, &mut request)? {
+        let shown = match authorize(exchange, &backend, &mut request, &self.origin)? {
             Authorized::Done(shown) => shown,
             Authorized::Waits(waits) => {
-                Some(Box::pin(authorize_later(exchange, &backend, &mut request, *waits)).await?)
+                Some(Box::pin(authorize_later(exchange, &backend, &mut request, *waits, &self.origin)).await?)
             }
         };
         if let Some(again) = &mut again {
@@ -99,6 +99,7 @@ impl Forward {
             rules.backend_answer(response.headers_mut());
         }
         if options.fail_on_error_status && response.status().as_u16() >= 400 {
+            discard(exchange, &mut response).await;
             let status = response.status();
             let message = format!("the backend answered {status}, and forward-request takes that for an error");
             return Err(
@@ -139,17 +140,25 @@ async fn once_more(
 ) -> Result<Response<Body>, Fault> {
     if again.renews
         && response.status() == StatusCode::UNAUTHORIZED
-        && let Some(request) = renewed(exchange, backend, &mut again).await?
+        && let Some(request) = renewed(exchange, backend, &mut again, &forward.origin).await?
     {
         let now = exchange.gateway.clock.now();
         let picked = backend.pick(now).map_err(|reason| unavailable(backend, reason))?;
         target = picked.target;
+        discard(exchange, &mut response).await;
         response = send(forward, exchange, backend, picked, now, request, options).await?;
     }
     if options.follow_redirects && response.status().is_redirection() {
         response = follow(forward, exchange, backend, target, again.original, response, options).await?;
     }
     Ok(response)
+}
+
+/// An answer goes no further; a trace shows what it was.
+async fn discard(exchange: &Exchange, response: &mut Response<Body>) {
+    if exchange.recorder.is_some() {
+        Box::pin(look_at(response.body_mut())).await;
+    }
 }
 
 /// The most redirections that are followed; the last answer is passed on then.
@@ -167,11 +176,12 @@ async fn follow(
 ) -> Result<Response<Body>, Fault> {
     for _ in 0..MAX_REDIRECTIONS {
         let Some(mut request) = original.redirected(&target.endpoint, &response) else { break };
-        if let Authorized::Waits(waits) = authorize(exchange, backend, &mut request)? {
-            authorize_later(exchange, backend, &mut request, *waits).await?;
+        if let Authorized::Waits(waits) = authorize(exchange, backend, &mut request, &forward.origin)? {
+            authorize_later(exchange, backend, &mut request, *waits, &forward.origin).await?;
         }
         let now = exchange.gateway.clock.now();
         let picked = target.admit(now).map_err(|wait| unavailable(backend, Unavailable::CircuitOpen { wait }))?;
+        discard(exchange, &mut response).await;
         response = send(forward, exchange, backend, picked, now, request, options).await?;
     }
     Ok(response)
@@ -186,14 +196,22 @@ enum Authorized {
 }
 
 /// Puts the backend's credentials on a request: last of all, so that nothing else ever holds them.
-fn authorize(exchange: &Exchange, backend: &Backend, request: &mut Request<Body>) -> Result<Authorized, Fault> {
+fn authorize(
+    exchange: &Exchange,
+    backend: &Backend,
+    request: &mut Request<Body>,
+    origin: &Arc<Origin>,
+) -> Result<Authorized, Fault> {
     let Some(credentials) = &backend.credentials else { return Ok(Authorized::Done(None)) };
     let token = match credentials.token(exchange, request)? {
         None => None,
-        Some((_, Obtained::Token(token))) => Some(token),
+        Some((credential, Obtained::Token(token))) => {
+            credential::ahead(exchange, &credential, origin);
+            Some(token)
+        }
         Some(waits) => return Ok(Authorized::Waits(Box::new(waits))),
     };
-    credentials.put(exchange, request, token.as_ref());
+    credentials.put(exchange, request, token.as_ref(), origin);
     Ok(Authorized::Done(token))
 }
 
@@ -203,10 +221,11 @@ async fn authorize_later(
     backend: &Backend,
     request: &mut Request<Body>,
     (credential, obtained): (Credential, Obtained),
+    origin: &Arc<Origin>,
 ) -> Result<HeaderValue, Fault> {
-    let token = credential::settle(exchange, &credential, obtained).await?;
+    let token = credential::settle(exchange, &credential, obtained, origin).await?;
     if let Some(credentials) = &backend.credentials {
-        credentials.put(exchange, request, Some(&token));
+        credentials.put(exchange, request, Some(&token), origin);
     }
     Ok(token)
 }
@@ -217,25 +236,26 @@ async fn renewed(
     exchange: &Exchange,
     backend: &Backend,
     again: &mut Again,
+    origin: &Arc<Origin>,
 ) -> Result<Option<Box<Request<Body>>>, Fault> {
     let Some(mut request) = again.original.again() else { return Ok(None) };
     match (&backend.credentials, &again.shown, &again.renewal) {
         // What the backend was shown is its own, whatever a policy had put there before.
         (Some(credentials), Some(refused), _) => {
-            if !credentials.refresh_on_401 || !credentials.renew(exchange, &request, refused).await {
+            if !credentials.refresh_on_401 || !credentials.renew(exchange, &request, refused, origin).await {
                 return Ok(None);
             }
         }
         (_, None, Some(renewal)) => {
             let Some(refused) = request.headers().get(AUTHORIZATION) else { return Ok(None) };
-            let Some(token) = renewal.token(refused).await else { return Ok(None) };
+            let Some(token) = renewal.token(exchange, refused, origin).await else { return Ok(None) };
             again.original.replace(AUTHORIZATION, &token);
             request.headers_mut().insert(AUTHORIZATION, token);
         }
         _ => return Ok(None),
     }
-    if let Authorized::Waits(waits) = authorize(exchange, backend, &mut request)? {
-        authorize_later(exchange, backend, &mut request, *waits).await?;
+    if let Authorized::Waits(waits) = authorize(exchange, backend, &mut request, origin)? {
+        authorize_later(exchange, backend, &mut request, *waits, origin).await?;
     }
     Ok(Some(request))
 }

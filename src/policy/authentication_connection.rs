@@ -16,7 +16,7 @@ use crate::config::At;
 use crate::credential::{self, Credential, Obtained, Renewal};
 use crate::expression::Needs;
 use crate::gateway::Connection;
-use crate::pipeline::{ApplyAsync, BoxFuture, Call, Context, Fault, Flow, Message, Step};
+use crate::pipeline::{ApplyAsync, BoxFuture, Call, Context, Fault, Flow, Message, Origin, Step};
 use crate::routing::query;
 
 /// Authenticates with the backend by what the caller's connection (`[connections.NAME]`) holds, as the security definition of a
@@ -130,7 +130,7 @@ impl Policy for AuthenticationConnection {
             Scheme::Oauth2 => Proof::Token { parameter: or(self.parameter, "token") },
         };
         let refresh_on_401 = self.refresh_on_401.unwrap_or(false);
-        Ok(Step::asynchronous(Compiled { proof, set: self.set, refresh_on_401 }))
+        Ok(Step::asynchronous(Compiled { proof, set: self.set, refresh_on_401, origin: cx.origin.clone() }))
     }
 }
 
@@ -141,6 +141,7 @@ struct Compiled {
     proof: Proof,
     set: Option<String>,
     refresh_on_401: bool,
+    origin: Arc<Origin>,
 }
 
 enum Proof {
@@ -158,7 +159,7 @@ impl ApplyAsync for Compiled {
             Err(fault) => return Box::pin(std::future::ready(Err(fault))),
         };
         Box::pin(async move {
-            let token = credential::settle(call.exchange, &credential, obtained).await?;
+            let token = credential::settle(call.exchange, &credential, obtained, &self.origin).await?;
             call.with(|cx| cx.message.headers_mut().insert(AUTHORIZATION, token));
             Ok(Flow::Next)
         })
@@ -208,7 +209,10 @@ impl Compiled {
                 if let Some(credential) = &connection.token {
                     cx.state.renewal = self.refresh_on_401.then(|| Arc::new(Renewal::new(credential.clone(), None)));
                     match credential.token(None) {
-                        Obtained::Token(token) => drop(cx.message.headers_mut().insert(AUTHORIZATION, token)),
+                        Obtained::Token(token) => {
+                            credential::ahead(cx.exchange, credential, &self.origin);
+                            cx.message.headers_mut().insert(AUTHORIZATION, token);
+                        }
                         waits => return Ok(Some((credential.clone(), waits))),
                     }
                 } else if let Some(token) = connection.parameter(parameter) {

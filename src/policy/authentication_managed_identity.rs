@@ -66,6 +66,7 @@ impl Policy for AuthenticationManagedIdentity {
             output: self.output_token_variable.map(|name| name.as_str().into()),
             ignore_error: self.ignore_error,
             refresh_on_401: false,
+            origin: cx.origin.clone(),
         }))
     }
 }

@@ -126,6 +126,7 @@ impl Policy for AuthenticationOauth2 {
             output: self.output_token_variable.map(|name| name.as_str().into()),
             ignore_error: self.ignore_error,
             refresh_on_401: self.refresh_on_401,
+            origin: cx.origin.clone(),
         }))
     }
 }

@@ -29,8 +29,9 @@ use crate::pipeline::Step;
 /// are estimated; an error that reports nothing counts nothing, nor does an answer that no backend gave (a cache's, a mock's). When the client leaves
 /// in the middle, what has come until then is counted; when it leaves before, the prompt is. Answers are passed on as they come and read
 /// along in a fixed space, unless a header or a variable has to tell their number: then an answer that is no stream is
-/// held in memory, up to `[server.limits] buffer-size`. The backend is asked for an answer that is not compressed, because a compressed one cannot be read: its
-/// prompt is estimated, and its completion counts nothing.
+/// held in memory, up to `[server.limits] buffer-size`. The backend is asked for an answer that is not compressed. One that is all the same is read without
+/// its compression (`gzip`, `deflate`, `br`; the first 64 MiB of it) and passed on as it is; in another coding it cannot be read: its prompt is
+/// estimated, and its completion counts nothing.
 ///
 /// With `retry` behind it or in front of it all tries of a request count together, and the request is checked once. A try that fails counts as any
 /// error. Of a good answer that `condition` or `statuses` of `retry` send again, the prompt counts by estimate, and what has been read of the

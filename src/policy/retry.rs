@@ -18,9 +18,10 @@ use crate::compile::{CompileCx, CompileError};
 use crate::config::{At, Period, Size, StatusRange, Text, statuses};
 use crate::expression::Needs;
 use crate::layer::RetryLayer;
-use crate::layer::retry::{Backoff, Budget, Retryable, Settings, Stop, Verdict, retry_after, usual_verdict};
+use crate::layer::retry::{Backoff, Budget, Looking, Retryable, Settings, Stop, Verdict, retry_after, usual_verdict};
 use crate::pipeline::{Context, Exchange, Fault, Kept, Message, Next, Origin, Step, rescue};
 use crate::telemetry::metrics;
+use crate::trace::look_at;
 
 /// Sends a request again when everything after it failed in a way that another try may mend. In `backend`, each try takes the next
 /// endpoint of the backend.
@@ -332,6 +333,15 @@ impl Retryable<Body, Fault> for Compiled {
         if let Some(recorder) = &exchange.recorder {
             recorder.tell(exchange, &self.origin, format!("sends the request again after {wait:?}"));
         }
+    }
+
+    fn discarding<'r>(
+        &self,
+        exchange: &Option<Arc<Exchange>>,
+        response: &'r mut Response<Body>,
+    ) -> Option<Looking<'r>> {
+        exchange.as_ref()?.recorder.as_ref()?;
+        Some(Box::pin(look_at(response.body_mut())))
     }
 
     fn finished(&self, exchange: &Option<Arc<Exchange>>, attempts: u32, stop: Stop) {

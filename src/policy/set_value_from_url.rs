@@ -25,6 +25,7 @@ use crate::layer::Deadline;
 use crate::pipeline::chain::Tail as _;
 use crate::pipeline::{ApplyAsync, BoxFuture, Call, Context, Fault, Flow, Forward, Kept, Message, Origin, Step};
 use crate::routing::query;
+use crate::trace::look_at;
 
 /// Sets a header or a query parameter of the request to a value from the answer to another request, which is a copy of this one with another
 /// URL and method: the connector template
@@ -345,6 +346,9 @@ impl Compiled {
         let mut response = forward.run(exchange, request).await?;
         let status = response.status();
         if !status.is_success() {
+            if exchange.recorder.is_some() {
+                look_at(response.body_mut()).await;
+            }
             let answer = if status.is_client_error() || status.is_server_error() { status } else { BAD_GATEWAY };
             return Err(failed(answer, format!("the backend answered {status} to the request for a value")));
         }

@@ -8,7 +8,7 @@ use serde_json::Value as Json;
 use super::value::{TextValue, evaluation_failed};
 use crate::credential::{self, Credential, Obtained, Renewal, Subject, Target, TokenSource, subject_of};
 use crate::expression::EvaluationError;
-use crate::pipeline::{ApplyAsync, BoxFuture, Call, Context, Fault, Flow};
+use crate::pipeline::{ApplyAsync, BoxFuture, Call, Context, Fault, Flow, Origin};
 
 /// A step that fetches a token. Asynchronous, because it waits when none is at hand; else it takes one look.
 pub(super) struct TokenStep {
@@ -21,6 +21,7 @@ pub(super) struct TokenStep {
     pub(super) output: Option<Arc<str>>,
     pub(super) ignore_error: bool,
     pub(super) refresh_on_401: bool,
+    pub(super) origin: Arc<Origin>,
 }
 
 /// What the token is for.
@@ -74,7 +75,10 @@ impl ApplyAsync for TokenStep {
         let begun = call.with(|cx| {
             let (credential, obtained, renewal) = self.begin(cx)?;
             match obtained {
-                Obtained::Token(token) => Ok(Err(self.put(cx, &token, renewal))),
+                Obtained::Token(token) => {
+                    credential::ahead(cx.exchange, &credential, &self.origin);
+                    Ok(Err(self.put(cx, &token, renewal)))
+                }
                 obtained => Ok(Ok((credential, obtained, renewal))),
             }
         });
@@ -84,7 +88,7 @@ impl ApplyAsync for TokenStep {
             Err(fault) => return Box::pin(std::future::ready(call.with(|cx| self.failed(cx, fault)))),
         };
         Box::pin(async move {
-            match credential::settle(call.exchange, &credential, obtained).await {
+            match credential::settle(call.exchange, &credential, obtained, &self.origin).await {
                 Ok(token) => Ok(call.with(|cx| self.put(cx, &token, renewal))),
                 Err(fault) => call.with(|cx| self.failed(cx, fault)),
             }

@@ -97,9 +97,12 @@ pub(super) async fn upload(mut body: Incoming) -> Reply {
     }
 }
 
+/// The longest body that is echoed, in MiB.
+const MAX_ECHO: usize = 16;
+
 /// `ANY /v1/echo`: what came, as it came. A header sent more than once is a list; a body that is not text is base64.
 pub(super) async fn echo(head: &Parts, body: Incoming) -> Reply {
-    let body = match read(body).await {
+    let body = match read(body, MAX_ECHO).await {
         Ok(body) => body,
         Err(reply) => return reply,
     };

@@ -11,8 +11,8 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use serde_json::{Value, json};
 
-/// The longest body that is read into memory.
-const MAX_BODY: usize = 1024 * 1024;
+/// The longest body that is read into memory, in MiB.
+const MAX_BODY: usize = 1;
 
 /// An answer on its way out.
 #[derive(Debug)]
@@ -144,22 +144,27 @@ pub(super) async fn next_piece(body: &mut Incoming) -> Result<Option<Bytes>, Rep
     }
 }
 
-/// The whole of a request's body, up to [`MAX_BODY`].
-pub(super) async fn read(mut body: Incoming) -> Result<Vec<u8>, Reply> {
-    let mut bytes = Vec::new();
+/// The whole of a request's body, of at most so many MiB. One that is longer is read to its end all the same: who is still sending would
+/// see the connection break, and not the answer.
+pub(super) async fn read(mut body: Incoming, most: usize) -> Result<Vec<u8>, Reply> {
+    let (mut bytes, mut is_longer) = (Vec::new(), false);
     while let Some(piece) = next_piece(&mut body).await? {
-        if bytes.len() + piece.len() > MAX_BODY {
-            let message = "the body is longer than 1 MiB";
-            return Err(Reply::error(StatusCode::PAYLOAD_TOO_LARGE, "PayloadTooLarge", message));
+        is_longer |= bytes.len() + piece.len() > most << 20;
+        match is_longer {
+            true => bytes = Vec::new(),
+            false => bytes.extend_from_slice(&piece),
         }
-        bytes.extend_from_slice(&piece);
+    }
+    if is_longer {
+        let message = format!("the body is longer than {most} MiB");
+        return Err(Reply::error(StatusCode::PAYLOAD_TOO_LARGE, "PayloadTooLarge", &message));
     }
     Ok(bytes)
 }
 
 /// A request's body as a JSON object.
 pub(super) async fn read_object(body: Incoming) -> Result<serde_json::Map<String, Value>, Reply> {
-    match serde_json::from_slice(&read(body).await?) {
+    match serde_json::from_slice(&read(body, MAX_BODY).await?) {
         Ok(Value::Object(object)) => Ok(object),
         Ok(_) => Err(Reply::bad_request("the body is not a JSON object")),
         Err(error) => Err(Reply::bad_request(&format!("the body is not JSON: {error}"))),

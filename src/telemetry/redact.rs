@@ -37,8 +37,21 @@ const URL_HEADERS: &[&str] =
     &["azure-asyncoperation", "content-location", "location", "operation-location", "referer", "x-original-url"];
 
 /// Query parameters whose whole name says secret, in normal form: lower case, without `-`, `_` and `.`.
-const PARAMETERS: &[&str] =
-    &["accesskey", "assertion", "auth", "code", "jwt", "key", "pass", "passwd", "pwd", "sas", "samlresponse", "sig"];
+const PARAMETERS: &[&str] = &[
+    "accesskey",
+    "assertion",
+    "auth",
+    "clientassertion",
+    "code",
+    "jwt",
+    "key",
+    "pass",
+    "passwd",
+    "pwd",
+    "sas",
+    "samlresponse",
+    "sig",
+];
 
 /// Endings that say secret, in normal form: `client_secret`, `ocp-apim-subscription-key`, `X-Amz-Signature`.
 const ENDINGS: &[&str] = &[

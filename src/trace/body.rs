@@ -1,15 +1,18 @@
 //! Bodies in a trace: the first bytes of those that are text, and what else is known of them.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::HeaderMap;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use http_body::Body as _;
+use http_body_util::BodyExt as _;
 use parking_lot::Mutex;
 
 use super::mask::Learned;
-use crate::body::{Body, Tap};
+use super::places::cut_to;
+use crate::body::{Body, Tap, coding};
 use crate::telemetry::Redactor;
 
 /// So much of a body is shown.
@@ -31,6 +34,8 @@ pub enum Shown {
         length: u64,
         /// Whether there is more of it than is shown.
         cut: bool,
+        /// The compression that it came in, and that is taken off; the length is that on the wire.
+        coding: Option<String>,
     },
     /// It is not shown.
     Hidden {
@@ -58,12 +63,20 @@ impl Shown {
         if length == 0 {
             return Self::Empty;
         }
-        let is_plain = |coding: &http::HeaderValue| coding.as_bytes().eq_ignore_ascii_case(b"identity");
-        if !headers.get(CONTENT_ENCODING).is_none_or(is_plain) {
-            return Self::Hidden { length: Some(length), why: "compressed" };
-        }
-        let bytes = &bytes[..bytes.len().min(MOST + SPARE)];
-        let cut = (bytes.len() as u64) < length;
+        let decoded;
+        let (bytes, cut, coding) = if coding::is_coded(headers) {
+            let Some(beginning) = coding::beginning(headers, bytes, MOST + SPARE) else {
+                return Self::Hidden { length: Some(length), why: "in a compression that is not read" };
+            };
+            if beginning.bytes.is_empty() {
+                return Self::Hidden { length: Some(length), why: "not in the compression that its headers name" };
+            }
+            decoded = beginning;
+            (&*decoded.bytes, !decoded.complete, Some(decoded.coding.clone()))
+        } else {
+            let bytes = &bytes[..bytes.len().min(MOST + SPARE)];
+            (bytes, (bytes.len() as u64) < length, None)
+        };
         let text = match std::str::from_utf8(bytes) {
             Ok(text) => text,
             // Half a character at the cut.
@@ -77,7 +90,7 @@ impl Shown {
         }
         let kind = headers.get(CONTENT_TYPE).map(http::HeaderValue::as_bytes).unwrap_or_default();
         let is_form = kind.to_ascii_lowercase().starts_with(b"application/x-www-form-urlencoded");
-        Self::Text { text: learned.body(redactor, is_form, text), length, cut }
+        Self::Text { text: learned.body(redactor, is_form, text), length, cut, coding }
     }
 
     /// The body of a message, when it is in memory; a stream is left alone.
@@ -98,14 +111,7 @@ impl Shown {
     /// Cuts the text to what is shown, now that the secrets are taken out. `longest` is the length of the longest of them.
     pub(super) fn finish(&mut self, longest: usize) {
         let Self::Text { text, cut, .. } = self else { return };
-        // The end of a text that was cut may hold the beginning of a secret.
-        let sure = if *cut { text.len().saturating_sub(longest) } else { text.len() };
-        let most = sure.min(MOST);
-        if most < text.len() {
-            *cut = true;
-            text.truncate(text.floor_char_boundary(most));
-            text.shrink_to_fit();
-        }
+        cut_to(text, cut, MOST, longest);
     }
 
     pub(super) fn weight(&self) -> usize {
@@ -139,7 +145,7 @@ impl Passing {
         }
         let mut own = HeaderMap::new();
         for name in [CONTENT_ENCODING, CONTENT_TYPE] {
-            own.extend(headers.get(&name).map(|value| (name, value.clone())));
+            own.extend(headers.get_all(&name).iter().map(|value| (name.clone(), value.clone())));
         }
         let passing = Arc::new(Self { headers: own, seen: Mutex::default() });
         *body = std::mem::take(body).tapped(passing.clone());
@@ -167,6 +173,23 @@ impl Tap for Passing {
     fn end(&self, complete: bool) {
         self.seen.lock().complete = complete;
     }
+}
+
+/// The longest that a body is waited for that goes no further.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// Reads the beginning of a body that goes no further, so that whoever reads it along sees it. Only for exchanges that are traced.
+pub(crate) async fn look_at(body: &mut Body) {
+    let read = async {
+        let mut left = MOST + SPARE;
+        while left > 0
+            && let Some(Ok(frame)) = body.frame().await
+        {
+            left = left.saturating_sub(frame.data_ref().map_or(0, Bytes::len));
+        }
+    };
+    // What does not come in time is not shown.
+    drop(tokio::time::timeout(LOOK, read).await);
 }
 
 /// A body as it is before or after a step.
@@ -228,8 +251,12 @@ mod tests {
         assert_eq!(check(b"", &headers), Shown::Empty);
         assert_eq!(check(b"\xff\xfe", &headers), Shown::Hidden { length: Some(2), why: "not text" });
         assert_eq!(check(b"a\0b", &headers), Shown::Hidden { length: Some(3), why: "not text" });
-        headers.insert(CONTENT_ENCODING, http::HeaderValue::from_static("gzip"));
-        assert_eq!(check(b"abc", &headers), Shown::Hidden { length: Some(3), why: "compressed" });
+        for (coding, why) in
+            [("gzip", "not in the compression that its headers name"), ("zstd", "in a compression that is not read")]
+        {
+            headers.insert(CONTENT_ENCODING, http::HeaderValue::from_static(coding));
+            assert_eq!(check(b"abc", &headers), Shown::Hidden { length: Some(3), why }, "{coding}");
+        }
         // Half a character at the cut is left out.
         let long = "\u{20ac}".repeat(MOST);
         let (text, cut) = shown(&long);

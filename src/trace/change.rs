@@ -9,6 +9,7 @@ use serde_json::Value as Json;
 use super::body::{Known, Shown};
 use super::mask::Learned;
 use super::model::Visit;
+use super::places::Places;
 use crate::gateway::Backend;
 use crate::pipeline::{Context, Message};
 use crate::telemetry::Redactor;
@@ -25,11 +26,38 @@ pub struct Change {
     /// The headers that differ; no values are none of that name.
     pub headers: Vec<Difference>,
     /// The body.
-    pub body: Option<(Shown, Shown)>,
+    pub body: Option<BodyChange>,
     /// The variables, as JSON.
     pub variables: Vec<Difference>,
     /// What else is known of the exchange: who calls, which backend, how limits stand.
     pub facts: Vec<Difference>,
+}
+
+/// How a body differs.
+#[derive(Debug, PartialEq, Eq)]
+pub enum BodyChange {
+    /// Both, as far as they are known.
+    Whole(Shown, Shown),
+    /// The places in which two JSON bodies differ.
+    Places(Places),
+}
+
+impl BodyChange {
+    fn between(before: &Snapshot, after: &Snapshot, redactor: &Redactor, learned: &mut Learned) -> Option<Self> {
+        match (&before.body, &after.body) {
+            (Known::Bytes(a), Known::Bytes(b)) if a == b => return None,
+            (Known::Stream, Known::Stream) => return None,
+            (Known::Bytes(a), Known::Bytes(b)) => {
+                let found = Places::between((a, &before.headers), (b, &after.headers), redactor, learned);
+                if let Some(places) = found {
+                    return Some(Self::Places(places));
+                }
+            }
+            _ => {}
+        }
+        let mut shown = |now: &Snapshot| shown(&now.body, &now.headers, redactor, learned);
+        Some(Self::Whole(shown(before), shown(after)))
+    }
 }
 
 /// Something with a name that differs.
@@ -58,15 +86,24 @@ impl Change {
             visit(&mut one.name);
             one.before.iter_mut().chain(&mut one.after).for_each(&mut *visit);
         }
-        if let Some((before, after)) = &mut self.body {
-            before.text_mut().into_iter().chain(after.text_mut()).for_each(visit);
+        match &mut self.body {
+            Some(BodyChange::Whole(before, after)) => {
+                before.text_mut().into_iter().chain(after.text_mut()).for_each(visit);
+            }
+            Some(BodyChange::Places(places)) => places.texts(visit),
+            None => {}
         }
     }
 
-    pub(super) fn bodies(&mut self, visit: &mut dyn FnMut(&mut Shown)) {
-        if let Some((before, after)) = &mut self.body {
-            visit(before);
-            visit(after);
+    /// Cuts bodies to what is shown, now that the secrets are taken out. `longest` is the length of the longest of them.
+    pub(super) fn finish(&mut self, longest: usize) {
+        match &mut self.body {
+            Some(BodyChange::Whole(before, after)) => {
+                before.finish(longest);
+                after.finish(longest);
+            }
+            Some(BodyChange::Places(places)) => places.finish(longest),
+            None => {}
         }
     }
 
@@ -78,7 +115,11 @@ impl Change {
             one.name.len()
                 + one.before.iter().chain(&one.after).map(|text| text.len() + size_of::<String>()).sum::<usize>()
         });
-        let body = self.body.iter().map(|(before, after)| before.weight() + after.weight()).sum::<usize>();
+        let body = match &self.body {
+            Some(BodyChange::Whole(before, after)) => before.weight() + after.weight(),
+            Some(BodyChange::Places(places)) => places.weight(),
+            None => 0,
+        };
         urls + values.sum::<usize>() + body
     }
 }
@@ -141,13 +182,7 @@ impl Snapshot {
             change.status = self.status.zip(after.status).map(|(a, b)| (a.as_u16(), b.as_u16()));
         }
         change.headers = headers(&self.headers, &after.headers, redactor, learned);
-        change.body = match (&self.body, &after.body) {
-            (Known::Bytes(a), Known::Bytes(b)) if a == b => None,
-            (Known::Stream, Known::Stream) => None,
-            (before, now) => {
-                Some((shown(before, &self.headers, redactor, learned), shown(now, &after.headers, redactor, learned)))
-            }
-        };
+        change.body = BodyChange::between(self, after, redactor, learned);
         for (name, value) in &after.variables {
             let before = self.variables.iter().find(|(known, _)| known == name).map(|(_, value)| value);
             if before != Some(value) {

@@ -5,8 +5,10 @@ use std::time::{Duration, SystemTime};
 use serde_json::{Map, Value as Json, json};
 
 use super::body::Shown;
-use super::change::{Change, Difference};
-use super::model::{Call, Data, Entry, Failure, Head, Note, Outcome, Step, Trace};
+use super::change::{BodyChange, Change, Difference};
+use super::model::{Call, Callee, Data, Entry, Failure, Head, Note, Outcome, Step, Trace};
+use super::places::{Excerpt, Places};
+use super::text;
 
 /// The traces there are, the newest first.
 pub fn list<'t>(traces: impl IntoIterator<Item = &'t Trace>) -> Json {
@@ -152,11 +154,21 @@ fn step_data(step: &Step) -> Map<String, Json> {
 
 fn call_data(call: &Call) -> Map<String, Json> {
     let sent = call.sent > 0;
-    let message = if sent { "Request is being forwarded to the backend service." } else { "The request was not sent." };
+    let (backend, source, waited) = match call.callee {
+        Callee::Backend => (Some(&call.name), None, None),
+        Callee::TokenSource { waited } => (None, Some(&call.name), waited),
+    };
+    let message = match (sent, source) {
+        (false, _) => "The request was not sent.",
+        (true, None) => "Request is being forwarded to the backend service.",
+        (true, Some(_)) => "A token is asked for.",
+    };
     let data = json!({
         "message": message,
-        "backend": call.backend,
-        "call": call.number,
+        "backend": backend,
+        "tokenSource": source,
+        "waited": waited.map(span),
+        "call": backend.map(|_| call.number),
         "sent": (call.sent > 1).then_some(call.sent),
         "request": sent.then(|| request(&call.request)),
         "response": call.answer.as_ref().map(answer),
@@ -184,7 +196,7 @@ fn note_data(note: &Note) -> Map<String, Json> {
 }
 
 fn failed(failure: &Failure) -> Json {
-    json!({ "reason": failure.reason, "status": failure.status, "message": failure.message })
+    without_nulls(json!({ "reason": failure.reason, "status": failure.status, "message": failure.message }))
 }
 
 fn request(head: &Head) -> Json {
@@ -213,9 +225,12 @@ fn headers(list: &[(String, String)]) -> Vec<Json> {
 fn body(shown: &Shown) -> Json {
     match shown {
         Shown::Empty => Json::Null,
-        Shown::Text { text, length, cut } => {
-            without_nulls(json!({ "text": text, "length": length, "cut": cut.then_some(true) }))
-        }
+        Shown::Text { text, length, cut, coding } => without_nulls(json!({
+            "text": text,
+            "length": length,
+            "cut": cut.then_some(true),
+            "decodedFrom": coding,
+        })),
         Shown::Hidden { length, why } => without_nulls(json!({ "length": length, "notShown": why })),
     }
 }
@@ -234,8 +249,10 @@ fn changes(change: &Change) -> Map<String, Json> {
     if let Some((before, after)) = change.status {
         add("status", before.into(), after.into());
     }
-    if let Some((before, after)) = &change.body {
-        add("body", body(before), body(after));
+    match &change.body {
+        Some(BodyChange::Whole(before, after)) => add("body", body(before), body(after)),
+        Some(BodyChange::Places(found)) => drop(data.insert("body".to_owned(), places(found))),
+        None => {}
     }
     for (name, list) in [("headers", &change.headers), ("variables", &change.variables), ("facts", &change.facts)] {
         if !list.is_empty() {
@@ -243,6 +260,24 @@ fn changes(change: &Change) -> Map<String, Json> {
         }
     }
     data
+}
+
+/// Where two JSON bodies differ. The values are JSON in text, for one may be cut.
+fn places(places: &Places) -> Json {
+    let value = |excerpt: &Excerpt| without_nulls(json!({ "json": excerpt.text, "cut": excerpt.cut.then_some(true) }));
+    let list = places.list.iter().map(|place| {
+        without_nulls(json!({
+            "path": text::excerpt(&place.path),
+            "before": place.before.as_ref().map(value),
+            "after": place.after.as_ref().map(value),
+        }))
+    });
+    without_nulls(json!({
+        "lengthBefore": places.lengths.0,
+        "lengthAfter": places.lengths.1,
+        "changes": list.collect::<Vec<Json>>(),
+        "leftOut": (places.more > 0).then_some(places.more),
+    }))
 }
 
 fn difference(one: &Difference) -> Json {

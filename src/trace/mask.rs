@@ -239,7 +239,7 @@ impl Learned {
 
 /// Whether a member of a JSON body is a secret by its name. Where a URL has a `code` or a `key` it is one; a body has codes of
 /// errors and keys of records.
-fn is_secret_member(redactor: &Redactor, name: &str) -> bool {
+pub(super) fn is_secret_member(redactor: &Redactor, name: &str) -> bool {
     const TOO_COMMON: [&str; 4] = ["auth", "code", "key", "pass"];
     redactor.is_secret_parameter(name) && !TOO_COMMON.iter().any(|common| name.eq_ignore_ascii_case(common))
 }

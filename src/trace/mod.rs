@@ -9,9 +9,11 @@
 //!   before anybody can see it.
 //! * [`Traces`] keeps the last of them, bounded in number and in bytes.
 //!
-//! A body is never read for a trace's sake. What is in memory is shown; of what streams, the first bytes are copied while they
-//! pass.
+//! A body that the caller gets is never read for a trace's sake. What is in memory is shown; of what streams, the first bytes are copied
+//! while they pass. Of an answer that goes no further, because the request is sent again or an error takes its place, the beginning
+//! is [read](look_at).
 
+mod asked;
 mod body;
 mod change;
 mod exchange;
@@ -19,11 +21,13 @@ mod html;
 mod json;
 mod mask;
 mod model;
+mod places;
 mod recorder;
 mod ring;
 mod step;
 mod text;
 
+pub(crate) use self::body::look_at;
 pub use self::html::{list as html_list, page as html_page};
 pub use self::json::{list as json_list, trace as json};
 pub use self::mask::Secrets;

@@ -153,17 +153,32 @@ pub enum Outcome {
 pub struct Failure {
     /// The stable code.
     pub reason: &'static str,
-    /// The status of the answer, before on-error.
-    pub status: u16,
+    /// The status of the answer, before on-error; none where the error alone answers nobody.
+    pub status: Option<u16>,
     /// The message with its causes.
     pub message: String,
 }
 
-/// A call of a backend, as it was really sent.
+/// Whom a call is for.
+#[derive(Debug, Default)]
+pub enum Callee {
+    /// A backend.
+    #[default]
+    Backend,
+    /// A source of tokens.
+    TokenSource {
+        /// How long the request waited for it; none when the token was fetched before, with nobody waiting.
+        waited: Option<Duration>,
+    },
+}
+
+/// A call of a backend or of a source of tokens, as it was really sent.
 #[derive(Debug, Default)]
 pub struct Call {
-    /// The backend's name.
-    pub backend: String,
+    /// Whom it is for.
+    pub callee: Callee,
+    /// The name of the backend or the source.
+    pub name: String,
     /// Which call of the exchange it is for its policy.
     pub number: u32,
     /// The request on the wire.
@@ -210,11 +225,11 @@ impl Trace {
             entry.texts(&mut text);
         }
         size += self.entries.len() * size_of::<Entry>();
-        let mut each = |body: &mut Shown| body.finish(scrubber.longest());
-        each(&mut self.request.body);
-        each(&mut self.answer.body);
+        let longest = scrubber.longest();
+        self.request.body.finish(longest);
+        self.answer.body.finish(longest);
         for entry in &mut self.entries {
-            entry.bodies(&mut each);
+            entry.finish(longest);
         }
         self.size = size;
     }
@@ -253,7 +268,7 @@ impl Entry {
             Data::Again { change, .. } => change.texts(visit),
             Data::Call(call) => {
                 // The URL, of a backend that was chosen while the request ran.
-                visit(&mut call.backend);
+                visit(&mut call.name);
                 call.request.texts(visit);
                 if let Some(answer) = &mut call.answer {
                     answer.texts(visit);
@@ -274,19 +289,20 @@ impl Entry {
         }
     }
 
-    fn bodies(&mut self, visit: &mut dyn FnMut(&mut Shown)) {
+    /// Cuts bodies to what is shown.
+    fn finish(&mut self, longest: usize) {
         match &mut self.data {
             Data::Step(step) => {
-                step.change.bodies(visit);
-                step.back.bodies(visit);
+                step.change.finish(longest);
+                step.back.finish(longest);
                 if let Outcome::Answered(answer) = &mut step.outcome {
-                    visit(&mut answer.body);
+                    answer.body.finish(longest);
                 }
             }
-            Data::Again { change, .. } => change.bodies(visit),
+            Data::Again { change, .. } => change.finish(longest),
             Data::Call(call) => {
-                visit(&mut call.request.body);
-                call.answer.iter_mut().for_each(|answer| visit(&mut answer.body));
+                call.request.body.finish(longest);
+                call.answer.iter_mut().for_each(|answer| answer.body.finish(longest));
             }
             Data::Note(_) | Data::Failed(_) => {}
         }

@@ -9,7 +9,7 @@ use super::Tracing;
 use super::body::{Passing, Shown};
 use super::change::{Change, Snapshot};
 use super::mask::Learned;
-use super::model::{Call, Data, Entry, Failure, Head, Note, Outcome, Step};
+use super::model::{Call, Callee, Data, Entry, Failure, Head, Note, Outcome, Step};
 use crate::backend::{Endpoint, Watch};
 use crate::body::Body;
 use crate::pipeline::{Exchange, Fault, Flow, Origin};
@@ -78,7 +78,13 @@ pub(super) struct Begun {
 
 impl Record {
     /// Adds an entry, unless there is no room for it.
-    fn add(&mut self, exchange: &Exchange, source: &'static str, origin: &Arc<Origin>, data: Data) -> Option<usize> {
+    pub(super) fn add(
+        &mut self,
+        exchange: &Exchange,
+        source: &'static str,
+        origin: &Arc<Origin>,
+        data: Data,
+    ) -> Option<usize> {
         if self.entries.len() >= MOST_ENTRIES || self.weight >= MOST_BYTES || self.learned.is_full() {
             self.left_out += 1;
             return None;
@@ -89,6 +95,11 @@ impl Record {
         let origin = written.then(|| origin.clone());
         self.entries.push(Entry { section, source, origin, at, elapsed: None, data });
         Some(self.entries.len() - 1)
+    }
+
+    /// So much more memory is taken by texts.
+    pub(super) fn weight(&mut self, more: usize) {
+        self.weight += more;
     }
 
     fn step(&mut self, entry: usize) -> Option<&mut Step> {
@@ -140,7 +151,7 @@ impl Failure {
     fn of(fault: &Fault) -> Self {
         let message = fault.to_string();
         let message = message.strip_prefix(fault.reason).and_then(|text| text.strip_prefix(": ")).unwrap_or(&message);
-        Self { reason: fault.reason, status: fault.status.as_u16(), message: message.to_owned() }
+        Self { reason: fault.reason, status: Some(fault.status.as_u16()), message: message.to_owned() }
     }
 }
 
@@ -333,11 +344,11 @@ impl Recorder {
         let mut record = self.record.lock();
         let is_same = |entry: &&Entry| {
             entry.source == origin.policy
-                && matches!(entry.data, Data::Call(_))
+                && matches!(&entry.data, Data::Call(call) if matches!(call.callee, Callee::Backend))
                 && entry.origin.as_ref().is_none_or(|own| Arc::ptr_eq(own, origin))
         };
         let number = record.entries.iter().filter(is_same).count() as u32 + 1;
-        let call = Call { backend: backend.to_owned(), number, ..Call::default() };
+        let call = Call { name: backend.to_owned(), number, ..Call::default() };
         let entry = record.add(exchange, origin.policy, origin, Data::Call(Box::new(call)));
         Calling { recorder: self, exchange, endpoint, entry }
     }
@@ -375,6 +386,10 @@ impl Watch for Calling<'_> {
         let mut head = record.head(redactor, request.headers(), request.body());
         head.method = request.method().to_string();
         head.url = record.learned.url(redactor, &on_the_wire(self.endpoint, request.uri()));
+        if let Shown::Hidden { why, .. } = &mut head.body {
+            // What streams is the caller's: policies write into memory.
+            *why = "passed on as it arrived";
+        }
         // hyper states the length of what is in memory.
         if let Some(bytes) = request.body().bytes()
             && !bytes.is_empty()

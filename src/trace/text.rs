@@ -4,9 +4,10 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use super::body::Shown;
-use super::change::{Change, Difference};
+use super::change::{BodyChange, Change, Difference};
 use super::json::timestamp;
-use super::model::{Call, Data, Entry, Failure, Head, Note, Outcome, Step, Trace};
+use super::model::{Call, Callee, Data, Entry, Failure, Head, Note, Outcome, Step, Trace};
+use super::places::{Excerpt, Places};
 
 /// The traces there are, the newest first, one a line.
 pub fn list<'t>(traces: impl IntoIterator<Item = &'t Trace>) -> String {
@@ -128,15 +129,25 @@ pub(super) fn remark(entry: &Entry) -> Option<String> {
     match &entry.data {
         Data::Step(step) => step_remark(entry.source, step),
         Data::Again { number, .. } => Some(format!("lets the request pass again: the {} time", ordinal(*number))),
-        Data::Call(call) => {
-            let again = match call.sent {
-                0 | 1 => String::new(),
-                sent => format!(", written {sent} times: a kept connection was dead"),
-            };
-            Some(format!("call {} of backend `{}`{again}", call.number, call.backend))
-        }
+        Data::Call(call) => Some(call_remark(call)),
         Data::Note(note) => Some(note_remark(note)),
         Data::Failed(failure) => Some(failed(failure)),
+    }
+}
+
+fn call_remark(call: &Call) -> String {
+    let again = match call.sent {
+        0 | 1 => String::new(),
+        sent => format!(", written {sent} times: a kept connection was dead"),
+    };
+    match call.callee {
+        Callee::Backend => format!("call {} of backend `{}`{again}", call.number, call.name),
+        Callee::TokenSource { waited: Some(waited) } => {
+            format!("asks `{}` for a token; the request waited {} for it", call.name, took(waited))
+        }
+        Callee::TokenSource { waited: None } => {
+            format!("`{}` was asked for a token ahead of time, while no request waited", call.name)
+        }
     }
 }
 
@@ -170,7 +181,8 @@ fn note_remark(note: &Note) -> String {
 
 /// An error in one line.
 pub(super) fn failed(failure: &Failure) -> String {
-    format!("error {} ({}): {}", failure.reason, failure.status, failure.message)
+    let status = failure.status.map(|status| format!(" ({status})")).unwrap_or_default();
+    format!("error {}{status}: {}", failure.reason, failure.message)
 }
 
 /// `503 Service Unavailable`.
@@ -204,11 +216,32 @@ pub(super) fn about(shown: &Shown) -> String {
     let bytes = |length: &u64| format!("{length} byte{}", if *length == 1 { "" } else { "s" });
     match shown {
         Shown::Empty => "no body".to_owned(),
-        Shown::Text { length, cut: false, .. } => format!("body, {}", bytes(length)),
-        Shown::Text { length, cut: true, .. } => format!("body, {}, of which the beginning", bytes(length)),
+        Shown::Text { length, cut, coding, .. } => {
+            let coded = coding.as_ref().map(|coding| format!(" of {coding}, decoded here")).unwrap_or_default();
+            let part = if *cut { ", of which the beginning" } else { "" };
+            format!("body, {}{coded}{part}", bytes(length))
+        }
         Shown::Hidden { length: Some(length), why } => format!("body, {}, not shown: {why}", bytes(length)),
         Shown::Hidden { length: None, why } => format!("body, not shown: {why}"),
     }
+}
+
+/// How two JSON bodies differ, in a few words.
+pub(super) fn differ(places: &Places) -> String {
+    let (before, after) = places.lengths;
+    let count = places.list.len() + places.more;
+    let what = match count {
+        0 => "the same values, written differently".to_owned(),
+        1 => "one place differs".to_owned(),
+        count => format!("{count} places differ"),
+    };
+    let shown = if places.more > 0 { format!(", of which the first {}", places.list.len()) } else { String::new() };
+    format!("JSON body, {before} -> {after} bytes, {what}{shown}")
+}
+
+/// The beginning of a text, and a sign where there is more.
+pub(super) fn excerpt(excerpt: &Excerpt) -> String {
+    format!("{}{}", excerpt.text, if excerpt.cut { " ..." } else { "" })
 }
 
 struct Out {
@@ -299,9 +332,26 @@ impl Out {
         self.differences(&change.headers, |name, value| format!("{name}: {value}"));
         self.differences(&change.variables, |name, value| format!("variable {name} = {value}"));
         self.differences(&change.facts, |name, value| format!("{name}: {value}"));
-        if let Some((before, after)) = &change.body {
-            self.body("      - ", before);
-            self.body("      + ", after);
+        match &change.body {
+            Some(BodyChange::Whole(before, after)) => {
+                self.body("      - ", before);
+                self.body("      + ", after);
+            }
+            Some(BodyChange::Places(places)) => self.places(places),
+            None => {}
+        }
+    }
+
+    fn places(&mut self, places: &Places) {
+        self.line(3, &format!("({})", differ(places)));
+        for place in &places.list {
+            for (mark, value) in [("-", &place.before), ("+", &place.after)] {
+                let Some(value) = value else { continue };
+                let text = format!("{}: {}", excerpt(&place.path), excerpt(value));
+                for line in text.lines() {
+                    self.line(3, &format!("{mark} {line}"));
+                }
+            }
         }
     }
 

@@ -4,10 +4,10 @@
 use std::io::Write as _;
 
 use flate2::Compression;
-use flate2::write::{GzEncoder, ZlibEncoder};
+use flate2::write::ZlibEncoder;
 use serde_json::{Value as Json, json};
 
-use crate::support::backend::{Backend, Told};
+use crate::support::backend::{Backend, Told, gzip};
 use crate::support::gateway::Gateway;
 use crate::support::wire::Message;
 
@@ -88,12 +88,6 @@ fn start() -> (Backend, Gateway) {
     let files = files.map(|(name, text)| (name.to_owned(), text.replace("{{backend}}", &url)));
     let started = Gateway::start(files.into(), None);
     (backend, started.gateway.unwrap_or_else(|| panic!("{}", started.diagnostics)))
-}
-
-fn gzip(bytes: &[u8]) -> Vec<u8> {
-    let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
-    encoder.write_all(bytes).unwrap();
-    encoder.finish().unwrap()
 }
 
 fn zlib(bytes: &[u8]) -> Vec<u8> {

@@ -132,7 +132,7 @@ fn cases() -> Vec<Case> {
             scheme: Some(("oauth2", "https://login.microsoftonline.com/contoso.com/oauth2/authorize")),
             parameters: entra,
             notes: &[
-                "some callers show a key in the header `Ocp-Apim-Subscription-Key`: connections show a token of Microsoft Entra ID (`contoso.com`) instead",
+                "some callers show a key in the header `Ocp-Apim-Subscription-Key` (orders.toml:18, where `@equals(headers('x'), 'y')`): connections show a token of Microsoft Entra ID (`contoso.com`) instead",
                 FIELDS,
                 "`clientId`",
             ],
@@ -198,7 +198,7 @@ fn cases() -> Vec<Case> {
             name: "a key in a cookie",
             api: vec![API, "\n[[inbound]]\npolicy = \"api-key\"\nsources = [\"cookie\"]\ncookie = \"key\"\n", LIST],
             notes: &[
-                "`api-key` looks for the key where a connection cannot put it",
+                "`api-key` (orders.toml:7) looks for the key where a connection cannot put it",
                 "the API asks callers for nothing",
                 FIELDS,
             ],
@@ -263,7 +263,7 @@ fn cases() -> Vec<Case> {
             scheme: Some(("oauth2", "https://login.microsoftonline.com/contoso.com/oauth2/authorize")),
             parameters: entra,
             notes: &[
-                "the tokens of several issuers are accepted: connections bring a token of Microsoft Entra ID (`contoso.com`), and not a token of `https://id.contoso.com/realms/staff`",
+                "the tokens of several issuers are accepted (orders.toml:7): connections bring a token of Microsoft Entra ID (`contoso.com`), and not a token of `https://id.contoso.com/realms/staff`",
                 FIELDS,
                 "`clientId`",
             ],
@@ -281,9 +281,19 @@ fn cases() -> Vec<Case> {
             scheme: Some(("oauth2", "https://login.microsoftonline.com/contoso.com/oauth2/authorize")),
             parameters: entra,
             notes: &[
-                "`List` ask for a user name and a password, and connections show a token of Microsoft Entra ID (`contoso.com`): those calls are refused",
+                "`List` ask for a user name and a password (orders.toml:11), and connections show a token of Microsoft Entra ID (`contoso.com`): those calls are refused",
                 "flows see no fields in the answers of `List`, `One`",
                 "`clientId`",
+            ],
+            ..Case::default()
+        },
+        Case {
+            name: "a certificate in the handshake",
+            gateway: vec![BACKEND, "\n[server.client-certificates]\nmode = \"required\"\nca-files = [\"ca.pem\"]\n"],
+            notes: &[
+                "the gateway's listener requires a certificate (gateway.toml:5), and a connection shows none",
+                "the API asks callers for nothing",
+                FIELDS,
             ],
             ..Case::default()
         },
@@ -296,9 +306,9 @@ fn cases() -> Vec<Case> {
                 LIST,
             ],
             notes: &[
-                "`check-header` asks for `x-azure-fdid`, which the connector does not send",
-                "`ip-filter` has to let in the addresses",
-                "`validate-client-certificate` asks for a certificate",
+                "`check-header` (orders.toml:7) asks for `x-azure-fdid`, which the connector does not send",
+                "`ip-filter` (orders.toml:18) has to let in the addresses",
+                "`validate-client-certificate` (orders.toml:15) asks for a certificate",
                 "the API asks callers for nothing",
                 FIELDS,
             ],

@@ -1,7 +1,9 @@
 //! One golden file: read, run, and written again with what happened.
 
 use std::fmt::Write as _;
+use std::io::Read as _;
 
+use flate2::read::GzDecoder;
 use sluicegate::config::Period;
 
 use crate::support::backend::Backend;
@@ -240,9 +242,14 @@ fn render(message: &Message) -> String {
         let _ = write!(text, "\n{}", format!("{name}: {value}").trim_end());
     }
     if !message.body.is_empty() {
-        let body = match std::str::from_utf8(&message.body) {
+        let mut plain = Vec::new();
+        let body = match message.field("content-encoding") {
+            Some("gzip") if GzDecoder::new(&*message.body).read_to_end(&mut plain).is_ok() => &plain,
+            _ => &message.body,
+        };
+        let body = match std::str::from_utf8(body) {
             Ok(body) => body.to_owned(),
-            Err(_) => message.body.escape_ascii().to_string(),
+            Err(_) => body.escape_ascii().to_string(),
         };
         let _ = write!(text, "\n\n{}", body.trim_end_matches('\n'));
     }

@@ -20,7 +20,7 @@
 //! headers of the request tell them. `{{authority}}`, `{{certificate erp}}`, `{{thumbprint erp}}` and others stand for
 //! [certificates](support::certificates). The sections that the gateway makes are `diagnostics`, `upstream`, `response` and `trace`;
 //! `UPDATE_GOLDEN=1 cargo test --test policies` rewrites them. Headers are sorted by name; those that the gateway adds to every
-//! request and response are left out.
+//! request and response are left out. Of a body in gzip its text is shown.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 

@@ -71,6 +71,25 @@ fn run_asks_an_address_in_place_of_every_backend() {
 }
 
 #[test]
+fn the_echo_takes_large_bodies_and_says_where_it_stops() {
+    let folder = imported();
+    let gateway = Gateway::spawn(
+        program().arg("run").arg(folder.path()).args(FREE).args(["--stand-in", "echo"]).env("TASKS_KEY", "hush"),
+    );
+    let fields = "authorization: Bearer mine\r\ncontent-type: application/json\r\n";
+    let send = |length: usize| {
+        let body = format!("{{\"item\":\"{}\"}}", "x".repeat(length));
+        Client::new(gateway.address).send("POST", "/orders/orders", fields, &body).unwrap()
+    };
+    let answer = send(5 << 20);
+    assert_eq!(answer.status, 200);
+    assert!(answer.json()["body"].as_str().unwrap().len() > 5 << 20);
+    let refused = send(16 << 20);
+    assert_eq!(refused.status, 413, "{}", refused.text());
+    assert!(refused.text().contains("longer than 16 MiB"), "{}", refused.text());
+}
+
+#[test]
 fn a_reload_keeps_the_stand_in() {
     let folder = imported();
     let gateway = Gateway::spawn(

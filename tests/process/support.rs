@@ -305,10 +305,13 @@ pub(crate) fn backend(script: impl Fn(&mut BufReader<TcpStream>) + Send + 'stati
     address
 }
 
-/// Reads a request's head, whose body is empty.
-pub(crate) fn read_head(stream: &mut BufReader<TcpStream>) {
-    let mut line = String::new();
-    while stream.read_line(&mut line).is_ok_and(|read| read > 2) {
-        line.clear();
-    }
+/// Reads a request's head, and its body where it has a length.
+pub(crate) fn read_head(stream: &mut BufReader<TcpStream>) -> String {
+    let mut head = String::new();
+    while stream.read_line(&mut head).is_ok_and(|read| read > 2) {}
+    let length = head.lines().filter_map(|line| line.split_once(": "));
+    let length =
+        length.filter(|(name, _)| name.eq_ignore_ascii_case("content-length")).find_map(|(_, it)| it.parse().ok());
+    let _ = stream.read_exact(&mut vec![0; length.unwrap_or(0)]);
+    head
 }

@@ -1,7 +1,14 @@
 //! Traces: what the admin listener tells of the last requests, in three forms, without a secret and without a change to what passes.
 
 use std::io::{BufRead, Read, Write as _};
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
+
+use base64::Engine as _;
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use serde_json::{Value as Json, json};
 
 use crate::support::{
     Client, Folder, Gateway, PATIENCE, SAMPLE_API, SAMPLE_BACKEND, backend, eventually, program, read_head,
@@ -266,6 +273,145 @@ match = "* /{*rest}"
         }
     }
     assert!(!gateway.admin("/traces.txt").text().contains("caller%2Bkey"), "the list masks as well");
+}
+
+/// What no form of a trace may show of the calls below.
+const OF_CALLS: [&str; 8] = [
+    "client-secret-1",
+    "issued-token-2",
+    "refresh-token-3",
+    "private-note-4",
+    "discarded-password-5",
+    "inner-secret-6",
+    "unchanged-secret-7",
+    "item-password-8",
+];
+
+/// A token endpoint, and a backend that fails once: both answer with secrets, compressed where they can.
+fn secretive() -> SocketAddr {
+    let failed = AtomicBool::new(false);
+    backend(move |stream| {
+        let head = read_head(stream);
+        let answer = |status: &str, fields: &str, body: &[u8]| {
+            let head = format!(
+                "HTTP/1.1 {status}\r\ncontent-type: application/json\r\n{fields}content-length: {}\r\nconnection: close\r\n\r\n",
+                body.len()
+            );
+            [head.as_bytes(), body].concat()
+        };
+        let gzip = |status: &str, body: Json| {
+            let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
+            encoder.write_all(body.to_string().as_bytes()).unwrap();
+            answer(status, "content-encoding: gzip\r\n", &encoder.finish().unwrap())
+        };
+        let bytes = if head.starts_with("POST /token") {
+            let token = json!({
+                "access_token": "issued-token-2", "refresh_token": "refresh-token-3", "token_type": "Bearer", "expires_in": 3600,
+                "note": "private-note-4",
+            });
+            answer("200 OK", "", token.to_string().as_bytes())
+        } else if !failed.swap(true, Ordering::SeqCst) {
+            gzip(
+                "503 Service Unavailable",
+                json!({
+                    "error": "down for now", "password": "discarded-password-5", "said": "discarded-password-5 issued-token-2",
+                }),
+            )
+        } else {
+            let items: Vec<Json> = (0..500).map(|id| json!({ "id": id, "password": "item-password-8" })).collect();
+            gzip(
+                "200 OK",
+                json!({
+                    "id": 7, "client_secret": "inner-secret-6", "items": items, "passwd": "unchanged-secret-7",
+                    "said": "inner-secret-6 item-password-8 unchanged-secret-7 client-secret-1",
+                }),
+            )
+        };
+        let _ = stream.get_mut().write_all(&bytes);
+    })
+}
+
+#[test]
+fn no_secret_of_a_call_is_in_a_trace() {
+    let address = secretive();
+    let gateway = format!(
+        r#"
+[server]
+traces = 10
+[named-values]
+hush = {{ env = "CLIENT_SECRET" }}
+[token-sources.erp]
+token-url = "http://{address}/token"
+client-id = "gateway"
+client-secret = "{{{{hush}}}}"
+client-authentication = "post"
+scope = "orders.read"
+[backends.shop]
+url = "http://{address}"
+[backends.shop.credentials]
+token-source = "erp"
+"#
+    );
+    let api = r#"
+[api]
+name = "shop"
+path = "/shop"
+backend = "shop"
+[[backend]]
+policy = "retry"
+retries = 1
+interval = "0s"
+[[outbound]]
+policy = "set-property"
+parent = "@body()"
+name = "copied"
+value = "@concat(body().client_secret, ' ', body().items[3].password, ' ', body().said)"
+[[outbound]]
+policy = "set-property"
+parent = "@body()"
+name = "password"
+value = "@body().items[499].password"
+[[operation]]
+name = "Any"
+match = "* /{*rest}"
+"#;
+    let folder = Folder::new(&[("gateway.toml", &gateway), ("shop.toml", api)]);
+    let free = ["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"];
+    let gateway = Gateway::spawn(program().arg("run").arg(folder.path()).args(free).env("CLIENT_SECRET", OF_CALLS[0]));
+    let answer = Client::new(gateway.address).request("GET", "/shop/x", "x-request-id: calls\r\n").unwrap();
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    assert!(answer.text().contains("\"copied\":\"inner-secret-6 item-password-8 inner-secret-6"), "{}", answer.text());
+    for form in ["txt", "json", "html"] {
+        let text = trace(&gateway, &format!("/traces/calls.{form}"));
+        for secret in OF_CALLS {
+            assert!(!text.contains(secret), "{secret} in calls.{form}: {text}");
+            let encoded = base64::engine::general_purpose::STANDARD_NO_PAD.encode(secret);
+            assert!(!text.contains(&encoded), "{secret} in Base64 in calls.{form}: {text}");
+        }
+    }
+    let text = trace(&gateway, "/traces/calls");
+    for shown in [
+        "asks `erp` for a token; the request waited ",
+        &format!("> POST http://{address}/token\n"),
+        "grant_type=client_credentials&scope=orders.read&client_id=gateway&client_secret=***",
+        r#"{"access_token":"***","refresh_token":"***","token_type":"Bearer","expires_in":3600,"note":"***"}"#,
+        "< 503 Service Unavailable\n",
+        r#"{"error":"down for now","password":"***","said":"*** ***"}"#,
+        " of gzip, decoded here",
+        "+ $.copied: \"*** *** *** *** *** {{hush}}\"",
+        "+ $.password: \"***\"",
+        "one place differs",
+    ] {
+        assert!(text.contains(shown), "{shown} in {text}");
+    }
+    let json = gateway.admin("/traces/calls.json").json();
+    let backend = json["traceEntries"]["backend"].as_array().unwrap();
+    let asked: Vec<&Json> = backend.iter().filter(|one| one["data"]["tokenSource"] == "erp").collect();
+    let [asked] = asked[..] else { panic!("{json:#}") };
+    assert_eq!(asked["data"]["response"]["status"]["code"], 200, "{asked:#}");
+    assert!(asked["data"]["waited"].is_string() && asked["data"]["took"].is_string(), "{asked:#}");
+    let edits = json["traceEntries"]["outbound"][0]["data"]["body"]["changes"].clone();
+    assert_eq!(edits[0]["path"], "$.copied", "{json:#}");
 }
 
 #[test]

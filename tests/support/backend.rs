@@ -6,6 +6,7 @@
 //! | `x-test-body: text` | the body of the answer, in place of `ok` |
 //! | `x-test-header: name: value` | a header of the answer, in place of a default one; may be repeated |
 //! | `x-test-event: text` | an event of the answer, in place of a body; may be repeated, and makes it a stream of events |
+//! | `x-test-encoding: gzip` | the body of the answer is compressed, and says so; any other name is only said |
 //! | `x-test-close: 1` | closes the connection without an answer, so many times |
 //! | `x-test-hang: 1` | does not answer until the gateway gives up, so many times |
 //!
@@ -17,8 +18,12 @@
 //! | `/test-refusal/CODE` | 400 with this error code |
 //! | `/test-claims` | 400 with `interaction_required` and a claims challenge |
 
+use std::io::Write as _;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::{Arc, Mutex};
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
 
 use super::wire::{Connection, Message};
 
@@ -88,7 +93,7 @@ fn serve(mut connection: Connection, log: &Mutex<Vec<Message>>, told: &Mutex<Opt
         if before < times("x-test-hang") {
             return connection.wait_for_close();
         }
-        connection.send(answer(&request, before).as_bytes());
+        connection.send(&answer(&request, before));
     }
 }
 
@@ -103,31 +108,38 @@ impl Told {
     }
 }
 
-fn answer(request: &Message, before: usize) -> String {
+fn answer(request: &Message, before: usize) -> Vec<u8> {
     if let Some(answer) = token_answer(request) {
-        return answer;
+        return answer.into_bytes();
     }
     let statuses: Vec<&str> = request.field("x-test-status").unwrap_or("200").split(',').map(str::trim).collect();
     let status = statuses.get(before).or(statuses.last()).unwrap();
     let events: String = request.fields_of("x-test-event").map(|data| format!("data: {data}\n\n")).collect();
     let body = if events.is_empty() { request.field("x-test-body").unwrap_or("ok") } else { &events };
+    let encoding = request.field("x-test-encoding");
+    let body = if encoding == Some("gzip") { gzip(body.as_bytes()) } else { body.as_bytes().to_vec() };
     let mut text = format!("HTTP/1.1 {status} {}\r\n", reason(status));
     let mut fields: Vec<(&str, &str)> =
         request.fields_of("x-test-header").filter_map(|field| field.split_once(": ")).collect();
     if !fields.iter().any(|(name, _)| name.eq_ignore_ascii_case("content-type")) {
         fields.push(("content-type", if events.is_empty() { "text/plain" } else { "text/event-stream" }));
     }
+    fields.extend(encoding.map(|encoding| ("content-encoding", encoding)));
     for (name, value) in fields {
         text += &format!("{name}: {value}\r\n");
     }
     if matches!(*status, "204" | "304") {
-        return text + "\r\n";
+        return (text + "\r\n").into_bytes();
     }
     text += &format!("content-length: {}\r\n\r\n", body.len());
-    if !request.first_line.starts_with("HEAD ") {
-        text += body;
-    }
-    text
+    let body = if request.first_line.starts_with("HEAD ") { &[] } else { &*body };
+    [text.as_bytes(), body].concat()
+}
+
+pub(crate) fn gzip(text: &[u8]) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
+    encoder.write_all(text).unwrap();
+    encoder.finish().unwrap()
 }
 
 fn reason(status: &str) -> &'static str {

@@ -11,17 +11,8 @@ mod secret;
 use clap::Subcommand;
 
 use super::exit;
+use super::form::Format;
 use super::output::complain;
-
-/// How the commands about keys can print.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
-enum Format {
-    /// For people.
-    #[default]
-    Text,
-    /// For scripts.
-    Json,
-}
 
 /// The commands about keys.
 #[derive(Debug, Subcommand)]

@@ -7,15 +7,7 @@ mod verify;
 
 use clap::Subcommand;
 
-/// How the commands about tokens can print.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
-pub(super) enum Format {
-    /// For people.
-    #[default]
-    Text,
-    /// For scripts: one object.
-    Json,
-}
+use super::form::Format;
 
 /// The commands about tokens.
 #[derive(Debug, Subcommand)]

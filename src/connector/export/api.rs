@@ -101,6 +101,12 @@ pub(super) fn definition(
             "webhooks".clone_into(&mut converter.place);
             converter.lose("no `webhooks`");
         }
+        let servers = root.and_then(|root| root.get("servers")).map_or(0, |servers| servers.items().len());
+        if servers > 1 {
+            notes.push(format!(
+                "the definition has {servers} servers: connectors call the gateway, and the gateway calls the one that the API's backend names"
+            ));
+        }
         notes.extend(converter.notes());
     }
     let mut out = Value::Object(out);

@@ -9,7 +9,8 @@ use super::Source;
 use super::token::{Issuer, issuers};
 use super::walk::{self, Found, Section};
 use crate::config::folder::OperationDocument;
-use crate::config::spec::ParameterPlace;
+use crate::config::source::Location;
+use crate::config::spec::{ClientCertificateMode, ParameterPlace};
 use crate::telemetry::redact::Redactor;
 
 /// A key and where it goes.
@@ -51,28 +52,37 @@ impl Need {
 /// What all callers of an API have to show, or some, in the order in which it is asked for.
 #[derive(Debug, Default)]
 pub(super) struct Needs {
-    /// With the operations that always ask for it.
-    pub(super) all: Vec<(Need, BTreeSet<String>)>,
+    pub(super) all: Vec<Asked>,
+}
+
+/// Something that is asked for.
+#[derive(Debug)]
+pub(super) struct Asked {
+    pub(super) need: Need,
+    /// The operations that always ask for it.
+    pub(super) operations: BTreeSet<String>,
+    /// Where a policy asks for it first; empty for the API's own key.
+    pub(super) place: String,
 }
 
 impl Needs {
-    fn add(&mut self, need: Need, operation: Option<&str>) {
-        let known = self.all.iter().position(|(one, _)| match (one, &need) {
+    fn add(&mut self, need: Need, operation: Option<&str>, place: impl FnOnce() -> String) {
+        let known = self.all.iter().position(|asked| match (&asked.need, &need) {
             (Need::Token(one), Need::Token(other)) => one.maker == other.maker,
             (Need::Key(Key::Header(one)), Need::Key(Key::Header(other))) => one.eq_ignore_ascii_case(other),
             (one, other) => one == other,
         });
         if let (Some(at), Need::Token(new)) = (known, &need)
-            && let Need::Token(old) = &mut self.all[at].0
+            && let Need::Token(old) = &mut self.all[at].need
         {
             old.audience = old.audience.take().or_else(|| new.audience.clone());
             old.scopes.extend(new.scopes.iter().cloned());
         }
         let at = known.unwrap_or_else(|| {
-            self.all.push((need, BTreeSet::new()));
+            self.all.push(Asked { need, operations: BTreeSet::new(), place: place() });
             self.all.len() - 1
         });
-        self.all[at].1.extend(operation.map(str::to_owned));
+        self.all[at].operations.extend(operation.map(str::to_owned));
     }
 }
 
@@ -90,11 +100,11 @@ pub(super) fn needs(source: &Source<'_>, notes: &mut Vec<String>) -> Needs {
         let name = &operation.spec.name.value;
         let found = walk::policies(source, operation, Section::Inbound);
         if source.needs_key() {
-            needs.add(Need::Key(own_key(source)), Some(name));
+            needs.add(Need::Key(own_key(source)), Some(name), String::new);
         }
         for one in &found {
             for need in asked(source, one, &mut told) {
-                needs.add(need, one.certain.then_some(name));
+                needs.add(need, one.certain.then_some(name), || one.place(source));
             }
             if one.name() == "require-scope" {
                 scopes.extend(one.texts("scopes").into_iter().map(str::to_owned));
@@ -102,13 +112,26 @@ pub(super) fn needs(source: &Source<'_>, notes: &mut Vec<String>) -> Needs {
             told.extend(header(source, operation, one));
         }
     }
-    for (need, _) in &mut needs.all {
-        if let Need::Token(issuer) = need {
+    for asked in &mut needs.all {
+        if let Need::Token(issuer) = &mut asked.need {
             issuer.scopes.extend(scopes.iter().cloned());
         }
     }
+    told.extend(handshake(source));
     notes.extend(told);
     needs
+}
+
+/// What callers have to show before there is a request.
+fn handshake(source: &Source<'_>) -> Option<String> {
+    let mode = source.document.server.client_certificates.mode.as_ref()?;
+    let location = Location { file: source.document.gateway?, span: mode.span.clone() };
+    (mode.value == ClientCertificateMode::Required).then(|| {
+        format!(
+            "the gateway's listener requires a certificate ({}), and a connection shows none: no call gets through",
+            source.sources.place(&location)
+        )
+    })
 }
 
 /// What one policy asks for. What a connection cannot show is told.
@@ -120,8 +143,9 @@ fn asked(source: &Source<'_>, found: &Found<'_>, told: &mut BTreeSet<String>) ->
             let elsewhere = elsewhere.or(found.text("query-parameter")).or(found.text("query-parameter-name"));
             if let Some(place) = elsewhere {
                 told.insert(format!(
-                    "`{}` reads the token from `{place}`, and the platform sends it in `Authorization`: let the policy read it there",
-                    found.name()
+                    "`{}` ({}) reads the token from `{place}`, and the platform sends it in `Authorization`: let the policy read it there",
+                    found.name(),
+                    found.place(source)
                 ));
             }
             issuers(source, found).into_iter().map(Need::Token).collect()
@@ -130,10 +154,10 @@ fn asked(source: &Source<'_>, found: &Found<'_>, told: &mut BTreeSet<String>) ->
         "api-key" if source.needs_key() => Vec::new(),
         "api-key" => key(source, found).map_or_else(
             || {
-                told.insert(
-                    "`api-key` looks for the key where a connection cannot put it: let `sources` have `header`"
-                        .to_owned(),
-                );
+                told.insert(format!(
+                    "`api-key` ({}) looks for the key where a connection cannot put it: let `sources` have `header`",
+                    found.place(source)
+                ));
                 Vec::new()
             },
             |need| vec![need],
@@ -144,17 +168,17 @@ fn asked(source: &Source<'_>, found: &Found<'_>, told: &mut BTreeSet<String>) ->
             if is_key(name) { vec![Need::Key(Key::Header(name.to_owned()))] } else { Vec::new() }
         }
         "validate-client-certificate" => {
-            told.insert(
-                "`validate-client-certificate` asks for a certificate, and a connection shows none: calls that meet it are refused"
-                    .to_owned(),
-            );
+            told.insert(format!(
+                "`validate-client-certificate` ({}) asks for a certificate, and a connection shows none: calls that meet it are refused",
+                found.place(source)
+            ));
             Vec::new()
         }
         "ip-filter" => {
-            told.insert(
-                "`ip-filter` has to let in the addresses that the platform calls from, those of the maker's region"
-                    .to_owned(),
-            );
+            told.insert(format!(
+                "`ip-filter` ({}) has to let in the addresses that the platform calls from, those of the maker's region",
+                found.place(source)
+            ));
             Vec::new()
         }
         _ => Vec::new(),
@@ -204,7 +228,8 @@ fn header(source: &Source<'_>, operation: &OperationDocument<'_>, found: &Found<
             known.parameters.iter().any(|one| one.place == "header" && one.name.eq_ignore_ascii_case(name))
         });
     let text = format!(
-        "`check-header` asks for `{name}`, which the connector does not send: make it a parameter of the operations, or leave the check to other callers"
+        "`check-header` ({}) asks for `{name}`, which the connector does not send: make it a parameter of the operations, or leave the check to other callers",
+        found.place(source)
     );
     (!is_sent && !is_key(name) && !is_declared).then_some(text)
 }

@@ -163,6 +163,7 @@ impl<'n> Converter<'n> {
             return json!({ "$ref": format!("#/responses/{name}") });
         }
         let value = self.follow(value);
+        self.one_of_several(&value);
         let mut out = Map::new();
         out.insert("description".to_owned(), value["description"].as_str().unwrap_or_default().into());
         if let Some((_, media)) = preferred(&value)
@@ -197,6 +198,16 @@ impl<'n> Converter<'n> {
         Value::Object(out)
     }
 
+    /// Tells of content types whose schema has no place beside that of the one which is written.
+    fn one_of_several(&mut self, value: &Value) {
+        let Some((written, media)) = preferred(value) else { return };
+        let others = value["content"].as_object().into_iter().flatten().filter(|(name, _)| *name != written);
+        let mut others = others.peekable();
+        if others.peek().is_some() && others.any(|(_, other)| other.get("schema") != media.get("schema")) {
+            self.lose("one schema for all content types of a body; that of JSON is written where there is one");
+        }
+    }
+
     /// An extension, which may hold a schema.
     pub(super) fn extension(&mut self, mut value: Value) -> Value {
         if let Some(schema) = value.get_mut("schema") {
@@ -217,6 +228,10 @@ impl<'n> Converter<'n> {
     /// The body as parameters: the body, or the fields of a form.
     pub(super) fn body(&mut self, value: &Value) -> Vec<Value> {
         let Some((media, content)) = preferred(value) else { return Vec::new() };
+        self.one_of_several(value);
+        if content["encoding"].as_object().is_some_and(|encoding| !encoding.is_empty()) {
+            self.lose("no `encoding` of the fields of a form");
+        }
         let schema = content.get("schema").cloned().unwrap_or_else(|| json!({}));
         if is_form(media) {
             let schema = self.flat(&schema, 0);
@@ -271,10 +286,14 @@ fn preferred(body: &Value) -> Option<(&String, &Value)> {
     content.iter().find(|(name, _)| name.contains("json")).or_else(|| content.iter().next())
 }
 
-/// The content types of bodies, unless they are JSON only or forms, which say it by their fields.
+/// The content types of bodies, unless they are JSON only. A form has fields in place of a body, so that it is none beside others that
+/// are bodies.
 pub(super) fn media_types<'n>(bodies: impl Iterator<Item = &'n Node>) -> Option<Value> {
     let names = |body: &'n Node| body.get("content").map(Node::members).unwrap_or_default();
     let mut found: Vec<&str> = bodies.flat_map(names).map(|one| &*one.name).filter(|name| name.contains('/')).collect();
+    if found.iter().any(|name| name.contains("json")) {
+        found.retain(|name| !is_form(name));
+    }
     found.sort_unstable();
     found.dedup();
     let says = found.iter().any(|name| *name != "application/json");

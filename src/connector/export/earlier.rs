@@ -148,8 +148,8 @@ impl Exported {
         let urls = urls.map(|(_, one)| &one["value"]).chain(self.definition.pointer(IN_DEFINITION[0]));
         if urls.filter_map(Value::as_str).any(is_to_fill_in) {
             out.push(
-                "the URLs at `fill-in.invalid` in both files are to be replaced: the issuer's discovery document calls them \
-                 `authorization_endpoint` and `token_endpoint`"
+                "the URLs at `fill-in.invalid` in both files are to be replaced: this command asks nobody, and the issuer's discovery document \
+                 calls them `authorization_endpoint` and `token_endpoint`"
                     .to_owned(),
             );
         }

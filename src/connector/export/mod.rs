@@ -117,8 +117,13 @@ pub fn export(folder: &Path, name: &str, address: &Address) -> Result<Exported, 
     let beside =
         api.spec.definition.as_ref().map(|path| folder.join(&path.value).with_file_name(package::PROPERTIES_FILE));
     let old = beside.filter(|path| path.is_file()).and_then(|path| package::read_file(&path, &mut read, &mut faults));
-    let source =
-        Source { document: &document, api, definition: definition.as_ref(), old: old.as_ref().map(|file| &file.root) };
+    let source = Source {
+        document: &document,
+        sources: &sources,
+        api,
+        definition: definition.as_ref(),
+        old: old.as_ref().map(|file| &file.root),
+    };
     let mut notes = Vec::new();
     if diagnostics.errors() > 0 {
         notes.push(format!(
@@ -209,6 +214,8 @@ fn shape(path: &str) -> String {
 /// What a package is made of.
 struct Source<'a> {
     document: &'a Document<'a>,
+    /// The files of the folder.
+    sources: &'a Sources,
     api: &'a ApiDocument<'a>,
     definition: Option<&'a Definition<'a>>,
     /// The `apiProperties.json` that came with the definition.

@@ -1,10 +1,8 @@
 //! How the connections of a connector authenticate with the gateway.
 
-use std::collections::BTreeSet;
-
 use serde_json::{Map, Value, json};
 
-use super::callers::{Key, Need, Needs};
+use super::callers::{Asked, Key, Need, Needs};
 use super::token::{Issuer, Maker};
 
 /// What a connection shows the gateway.
@@ -31,22 +29,22 @@ pub(super) fn decide(needs: &Needs, notes: &mut Vec<String>) -> Security {
     }
     let all = &needs.all;
     // What is asked for always comes before what is asked for in some cases; then tokens before passwords before keys.
-    let rank = |(need, operations): &&(Need, BTreeSet<String>)| {
-        let kind = match need {
+    let rank = |asked: &&Asked| {
+        let kind = match &asked.need {
             Need::Token(Issuer { maker: Maker::Entra { .. }, .. }) => 0,
             Need::Token(_) => 1,
             Need::Basic => 2,
             Need::Key(_) => 3,
         };
-        (operations.is_empty(), kind)
+        (asked.operations.is_empty(), kind)
     };
     let first = all.iter().min_by_key(rank);
-    let Some((scheme, _)) = first else { return Security::default() };
+    let Some(Asked { need: scheme, .. }) = first else { return Security::default() };
     // A key that is always asked for goes with what is in `Authorization`, and with other keys.
     let keys: Vec<Key> = all
         .iter()
-        .filter(|(need, operations)| need != scheme && !operations.is_empty() && !need.is_authorization())
-        .filter_map(|(need, _)| match need {
+        .filter(|one| one.need != *scheme && !one.operations.is_empty() && !one.need.is_authorization())
+        .filter_map(|one| match &one.need {
             Need::Key(key) => Some(key.clone()),
             _ => None,
         })
@@ -66,22 +64,23 @@ fn tell(scheme: &Need, keys: &[Key], needs: &Needs, notes: &mut Vec<String>) {
         ));
     }
     let is_used = |need: &Need| need == scheme || matches!(need, Need::Key(key) if keys.contains(key));
-    for (need, operations) in needs.all.iter().filter(|(need, _)| !is_used(need)) {
+    for Asked { need, operations, place } in needs.all.iter().filter(|one| !is_used(&one.need)) {
+        let at = if place.is_empty() { String::new() } else { format!(" ({place})") };
         let is_both_tokens = matches!((need, scheme), (Need::Token(_), Need::Token(_)));
         notes.push(if is_both_tokens {
             format!(
-                "the tokens of several issuers are accepted: connections bring {}, and not {}",
+                "the tokens of several issuers are accepted{at}: connections bring {}, and not {}",
                 scheme.text(),
                 need.text()
             )
         } else if operations.is_empty() {
-            format!("some callers show {}: connections show {} instead", need.text(), scheme.text())
+            format!("some callers show {}{at}: connections show {} instead", need.text(), scheme.text())
         } else {
             const MOST: usize = 3;
             let names: Vec<String> = operations.iter().take(MOST).map(|name| format!("`{name}`")).collect();
             let more = if operations.len() > MOST { " and others" } else { "" };
             format!(
-                "{}{more} ask for {}, and connections show {}: those calls are refused",
+                "{}{more} ask for {}{at}, and connections show {}: those calls are refused",
                 names.join(", "),
                 need.text(),
                 scheme.text()

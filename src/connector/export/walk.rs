@@ -5,6 +5,8 @@ use toml::de::{DeTable, DeValue};
 use super::Source;
 use crate::config::RawPolicy;
 use crate::config::folder::{OperationDocument, ScopeDocument};
+use crate::config::source::Location;
+use crate::config::value::NESTED_MARK;
 
 /// How deep branches are looked into.
 const DEEP: usize = 16;
@@ -15,11 +17,23 @@ pub(super) struct Found<'a> {
     policy: &'a RawPolicy<'a>,
     /// Whether every request meets it: not those of one branch or of one product only.
     pub(super) certain: bool,
+    /// The condition of the branch that it stands in, when that has one.
+    condition: Option<&'a str>,
 }
 
 impl<'a> Found<'a> {
     pub(super) fn name(&self) -> &'a str {
         self.policy.name.get_ref()
+    }
+
+    /// Where it is written, for people: `orders.toml:12`, and in which branch.
+    pub(super) fn place(&self, source: &Source<'_>) -> String {
+        let location = Location { file: self.policy.file, span: self.policy.name.span() };
+        let place = source.sources.place(&location);
+        match self.condition {
+            Some(condition) => format!("{place}, where `{}`", condition.trim()),
+            None => place,
+        }
     }
 
     /// The texts of a key: the one that it holds, or those of a list.
@@ -34,6 +48,16 @@ impl<'a> Found<'a> {
     /// The text of a key, or the first one of its list.
     pub(super) fn text(&self, key: &str) -> Option<&'a str> {
         self.texts(key).first().copied()
+    }
+
+    /// The condition of one of the lists of policies inside it.
+    fn condition_of(&self, number: usize) -> Option<&'a str> {
+        let mark = format!("{NESTED_MARK}{number}");
+        let text = |table: &'a DeTable<'a>, key: &str| {
+            table.iter().find(|(name, _)| name.get_ref() == key).and_then(|(_, value)| value.get_ref().as_str())
+        };
+        let branch = self.tables("when").find(|branch| text(branch, "policies") == Some(&mark))?;
+        text(branch, "condition")
     }
 
     /// The tables of a list.
@@ -123,28 +147,31 @@ impl<'a> Walk<'_, 'a> {
         for policy in list {
             match is_base(&policy) {
                 true => self.scopes(broader, out),
-                false => self.policy(policy, true, DEEP, out),
+                false => self.policy(Found { policy, certain: true, condition: None }, DEEP, out),
             }
         }
     }
 
-    fn policy(&self, policy: &'a RawPolicy<'a>, certain: bool, deep: usize, out: &mut Vec<Found<'a>>) {
+    fn policy(&self, found: Found<'a>, deep: usize, out: &mut Vec<Found<'a>>) {
+        let Found { policy, certain, condition } = found;
         let is_here =
             policy.operations.as_ref().is_none_or(|names| names.iter().any(|name| name.get_ref() == self.operation));
         if !is_here || deep == 0 {
             return;
         }
-        let found = Found { policy, certain };
         out.push(found);
         let fragment = found.text("fragment").filter(|_| found.name() == "include-fragment");
         let fragments = &self.source.document.fragments;
         let fragment = fragment.and_then(|name| fragments.iter().find(|one| one.name.get_ref() == name));
         for inner in fragment.into_iter().flat_map(|fragment| &fragment.spec) {
-            self.policy(inner, certain, deep - 1, out);
+            self.policy(Found { policy: inner, certain, condition }, deep - 1, out);
         }
         // One of the branches runs, or none.
-        for inner in policy.nested.iter().flatten() {
-            self.policy(inner, false, deep - 1, out);
+        for (number, branch) in policy.nested.iter().enumerate() {
+            let condition = found.condition_of(number).or(condition);
+            for inner in branch {
+                self.policy(Found { policy: inner, certain: false, condition }, deep - 1, out);
+            }
         }
     }
 }

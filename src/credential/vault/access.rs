@@ -101,7 +101,7 @@ impl VaultAccess {
         let target = self.target(state);
         let request = token_request(&self.http, &self.settings, &target, None, clock.wall())?;
         let now = clock.now();
-        let reply = self.http.ask(request).await?;
+        let reply = self.http.ask(request, None).await?;
         let secrets = [self.settings.secret().unwrap_or_default()];
         let issued = answer::token(self.http.shown(), reply.status, &reply.body, clock.wall(), &secrets)?;
         let kept = Kept { header: issued.header.clone(), fetched: now, until: now + issued.lifetime / 2 };

@@ -7,6 +7,8 @@ mod service;
 #[cfg(test)]
 mod tests;
 
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -50,11 +52,19 @@ pub trait Retryable<R, E> {
     fn retrying(&self, exchange: &Self::Exchange, attempt: u32, wait: Duration) {
         let _ = (exchange, attempt, wait);
     }
+    /// Hook: a response is about to be discarded, and may be looked at first. That is part of the wait.
+    fn discarding<'r>(&self, exchange: &Self::Exchange, response: &'r mut Response<R>) -> Option<Looking<'r>> {
+        let _ = (exchange, response);
+        None
+    }
     /// Hook: the caller gets the outcome of the last of `attempts` attempts.
     fn finished(&self, exchange: &Self::Exchange, attempts: u32, stop: Stop) {
         let _ = (exchange, attempts, stop);
     }
 }
+
+/// A look at a response.
+pub type Looking<'r> = Pin<Box<dyn Future<Output = ()> + Send + 'r>>;
 
 /// A body that may be sent more than once.
 pub trait Replay: Sized {

@@ -107,10 +107,16 @@ where
             });
         };
         policy.retrying(&exchange, attempt, wait);
+        let due = Instant::now() + wait;
+        if let Ok(response) = &mut outcome
+            && let Some(looking) = policy.discarding(&exchange, response)
+        {
+            looking.await;
+        }
         // Lets the connection of the discarded response go before the wait.
         drop(outcome);
         if !wait.is_zero() {
-            tokio::time::sleep(wait).await;
+            tokio::time::sleep_until(due).await;
         }
         request = kept;
         attempt += 1;

@@ -161,10 +161,10 @@ impl Follow for Following {
         if response.extensions().get::<AnsweredEarly>().is_some() {
             return Ok(());
         }
-        let (success, form) = (response.status().is_success(), Form::of(response.headers()));
+        let success = response.status().is_success();
         if self.first {
-            let body = response.body_mut();
-            *body = self.meter.response(std::mem::take(body), form);
+            let body = std::mem::take(response.body_mut());
+            *response.body_mut() = self.meter.response(body, response.headers());
         }
         self.stage = Stage::Answering { success };
         if response.body().bytes().is_some() {

@@ -72,8 +72,10 @@ impl Converter<'_> {
                     Value::Array(names) => {
                         nullable |= names.iter().any(|name| name == "null");
                         let mut others = names.iter().filter(|name| *name != "null");
-                        if let (Some(only), None) = (others.next(), others.next()) {
-                            out.insert(name.clone(), only.clone());
+                        match (others.next(), others.next()) {
+                            (Some(only), None) => drop(out.insert(name.clone(), only.clone())),
+                            (Some(_), Some(_)) => self.lose("one type for a value"),
+                            (None, _) => {}
                         }
                     }
                     Value::String(kind) if kind == "null" => nullable = true,
@@ -103,6 +105,9 @@ impl Converter<'_> {
                     out.extend(first.map(|first| ("example".to_owned(), first.clone())));
                 }
                 "discriminator" => {
+                    if value.get("mapping").is_some() {
+                        self.lose("no `mapping` of a discriminator");
+                    }
                     out.extend(value.get("propertyName").map(|property| (name.clone(), property.clone())));
                 }
                 "contentEncoding" if value == "base64" => drop(out.insert("format".to_owned(), "byte".into())),
@@ -110,6 +115,7 @@ impl Converter<'_> {
                 same if SAME.contains(&same) || same.starts_with("x-") => {
                     out.insert(name.clone(), value.clone());
                 }
+                "writeOnly" if value == true => self.lose("no `writeOnly`"),
                 lost if LOST.contains(&lost) => {
                     self.lose("fewer words for schemas (`not`, `if`, `patternProperties` and the like)");
                 }

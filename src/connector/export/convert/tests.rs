@@ -43,7 +43,7 @@ fn schemas() {
         (json!({ "$ref": "#/components/schemas/None" }), json!({}), 1),
         (json!({ "type": "string", "nullable": true }), json!({ "type": "string", "x-nullable": true }), 0),
         (json!({ "type": ["null", "integer"] }), json!({ "type": "integer", "x-nullable": true }), 0),
-        (json!({ "type": ["string", "integer"] }), json!({}), 0),
+        (json!({ "type": ["string", "integer"] }), json!({}), 1),
         (json!({ "type": "null" }), json!({ "x-nullable": true }), 0),
         (json!({ "const": 1 }), json!({ "enum": [1] }), 0),
         (json!({ "exclusiveMinimum": 3 }), json!({ "minimum": 3, "exclusiveMinimum": true }), 0),
