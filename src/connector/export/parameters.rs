@@ -47,7 +47,8 @@ pub(super) fn parameters(
             }
         }
     }
-    let mut parameters = parameters.into_iter().flat_map(parts).collect();
+    let mut parameters: Vec<Value> = parameters.into_iter().flat_map(parts).collect();
+    only_once(&mut parameters);
     complete(&mut parameters, path, query);
     if let Some(version) = version(source) {
         parameters.retain(|one| one["in"] != version["in"] || one["name"] != version["name"]);
@@ -55,6 +56,13 @@ pub(super) fn parameters(
     }
     refused(&mut parameters, &spec.name.value, method, told);
     parameters
+}
+
+/// The properties of an object in the query may be called as another parameter is: to a server they are one.
+fn only_once(parameters: &mut Vec<Value>) {
+    let mut known: BTreeSet<(String, String)> = BTreeSet::new();
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    parameters.retain(|one| known.insert((text(&one["in"]), text(&one["name"]))));
 }
 
 /// A parameter, or those that it is sent as.
