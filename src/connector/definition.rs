@@ -177,8 +177,9 @@ fn follow<'n>(root: &'n Node, mut node: &'n Node) -> &'n Node {
     node
 }
 
+/// Where the definition's API is called: of several servers the first one that has a host.
 fn base(root: &Node, generation: Generation) -> Base {
-    let url = match generation {
+    match generation {
         Generation::Two => {
             let schemes = root.get("schemes").map(Node::items).unwrap_or_default();
             let scheme = schemes.iter().find_map(Node::text).filter(|scheme| matches!(*scheme, "http" | "https"));
@@ -186,13 +187,23 @@ fn base(root: &Node, generation: Generation) -> Base {
             let host = host.split_once("://").map_or(host, |(_, host)| host).trim_end_matches('/');
             let path = root.text_of("basePath").unwrap_or_default().trim().trim_matches('/');
             let slash = if path.is_empty() { "" } else { "/" };
-            format!("{}://{host}{slash}{path}", scheme.unwrap_or("https"))
+            called_at(&format!("{}://{host}{slash}{path}", scheme.unwrap_or("https")))
         }
         Generation::Three => {
-            root.get("servers").and_then(|servers| servers.items().first()).map(server).unwrap_or_default()
+            let servers = root.get("servers").map(Node::items).unwrap_or_default();
+            let mut bases = servers.iter().map(|one| called_at(&server(one)));
+            let first = bases.next().unwrap_or_else(|| called_at(""));
+            match first.placeholder {
+                None => first,
+                Some(_) => bases.find(|one| one.placeholder.is_none()).unwrap_or(first),
+            }
         }
-    };
-    let (scheme, rest) = url.split_once("://").unwrap_or(("https", url.as_str()));
+    }
+}
+
+/// What a URL says. One that names no scheme (RFC 3986 §4.2) is called by https.
+fn called_at(url: &str) -> Base {
+    let (scheme, rest) = url.split_once("://").unwrap_or(("https", url.strip_prefix("//").unwrap_or(url)));
     let rest = rest.trim_end_matches('/');
     let (host, path) = rest.split_once('/').map_or((rest, String::new()), |(host, path)| (host, format!("/{path}")));
     let scheme = if scheme.eq_ignore_ascii_case("http") { "http" } else { "https" };
@@ -229,16 +240,19 @@ fn is_host(host: &str) -> bool {
     (name.contains('.') || name == "localhost") && labels(name)
 }
 
+/// The schemes, first those that the gateway can send, in the order in which the whole definition asks for them.
 fn schemes(root: &Node, generation: Generation) -> Vec<Scheme<'_>> {
     let list = match generation {
         Generation::Two => root.get("securityDefinitions"),
         Generation::Three => root.get("components").and_then(|components| components.get("securitySchemes")),
     };
-    list.map(Node::members)
-        .unwrap_or_default()
-        .iter()
-        .map(|member| scheme(&member.name, follow(root, &member.value)))
-        .collect()
+    let members = list.map(Node::members).unwrap_or_default().iter();
+    let mut found: Vec<Scheme<'_>> = members.map(|member| scheme(&member.name, follow(root, &member.value))).collect();
+    let required = root.get("security").map(Node::items).unwrap_or_default();
+    let required: Vec<&str> = required.iter().flat_map(Node::members).map(|one| &*one.name).collect();
+    let place = |one: &Scheme<'_>| required.iter().position(|name| *name == one.name).unwrap_or(required.len());
+    found.sort_by_key(|one| (matches!(one.kind, SchemeKind::Other(_)), place(one)));
+    found
 }
 
 fn scheme<'n>(name: &'n str, node: &'n Node) -> Scheme<'n> {
@@ -377,9 +391,28 @@ mod tests {
             let want = Base { url: url.to_owned(), placeholder: placeholder.map(str::to_owned) };
             assert_eq!(base(&root, Generation::Two), want, "{text}");
         }
-        let servers =
-            r#"{"servers":[{"url":"https://{region}.contoso.com/v2","variables":{"region":{"default":"eu"}}}]}"#;
-        let (root, _) = json::parse(servers).unwrap();
-        assert_eq!(base(&root, Generation::Three).url, "https://eu.contoso.com/v2");
+        for (servers, url) in [
+            (
+                r#"{"url":"https://{region}.contoso.com/v2","variables":{"region":{"default":"eu"}}}"#,
+                "https://eu.contoso.com/v2",
+            ),
+            (r#"{"url":"//api.contoso.com/v2/"}"#, "https://api.contoso.com/v2"),
+            (r#"{"url":"/v1"},{"url":"{scheme}://api/v1"},{"url":"http://api.contoso.com"}"#, "http://api.contoso.com"),
+            (r#"{"url":"/v1"},{"url":"/v2"}"#, "https://host.invalid/v1"),
+            ("", "https://host.invalid"),
+        ] {
+            let (root, _) = json::parse(&format!(r#"{{"servers":[{servers}]}}"#)).unwrap();
+            assert_eq!(base(&root, Generation::Three).url, url, "{servers}");
+        }
+    }
+
+    #[test]
+    fn the_scheme_that_is_asked_for_and_can_be_sent_is_first() {
+        let text = r#"{"security":[{"session":[]},{"bearer":[]},{"key":[]}],"components":{"securitySchemes":{
+            "basic":{"type":"http","scheme":"basic"},"key":{"type":"apiKey","in":"header","name":"x"},
+            "session":{"type":"apiKey","in":"cookie","name":"s"},"bearer":{"type":"http","scheme":"Bearer"}}}}"#;
+        let (root, _) = json::parse(text).unwrap();
+        let names: Vec<&str> = schemes(&root, Generation::Three).iter().map(|one| one.name).collect();
+        assert_eq!(names, ["bearer", "key", "basic", "session"]);
     }
 }

@@ -140,13 +140,19 @@ impl Writer<'_, '_> {
             block = block.text("description", &shorten(self.definition.description));
         }
         if let Some(written) = &self.definition.base.placeholder {
-            let written = one_line(written);
-            block = block.comment(format!("The definition's host is `{written}`, which cannot be called: a policy sets it, or set the URL in gateway.toml."));
-            self.report.add(
-                Grade::Approximated,
-                "host",
-                format!("`{written}` is no host; the backend's URL is {}", self.definition.base.url),
-            );
+            let (is, why) = match written.as_str() {
+                "none" => ("The definition names no host".to_owned(), "the definition names none".to_owned()),
+                written => {
+                    let written = one_line(written);
+                    (
+                        format!("The definition's host is `{written}`, which cannot be called"),
+                        format!("`{written}` is no host"),
+                    )
+                }
+            };
+            block = block.comment(format!("{is}: a policy sets it, or set the URL in gateway.toml."));
+            let why = format!("{why}; the backend's URL is {}", self.definition.base.url);
+            self.report.add(Grade::Approximated, "host", why);
         }
         if has_script {
             block = block.comment(format!("Unsupported: script.csx, code in C#; it is for {}.", self.scripted()));

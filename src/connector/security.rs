@@ -63,7 +63,11 @@ fn single(definition: &Definition<'_>, parameters: &[Parameter], report: &mut Re
     let subject = format!("security `{}`", one_line(scheme.name));
     match &scheme.kind {
         SchemeKind::Other(kind) => {
-            report.add(Grade::Unsupported, subject, format!("the type `{}` is not known", one_line(kind)));
+            let why = match *kind {
+                "apiKey" => "a key is sent in a header or in the query".to_owned(),
+                kind => format!("the type `{}` is not known", one_line(kind)),
+            };
+            report.add(Grade::Unsupported, subject, why);
             return None;
         }
         SchemeKind::Header(header) => {
@@ -85,9 +89,12 @@ fn single(definition: &Definition<'_>, parameters: &[Parameter], report: &mut Re
     block = origin(block, scheme);
     for scheme in others {
         let name = one_line(scheme.name);
-        block =
-            block.comment(format!("The definition also has `{name}`; a connection uses one, and the first was taken."));
-        report.add(Grade::Approximated, format!("security `{name}`"), "the first scheme was taken");
+        block = block.comment(format!("The definition also has `{name}`; a connection uses one of them."));
+        report.add(
+            Grade::Approximated,
+            format!("security `{name}`"),
+            "another scheme was taken: a connection uses one",
+        );
     }
     let note = if is_token(&scheme.kind) { NO_SIGN_IN } else { "" };
     report.add(if note.is_empty() { Grade::Exact } else { Grade::Approximated }, subject, note);
