@@ -294,7 +294,7 @@ const TYPES: [&str; 6] = ["string", "boolean", "number", "integer", "array", "ob
 mod tests {
     use super::*;
 
-    fn mended(schema: Value) -> (Value, Vec<String>) {
+    fn mended(schema: &Value) -> (Value, Vec<String>) {
         let mut definition =
             json!({ "definitions": { "Order": schema }, "paths": { "/a": { "x-list": [], "get": {} } } });
         let mut notes = Vec::new();
@@ -371,7 +371,7 @@ mod tests {
                 told: "",
             },
         ] {
-            let (found, notes) = mended(schema);
+            let (found, notes) = mended(&schema);
             assert_eq!(found, want, "{name}");
             assert_eq!(notes.is_empty(), told.is_empty(), "{name}: {notes:?}");
             assert!(notes.concat().contains(told), "{name}: {notes:?}");
