@@ -49,7 +49,7 @@ pub struct ServerSpec {
     /// How long the gateway waits for clients.
     pub timeouts: TimeoutsSpec,
     /// How many requests are traced: of the last so many, the admin listener tells at `/traces` what each policy did to the request and to
-    /// the answer, what the backend was sent, and why. Bodies are shown up to 16 KiB, secrets are masked, and all traces together take
+    /// the answer, what backends and token endpoints were sent, and why. Bodies are shown up to 16 KiB, secrets are masked, and all traces together take
     /// up to 64 MiB. It costs time and memory for each request, and it shows what callers send to whoever may read the admin
     /// listener: for development, and for looking into a fault. At most 10000. Default 0: none.
     pub traces: Option<At<u32>>,

@@ -212,10 +212,11 @@ impl Credential {
             let result = own.fetch(subject.as_deref(), watched.as_mut()).await;
             drop(permit);
             let asked = watched.map(|watched| own.asked(watched, result.as_ref().err(), now));
-            own.finish(result, ends, now);
-            if sender.receiver_count() == 0 {
+            // One receiver is the slot's own.
+            if sender.receiver_count() <= 1 {
                 own.source.fetched_ahead(asked.clone());
             }
+            own.finish(result, ends, now);
             sender.send_replace(Progress::Over(asked));
         });
         self.waits(done)

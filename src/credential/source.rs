@@ -134,6 +134,14 @@ impl TokenSource {
         }
     }
 
+    /// Says whether requests are traced.
+    pub(super) fn watch(&self, traced: bool) {
+        self.watched.store(traced, Ordering::Relaxed);
+        if !traced {
+            drop(self.take_ahead());
+        }
+    }
+
     pub(super) fn is_watched(&self) -> bool {
         self.watched.load(Ordering::Relaxed)
     }
@@ -212,12 +220,7 @@ impl TokenSources {
 
     /// Says whether requests are traced.
     pub fn watch(&self, traced: bool) {
-        for source in self.all() {
-            source.watched.store(traced, Ordering::Relaxed);
-            if !traced {
-                drop(source.take_ahead());
-            }
-        }
+        self.all().iter().for_each(|source| source.watch(traced));
     }
 
     /// Every source in use.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use http::HeaderValue;
+use http::{HeaderValue, StatusCode};
 use serde_json::{Value as Json, json};
 use tokio::runtime::Handle;
 use tokio::sync::Barrier;
@@ -160,6 +160,46 @@ async fn a_token_is_replaced_before_its_end_while_it_serves() {
     issuer.gate.add_permits(1_000);
     becomes(&credential, "second").await;
     assert_eq!(issuer.hits(), 2);
+}
+
+#[tokio::test]
+async fn what_is_asked_is_told_to_who_waits_and_ahead_of_time_to_who_comes_next() {
+    let issuer = Issuer::start().await;
+    let clock = Clock::manual();
+    issue(&issuer, "first", 3600);
+    let source = source(&issuer, Grant::ClientCredentials, &clock);
+    let credential = source.fixed(Target::default());
+    let Obtained::Wait(fetching) = credential.token(None) else { panic!("there is none yet") };
+    assert!(fetching.told().await.1.is_none(), "requests are not traced, and nothing is kept");
+    source.watch(true);
+    let first = HeaderValue::from_static("Bearer first");
+    issue(&issuer, "second", 3600);
+    let Some(Obtained::Wait(fetching)) = credential.renew(&first, None) else { panic!("it is asked for anew") };
+    let (token, asked) = fetching.told().await;
+    assert_eq!(token.unwrap(), "Bearer second");
+    let watched = &asked.expect("it is told").watched;
+    assert_eq!((watched.method.as_str(), &*watched.url), ("POST", &*issuer.url("/token")));
+    assert!(watched.body.ends_with(b"client_secret=hush-secret"), "as it was sent: {:?}", watched.body);
+    let answer = watched.answer.as_ref().unwrap();
+    assert!(answer.status() == 200 && answer.body().starts_with(b"{"), "{answer:?}");
+    assert!(source.take_ahead().is_none(), "somebody waited");
+    issue(&issuer, "third", 3600);
+    clock.advance(seconds(3600 - 10 - 290));
+    assert_eq!(get(credential.token(None)).await.as_deref(), Ok("second"));
+    becomes(&credential, "third").await;
+    assert!(source.take_ahead().is_some_and(|asked| asked.error.is_none()), "nobody waited");
+    assert!(source.take_ahead().is_none(), "it is told once");
+    issuer.answer("/token", Answer::Status(503));
+    clock.advance(seconds(3600));
+    let Obtained::Wait(fetching) = credential.token(None) else { panic!("it has ended") };
+    let (token, asked) = fetching.told().await;
+    let asked = asked.unwrap();
+    assert_eq!(
+        (token.unwrap_err().to_string(), asked.watched.answer.as_ref().unwrap().status()),
+        (asked.error.clone().unwrap(), StatusCode::SERVICE_UNAVAILABLE)
+    );
+    source.watch(false);
+    assert!(!source.is_watched());
 }
 
 #[tokio::test]

@@ -88,25 +88,29 @@ impl Forward {
         let now = exchange.gateway.clock.now();
         let picked = backend.pick(now).map_err(|reason| unavailable(&backend, reason))?;
         let target = picked.target;
-        let mut response = send(self, exchange, &backend, picked, now, request, &options).await?;
-        if let Some(again) = again
-            && again.wanted(&response, &options)
-        {
-            // Boxed: rare, and would make the future of every request larger.
-            response = Box::pin(once_more(self, exchange, &backend, target, again, response, &options)).await?;
-        }
-        if let Some(rules) = exchange.operation.as_ref().and_then(|own| own.api.headers.as_deref()) {
-            rules.backend_answer(response.headers_mut());
-        }
-        if options.fail_on_error_status && response.status().as_u16() >= 400 {
-            discard(exchange, &mut response).await;
+        // A block, so that the answer and what comes behind it share their place in the future.
+        let (status, given_up) = {
+            let mut response = send(self, exchange, &backend, picked, now, request, &options).await?;
+            if let Some(again) = again
+                && again.wanted(&response, &options)
+            {
+                // Boxed: rare, and would make the future of every request larger.
+                response = Box::pin(once_more(self, exchange, &backend, target, again, response, &options)).await?;
+            }
+            if let Some(rules) = exchange.operation.as_ref().and_then(|own| own.api.headers.as_deref()) {
+                rules.backend_answer(response.headers_mut());
+            }
             let status = response.status();
-            let message = format!("the backend answered {status}, and forward-request takes that for an error");
-            return Err(
-                Fault::upstream(status, "BackendErrorStatus", message).public("The backend answered with an error.")
-            );
+            if !options.fail_on_error_status || status.as_u16() < 400 {
+                return Ok(response);
+            }
+            (status, exchange.recorder.as_ref().map(|_| Box::pin(give_up(response))))
+        };
+        if let Some(given_up) = given_up {
+            given_up.await;
         }
-        Ok(response)
+        let message = format!("the backend answered {status}, and forward-request takes that for an error");
+        Err(Fault::upstream(status, "BackendErrorStatus", message).public("The backend answered with an error."))
     }
 }
 
@@ -157,8 +161,13 @@ async fn once_more(
 /// An answer goes no further; a trace shows what it was.
 async fn discard(exchange: &Exchange, response: &mut Response<Body>) {
     if exchange.recorder.is_some() {
-        Box::pin(look_at(response.body_mut())).await;
+        look_at(response.body_mut()).await;
     }
+}
+
+/// The same for one that an error takes the place of.
+async fn give_up(mut response: Response<Body>) {
+    look_at(response.body_mut()).await;
 }
 
 /// The most redirections that are followed; the last answer is passed on then.
