@@ -132,10 +132,22 @@ fn cases() -> Vec<Case> {
             scheme: Some(("oauth2", "https://login.microsoftonline.com/contoso.com/oauth2/authorize")),
             parameters: entra,
             notes: &[
+                "`choose` (orders.toml:12) looks at the header `x`, which the connector does not send",
                 "some callers show a key in the header `Ocp-Apim-Subscription-Key` (orders.toml:18, where `@equals(headers('x'), 'y')`): connections show a token of Microsoft Entra ID (`contoso.com`) instead",
                 FIELDS,
                 "`clientId`",
             ],
+            ..Case::default()
+        },
+        Case {
+            name: "a branch for what the operation takes",
+            api: vec![
+                API,
+                "\n[[inbound]]\npolicy = \"choose\"\n\n[[inbound.when]]\ncondition = \"@equals(queryParameters('kind'), headers('X-Plan'))\"\n\n\
+                 [[inbound.when.policies]]\npolicy = \"set-variable\"\nname = \"v\"\nvalue = \"1\"\n",
+                "\n[[operation]]\nname = \"List\"\nmatch = \"GET /?kind={kind}\"\nparameters = [{ name = \"x-plan\", in = \"header\" }]\n",
+            ],
+            notes: &["the API asks callers for nothing", FIELDS],
             ..Case::default()
         },
         Case {
@@ -149,7 +161,12 @@ fn cases() -> Vec<Case> {
             ],
             scheme: Some(("oauth2", "https://login.microsoftonline.com/contoso.com/oauth2/authorize")),
             parameters: entra,
-            notes: &["some callers show a key in the header", FIELDS, "`clientId`"],
+            notes: &[
+                "`choose` (orders.toml:7) looks at the header `x`",
+                "some callers show a key in the header",
+                FIELDS,
+                "`clientId`",
+            ],
             ..Case::default()
         },
         Case {

@@ -1,8 +1,10 @@
 //! What callers have to show the gateway: keys, names with passwords, tokens.
 
 use std::collections::BTreeSet;
+use std::sync::LazyLock;
 
 use http::HeaderName;
+use regex::Regex;
 use toml::de::DeValue;
 
 use super::Source;
@@ -110,6 +112,7 @@ pub(super) fn needs(source: &Source<'_>, notes: &mut Vec<String>) -> Needs {
                 scopes.extend(one.texts("scopes").into_iter().map(str::to_owned));
             }
             told.extend(header(source, operation, one));
+            told.extend(conditions(source, operation, one));
         }
     }
     for asked in &mut needs.all {
@@ -213,23 +216,54 @@ fn is_key(name: &str) -> bool {
         || redactor.is_secret_parameter(name)
 }
 
+/// What the platform sends by itself.
+const SENT: [&str; 5] = ["accept", "content-length", "content-type", "host", "user-agent"];
+
+/// Whether an operation has a header or a query parameter, so that a connector can send it.
+fn is_sent(source: &Source<'_>, operation: &OperationDocument<'_>, place: ParameterPlace, name: &str) -> bool {
+    let is_header = place == ParameterPlace::Header;
+    let is_same = |found: &str| if is_header { found.eq_ignore_ascii_case(name) } else { found == name };
+    let kind = if is_header { "header" } else { "query" };
+    let query = operation.spec.matches.value.split_once('?').map_or("", |(_, query)| query.trim());
+    let mut matched = query.split('&').map(|pair| pair.split_once('=').map_or(pair, |(name, _)| name));
+    is_header && SENT.iter().any(|one| is_same(one))
+        || !is_header && matched.any(is_same)
+        || operation.spec.parameters.iter().any(|one| one.place == place && is_same(&one.name))
+        || source
+            .known(operation)
+            .is_some_and(|known| known.parameters.iter().any(|one| one.place == kind && is_same(one.name)))
+}
+
 /// A header that a policy asks for, and that is no key: the operation has to have it as a parameter.
 fn header(source: &Source<'_>, operation: &OperationDocument<'_>, found: &Found<'_>) -> Option<String> {
-    /// What the platform sends by itself.
-    const SENT: [&str; 5] = ["accept", "content-length", "content-type", "host", "user-agent"];
     let name = found.text("name").filter(|_| found.name() == "check-header")?;
-    let is_sent = SENT.iter().any(|one| one.eq_ignore_ascii_case(name));
-    let is_declared = operation
-        .spec
-        .parameters
-        .iter()
-        .any(|parameter| parameter.place == ParameterPlace::Header && parameter.name.eq_ignore_ascii_case(name))
-        || source.known(operation).is_some_and(|known| {
-            known.parameters.iter().any(|one| one.place == "header" && one.name.eq_ignore_ascii_case(name))
-        });
     let text = format!(
         "`check-header` ({}) asks for `{name}`, which the connector does not send: make it a parameter of the operations, or leave the check to other callers",
         found.place(source)
     );
-    (!is_sent && !is_key(name) && !is_declared).then_some(text)
+    (!is_key(name) && !is_sent(source, operation, ParameterPlace::Header, name)).then_some(text)
+}
+
+/// What the conditions of branches look at, and the connector does not send: such a branch never runs for it.
+fn conditions(source: &Source<'_>, operation: &OperationDocument<'_>, found: &Found<'_>) -> Vec<String> {
+    static READ: LazyLock<Option<Regex>> =
+        LazyLock::new(|| Regex::new(r"(?i)\b(headers?|queryParameters)\(\s*'([^']+)'").ok());
+    let Some(read) = &*READ else { return Vec::new() };
+    let texts = found.conditions();
+    let looked_at = texts.iter().flat_map(|condition| read.captures_iter(condition));
+    let unsent = looked_at.filter_map(|one| {
+        let (place, kind) = match one[1].to_ascii_lowercase().as_str() {
+            "queryparameters" => (ParameterPlace::Query, "query parameter"),
+            _ => (ParameterPlace::Header, "header"),
+        };
+        let name = &one[2];
+        (!is_key(name) && !is_sent(source, operation, place, name)).then(|| {
+            format!(
+                "`{}` ({}) looks at the {kind} `{name}`, which the connector does not send: make it a parameter of the operations where it matters",
+                found.name(),
+                found.place(source)
+            )
+        })
+    });
+    unsent.collect()
 }

@@ -50,14 +50,16 @@ impl<'a> Found<'a> {
         self.texts(key).first().copied()
     }
 
+    /// The conditions of its branches.
+    pub(super) fn conditions(&self) -> Vec<&'a str> {
+        self.tables("when").filter_map(|branch| text_of(branch, "condition")).collect()
+    }
+
     /// The condition of one of the lists of policies inside it.
     fn condition_of(&self, number: usize) -> Option<&'a str> {
         let mark = format!("{NESTED_MARK}{number}");
-        let text = |table: &'a DeTable<'a>, key: &str| {
-            table.iter().find(|(name, _)| name.get_ref() == key).and_then(|(_, value)| value.get_ref().as_str())
-        };
-        let branch = self.tables("when").find(|branch| text(branch, "policies") == Some(&mark))?;
-        text(branch, "condition")
+        let branch = self.tables("when").find(|branch| text_of(branch, "policies") == Some(&mark))?;
+        text_of(branch, "condition")
     }
 
     /// The tables of a list.
@@ -76,6 +78,10 @@ impl<'a> Found<'a> {
         let found = self.policy.table.iter().find(|(name, _)| name.get_ref() == key);
         found.map(|(_, value)| value.get_ref())
     }
+}
+
+fn text_of<'a>(table: &'a DeTable<'a>, key: &str) -> Option<&'a str> {
+    table.iter().find(|(name, _)| name.get_ref() == key).and_then(|(_, value)| value.get_ref().as_str())
 }
 
 /// A section of a scope.
