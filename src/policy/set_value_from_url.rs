@@ -370,8 +370,10 @@ const BAD_GATEWAY: http::StatusCode = http::StatusCode::BAD_GATEWAY;
 
 #[cold]
 fn failed(status: http::StatusCode, message: String) -> Fault {
-    Fault::upstream(status, "ValueFromUrlFailed", message)
-        .public("A value that the request needs could not be fetched.")
+    let mut fault = Fault::upstream(status, "ValueFromUrlFailed", message)
+        .public("A value that the request needs could not be fetched.");
+    fault.source = "";
+    fault
 }
 
 // === cache ===

@@ -26,7 +26,7 @@ pub struct Change {
     /// The headers that differ; no values are none of that name.
     pub headers: Vec<Difference>,
     /// The body.
-    pub body: Option<BodyChange>,
+    pub body: Option<Box<BodyChange>>,
     /// The variables, as JSON.
     pub variables: Vec<Difference>,
     /// What else is known of the exchange: who calls, which backend, how limits stand.
@@ -86,7 +86,7 @@ impl Change {
             visit(&mut one.name);
             one.before.iter_mut().chain(&mut one.after).for_each(&mut *visit);
         }
-        match &mut self.body {
+        match self.body.as_deref_mut() {
             Some(BodyChange::Whole(before, after)) => {
                 before.text_mut().into_iter().chain(after.text_mut()).for_each(visit);
             }
@@ -97,7 +97,7 @@ impl Change {
 
     /// Cuts bodies to what is shown, now that the secrets are taken out. `longest` is the length of the longest of them.
     pub(super) fn finish(&mut self, longest: usize) {
-        match &mut self.body {
+        match self.body.as_deref_mut() {
             Some(BodyChange::Whole(before, after)) => {
                 before.finish(longest);
                 after.finish(longest);
@@ -115,7 +115,7 @@ impl Change {
             one.name.len()
                 + one.before.iter().chain(&one.after).map(|text| text.len() + size_of::<String>()).sum::<usize>()
         });
-        let body = match &self.body {
+        let body = match self.body.as_deref() {
             Some(BodyChange::Whole(before, after)) => before.weight() + after.weight(),
             Some(BodyChange::Places(places)) => places.weight(),
             None => 0,
@@ -182,7 +182,7 @@ impl Snapshot {
             change.status = self.status.zip(after.status).map(|(a, b)| (a.as_u16(), b.as_u16()));
         }
         change.headers = headers(&self.headers, &after.headers, redactor, learned);
-        change.body = BodyChange::between(self, after, redactor, learned);
+        change.body = BodyChange::between(self, after, redactor, learned).map(Box::new);
         for (name, value) in &after.variables {
             let before = self.variables.iter().find(|(known, _)| known == name).map(|(_, value)| value);
             if before != Some(value) {

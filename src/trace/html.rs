@@ -295,7 +295,7 @@ fn change(out: &mut String, change: &Change) {
     for (list, joint) in [(&change.headers, ": "), (&change.variables, " = "), (&change.facts, ": ")] {
         differences(out, list, joint);
     }
-    match &change.body {
+    match change.body.as_deref() {
         Some(BodyChange::Whole(before, after)) => {
             body(out, "was", before);
             body(out, "now", after);

@@ -249,7 +249,7 @@ fn changes(change: &Change) -> Map<String, Json> {
     if let Some((before, after)) = change.status {
         add("status", before.into(), after.into());
     }
-    match &change.body {
+    match change.body.as_deref() {
         Some(BodyChange::Whole(before, after)) => add("body", body(before), body(after)),
         Some(BodyChange::Places(found)) => drop(data.insert("body".to_owned(), places(found))),
         None => {}

@@ -332,7 +332,7 @@ impl Out {
         self.differences(&change.headers, |name, value| format!("{name}: {value}"));
         self.differences(&change.variables, |name, value| format!("variable {name} = {value}"));
         self.differences(&change.facts, |name, value| format!("{name}: {value}"));
-        match &change.body {
+        match change.body.as_deref() {
             Some(BodyChange::Whole(before, after)) => {
                 self.body("      - ", before);
                 self.body("      + ", after);

@@ -318,7 +318,7 @@ fn secretive() -> SocketAddr {
                 }),
             )
         } else {
-            let items: Vec<Json> = (0..500).map(|id| json!({ "id": id, "password": "item-password-8" })).collect();
+            let items: Vec<Json> = (0..2_000).map(|id| json!({ "id": id, "password": "item-password-8" })).collect();
             gzip(
                 "200 OK",
                 json!({
