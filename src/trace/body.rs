@@ -16,7 +16,7 @@ use crate::body::{Body, Tap, coding};
 use crate::telemetry::Redactor;
 
 /// So much of a body is shown.
-const MOST: usize = 16 * 1024;
+pub(super) const MOST: usize = 16 * 1024;
 /// So much more is kept until the secrets are taken out, so that none is cut in two.
 const SPARE: usize = 8 * 1024;
 

@@ -9,7 +9,7 @@ use serde_json::Value as Json;
 use super::body::{Known, Shown};
 use super::mask::Learned;
 use super::model::Visit;
-use super::places::Places;
+use super::places::{Places, learn_all};
 use crate::gateway::Backend;
 use crate::pipeline::{Context, Message};
 use crate::telemetry::Redactor;
@@ -169,6 +169,11 @@ impl Snapshot {
 
     /// What is different `after` this moment.
     pub(super) fn until(&self, after: &Self, redactor: &Redactor, learned: &mut Learned) -> Change {
+        for now in [self, after] {
+            if let Known::Bytes(body) = &now.body {
+                learn_all(body, &now.headers, redactor, learned);
+            }
+        }
         let mut change = Change::default();
         if self.method != after.method {
             change.method =

@@ -6,6 +6,7 @@ use std::sync::LazyLock;
 use aho_corasick::{AhoCorasick, MatchKind};
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
+use bytes::Bytes;
 use http::header::{
     AUTHORIZATION, COOKIE, HeaderName, HeaderValue, IF_MATCH, IF_NONE_MATCH, PROXY_AUTHORIZATION, SET_COOKIE,
 };
@@ -22,6 +23,8 @@ const SHORT: usize = 4;
 const LEAST_LEARNED: usize = 6;
 /// The most secrets that are learned from one exchange. What comes after that is not recorded.
 const MOST_LEARNED: usize = 256;
+/// The most bodies that are held because they were read from end to end.
+const MOST_READ: usize = 4;
 
 /// Texts to hide, each with what is shown in its place.
 #[derive(Default)]
@@ -138,24 +141,41 @@ impl<'a> Scrubber<'a> {
 
 /// Values as a trace may hold them: what is a secret by its name is masked, and learned, so that it is found elsewhere too.
 #[derive(Debug, Default)]
-pub(super) struct Learned(Vec<String>);
+pub(super) struct Learned {
+    secrets: Vec<String>,
+    /// Bodies that all was learned from.
+    read: Vec<Bytes>,
+}
 
 impl Learned {
     /// Hides a text wherever it stands.
     pub(super) fn learn(&mut self, secret: &str) {
         let secret = secret.trim();
-        if secret.len() >= LEAST_LEARNED && secret != MASK && !self.0.iter().any(|known| known == secret) {
-            self.0.push(secret.to_owned());
+        if secret.len() >= LEAST_LEARNED && secret != MASK && !self.secrets.iter().any(|known| known == secret) {
+            self.secrets.push(secret.to_owned());
         }
     }
 
     /// Whether so much was learned that more could not be hidden.
     pub(super) fn is_full(&self) -> bool {
-        self.0.len() >= MOST_LEARNED
+        self.secrets.len() >= MOST_LEARNED
     }
 
     pub(super) fn all(&self) -> &[String] {
-        &self.0
+        &self.secrets
+    }
+
+    /// Whether a body has not been read from end to end yet. It counts as read from now on, and stays in memory, so that no other one
+    /// is taken for it.
+    pub(super) fn is_new(&mut self, body: &Bytes) -> bool {
+        let is_known = self.read.iter().any(|known| known.as_ptr() == body.as_ptr() && known.len() == body.len());
+        if !is_known {
+            if self.read.len() >= MOST_READ {
+                self.read.remove(0);
+            }
+            self.read.push(body.clone());
+        }
+        !is_known
     }
 
     /// A header's value.

@@ -117,6 +117,18 @@ impl Places {
     }
 }
 
+/// Learns what is a secret by its name from all of a body that is longer than what is shown of one: a policy may take it from
+/// anywhere, and write it where it is shown.
+pub(super) fn learn_all(body: &Bytes, headers: &HeaderMap, redactor: &Redactor, learned: &mut Learned) {
+    if body.len() > super::body::MOST
+        && learned.is_new(body)
+        && let Some(plain) = plain((body, headers))
+        && let Ok(index) = Index::parse(&plain)
+    {
+        learn(index.root(), None, redactor, learned);
+    }
+}
+
 /// A body without its compression, when it is not too long.
 fn plain((bytes, headers): (&Bytes, &HeaderMap)) -> Option<Bytes> {
     if !coding::is_coded(headers) {

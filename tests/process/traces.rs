@@ -276,7 +276,7 @@ match = "* /{*rest}"
 }
 
 /// What no form of a trace may show of the calls below.
-const OF_CALLS: [&str; 8] = [
+const OF_CALLS: [&str; 9] = [
     "client-secret-1",
     "issued-token-2",
     "refresh-token-3",
@@ -285,6 +285,7 @@ const OF_CALLS: [&str; 8] = [
     "inner-secret-6",
     "unchanged-secret-7",
     "item-password-8",
+    "far-away-secret-9",
 ];
 
 /// A token endpoint, and a backend that fails once: both answer with secrets, compressed where they can.
@@ -323,7 +324,8 @@ fn secretive() -> SocketAddr {
                 "200 OK",
                 json!({
                     "id": 7, "client_secret": "inner-secret-6", "items": items, "passwd": "unchanged-secret-7",
-                    "said": "inner-secret-6 item-password-8 unchanged-secret-7 client-secret-1",
+                    "at_the_end": { "client_token": "far-away-secret-9" },
+                "said": "inner-secret-6 item-password-8 unchanged-secret-7 client-secret-1",
                 }),
             )
         };
@@ -375,7 +377,20 @@ value = "@body().items[499].password"
 name = "Any"
 match = "* /{*rest}"
 "#;
-    let folder = Folder::new(&[("gateway.toml", &gateway), ("shop.toml", api)]);
+    let other = r#"
+[api]
+name = "other"
+path = "/other"
+backend = "shop"
+[[outbound]]
+policy = "set-header"
+name = "x-taken"
+value = "a @{body().at_the_end.client_token} b"
+[[operation]]
+name = "Any"
+match = "* /{*rest}"
+"#;
+    let folder = Folder::new(&[("gateway.toml", &gateway), ("shop.toml", api), ("other.toml", other)]);
     let free = ["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"];
     let gateway = Gateway::spawn(program().arg("run").arg(folder.path()).args(free).env("CLIENT_SECRET", OF_CALLS[0]));
     let answer = Client::new(gateway.address).request("GET", "/shop/x", "x-request-id: calls\r\n").unwrap();
@@ -388,6 +403,13 @@ match = "* /{*rest}"
             let encoded = base64::engine::general_purpose::STANDARD_NO_PAD.encode(secret);
             assert!(!text.contains(&encoded), "{secret} in Base64 in calls.{form}: {text}");
         }
+    }
+    // A secret that stands where nothing is shown of the body any more, and that a policy takes from there.
+    let answer = Client::new(gateway.address).request("GET", "/other/x", "x-request-id: other\r\n").unwrap();
+    assert_eq!(answer.field("x-taken"), Some("a far-away-secret-9 b"));
+    for form in ["txt", "json", "html"] {
+        let text = trace(&gateway, &format!("/traces/other.{form}"));
+        assert!(text.contains("a *** b") && !text.contains("far-away"), "{form}: {text}");
     }
     let text = trace(&gateway, "/traces/calls");
     for shown in [
