@@ -1,7 +1,5 @@
 //! Policy templates of connector packages into policies of the gateway.
 
-use std::ops::Range;
-
 use percent_encoding::percent_decode_str;
 
 use super::caller;
@@ -112,15 +110,6 @@ impl<'n> Instance<'n> {
     /// A parameter of the template.
     pub fn parameter(&self, name: &str) -> Option<&'n Node> {
         self.parameters?.get_any_case(&format!("{OWN}{name}"))
-    }
-
-    /// The names of the template's parameters, and where they stand.
-    pub fn own_parameters(&self) -> impl Iterator<Item = (&'n str, Range<usize>)> {
-        let members = self.parameters.map(Node::members).unwrap_or_default().iter();
-        members.filter_map(|one| {
-            let start = one.name.get(..OWN.len())?;
-            start.eq_ignore_ascii_case(OWN).then(|| (&one.name[OWN.len()..], one.at.clone()))
-        })
     }
 
     pub(super) fn text(&self, name: &str) -> &'n str {
@@ -403,22 +392,6 @@ pub fn required_parameters(id: &str) -> Option<&'static [&'static str]> {
         "setconnectionstatustounauthenticated" => &["statusCode"],
         _ => return None,
     })
-}
-
-/// The parameters that a template, by its folded id, has. None for those whose parameters no published text lists whole.
-pub fn known_parameters(id: &str) -> Option<Vec<&'static str>> {
-    let optional: &[&str] = match id {
-        "setheader" | "setqueryparameter" => &["existsAction"],
-        "routerequesttoendpoint" => &["httpMethod"],
-        "stringreplace" | "encodepropertyvalue" | "stringtoarray" => &["propertySubPath"],
-        "convertarraytoobject" => &["propertySubPath", "retainKey"],
-        "convertobjecttoarray" => &["propertySubPath", "keyName", "valueName"],
-        "moveproperties" => &["dstSubPath", "copyOnlySubProperties"],
-        "updatenextlink" => &["nextLinkParentPropertyPath"],
-        "setvaluefromurl" => return None,
-        _ => &[],
-    };
-    Some([required_parameters(id)?, optional].concat())
 }
 
 /// The calls of a template, each with its folded name and its first argument.

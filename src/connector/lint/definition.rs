@@ -210,11 +210,7 @@ impl Linter<'_, '_> {
             self.warning("several-schemes", second, "a connection uses one security definition, the first")
                 .with("`connectionParameterSets` in apiProperties.json offers several ways");
         }
-        let Some(scheme) = schemes.first() else { return };
-        let Some(span) = list.and_then(|list| list.members().iter().find(|one| &*one.name == scheme.name)) else {
-            return;
-        };
-        let span = &span.at;
+        let (Some(scheme), Some(span)) = (schemes.first(), spans.first()) else { return };
         if self.package.properties.is_none() {
             return;
         }

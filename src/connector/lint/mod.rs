@@ -6,10 +6,8 @@
 
 mod connection;
 mod definition;
-mod dynamic;
 mod operations;
 mod policies;
-mod reads;
 mod schemas;
 mod script;
 mod shape;
@@ -46,7 +44,6 @@ pub fn lint(place: &Place, sources: &mut Sources, diagnostics: &mut Diagnostics)
     linter.definition();
     linter.schemas();
     linter.operations();
-    linter.dynamic();
     linter.policies();
     linter.connections();
     if let Some(path) = &place.script {

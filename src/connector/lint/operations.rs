@@ -18,11 +18,9 @@ impl<'n> Linter<'_, 'n> {
             self.summary(operation);
             self.parameters(operation);
             self.responses(operation);
-            self.outputs(operation);
             self.pages(operation);
             self.trigger(operation);
         }
-        self.families();
         self.paths();
         self.templates();
     }
@@ -164,55 +162,6 @@ impl<'n> Linter<'_, 'n> {
         }
     }
 
-    /// What flows get of an operation that succeeds.
-    fn outputs(&mut self, operation: &Operation<'n>) {
-        let responses = operation.node.get("responses").map(Node::members).unwrap_or_default();
-        let found = responses.iter().find(|one| matches!(&*one.name, "200" | "201"));
-        let Some(found) = found else {
-            let only = responses.iter().find(|one| &*one.name == "default");
-            if let (Some(one), false) = (only, responses.iter().any(|one| one.name.starts_with('2'))) {
-                self.warning("missing-schema", &one.at, format!("`{}` has no response but `default`", operation.id))
-                    .with("flows get the fields of the response for success: `200` with a schema");
-            }
-            return;
-        };
-        let response = self.definition.follow(&found.value);
-        let is_empty = response.get("schema").is_none() && response.get("content").is_none();
-        // The first answer to a webhook is the platform's own business.
-        if is_empty && operation.method == "GET" && operation.node.get("x-ms-trigger").is_none() {
-            let text = format!("{} of `{}` has no schema", found.name, operation.id);
-            self.warning("missing-schema", &found.at, text).with("without one, flows get no fields of it");
-        }
-    }
-
-    /// Operations that are revisions of one another.
-    fn families(&mut self) {
-        let mut known: HashMap<(String, String), &str> = HashMap::new();
-        let definition = self.definition;
-        for operation in &definition.operations {
-            let Some(note) = operation.node.get("x-ms-api-annotation") else { continue };
-            let family = note.text_of("family");
-            let revision = note.get("revision");
-            if let (Some(_), Some(revision)) = (family, revision)
-                && !revision.scalar().is_some_and(|text| text.parse::<u32>().is_ok_and(|number| number > 0))
-            {
-                self.warning("operation-family", &revision.span, "`revision` is a number from 1");
-            }
-            if let (Some(family), Some(text)) = (family, revision.and_then(Node::scalar))
-                && let Some(other) = known.insert((family.to_ascii_lowercase(), text.to_owned()), &operation.id)
-            {
-                let span = revision.map_or(operation.at.clone(), |node| node.span.clone());
-                let text = format!("`{other}` is revision {text} of `{family}` too");
-                self.warning("operation-family", &span, text).with("each has its own: the highest one is offered");
-            }
-            let replacement = note.get("replacement").and_then(|one| one.get("operationId"));
-            if let Some(id) = replacement {
-                let file = self.package.definition.id;
-                self.check_operation(file, &id.span, id.text().unwrap_or_default());
-            }
-        }
-    }
-
     fn pages(&mut self, operation: &Operation<'n>) {
         let Some(pageable) = operation.node.get("x-ms-pageable") else { return };
         let Some(link) = pageable.get("nextLinkName") else { return };
@@ -260,7 +209,6 @@ impl<'n> Linter<'_, 'n> {
             let (name, is_internal) = (body.name, body.visibility() == Some("internal"));
             self.callback(name, body.schema, body.required, is_internal, 0);
         }
-        self.notification(operation);
         let created = operation.node.get("responses").and_then(|responses| responses.get("201"));
         let location = |node: &Node| node.get("headers").and_then(|headers| headers.get_any_case("Location")).is_some();
         let by_policy = self.properties.policies.iter().any(|policy| {
@@ -292,21 +240,6 @@ impl<'n> Linter<'_, 'n> {
                 &operation.at,
                 format!("no operation deletes the webhook of `{}`", operation.id),
             );
-        }
-    }
-
-    /// What a webhook sends: beside the operations of its path.
-    fn notification(&mut self, operation: &Operation<'n>) {
-        const NAME: &str = "x-ms-notification-content";
-        let item = self.definition.root.get("paths").and_then(|paths| paths.get(operation.path));
-        match operation.node.get(NAME).or_else(|| item.and_then(|item| item.get(NAME))) {
-            None => self
-                .warning("webhook-content", &operation.at, format!("nothing says what `{}` sends", operation.id))
-                .with("`x-ms-notification-content` with a schema, beside the methods of the path: without it flows get no fields"),
-            Some(content) if content.get("schema").is_none() => self
-                .warning("webhook-content", &head(content), format!("`{NAME}` has no `schema`"))
-                .with("without one, flows get no fields of what the webhook sends"),
-            Some(_) => {}
         }
     }
 

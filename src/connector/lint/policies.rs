@@ -2,7 +2,6 @@
 
 use super::super::template::{Instance, REQUEST, calls, is_host_template, required_parameters};
 use super::super::tree::{Member, Node, Value};
-use super::reads::Input;
 use super::{Hint as _, Linter};
 use crate::config::Diagnostic;
 use crate::config::diagnostic::{closest, one_of};
@@ -26,7 +25,6 @@ impl Linter<'_, '_> {
         };
         let file = self.properties_file();
         self.colour(root);
-        self.published(root);
         for node in &self.properties.script_operations {
             self.check_operation(file, &node.span, node.text().unwrap_or_default());
         }
@@ -79,29 +77,6 @@ impl Linter<'_, '_> {
         }
     }
 
-    /// What certification asks for beside the policies.
-    fn published(&mut self, root: &Node) {
-        let file = self.properties_file();
-        let start = root.span.start..root.span.start + 1;
-        for name in ["publisher", "stackOwner"] {
-            let node = root.get(name);
-            if node.and_then(Node::text).is_none_or(|text| text.trim().is_empty()) {
-                let span = node.map_or(start.clone(), |node| node.span.clone());
-                self.push(Diagnostic::warning("bad-metadata", file, span, format!("`{name}` is missing")))
-                    .with("certification asks for who publishes the connector, and who owns the service");
-            }
-        }
-        if let Some(list) = root.get("capabilities") {
-            let is_list = matches!(list.value, Value::Array(_));
-            let wrong = list.items().iter().find(|one| one.text().is_none());
-            if let Some(wrong) = wrong.or(Some(list).filter(|_| !is_list)) {
-                let span = wrong.span.clone();
-                self.push(Diagnostic::error("wrong-type", file, span, "`capabilities` is a list of texts"))
-                    .with("`[]`");
-            }
-        }
-    }
-
     fn instance(&mut self, instance: &Instance<'_>) {
         let file = self.properties_file();
         let id = instance.node.get_any_case("templateId");
@@ -120,8 +95,6 @@ impl Linter<'_, '_> {
         for node in &instance.operations {
             self.check_operation(file, &node.span, node.text().unwrap_or_default());
         }
-        self.template_parameters(instance);
-        self.path_variables(instance);
         self.settings(instance);
         self.values(instance, instance.node);
         let url = instance.parameter("urlTemplate").filter(|_| is_host_template(&instance.id));
@@ -217,10 +190,6 @@ impl Linter<'_, '_> {
                         .with("the gateway evaluates it");
                 }
                 self.connection_parameter(node, &argument);
-            } else if matches!(name.as_str(), "headers" | "header") {
-                self.input(instance, node, Input::Header, &argument);
-            } else if name == "queryparameters" {
-                self.input(instance, node, Input::Query, &argument);
             } else if !FUNCTIONS.contains(&name.as_str()) && name != SAVED {
                 let text = format!("`{name}` is no function of policy templates; its text is sent as it is");
                 let hint = closest(&name, FUNCTIONS).map(|other| format!("did you mean `{other}`?"));

@@ -4,8 +4,6 @@ use super::*;
 use crate::config::codes::CONNECTOR_CODES;
 use crate::connector::package;
 
-mod makers;
-
 const DEFINITION: &str = r##"{
   "swagger": "2.0",
   "info": { "title": "Tasks", "description": "Tasks of a team, and who does them.", "version": "1.0" },
@@ -14,8 +12,8 @@ const DEFINITION: &str = r##"{
     "/tasks/{id}": { "get": {
       "operationId": "GetTask", "summary": "Get a task", "description": "Gets a task.",
       "parameters": [{ "name": "id", "in": "path", "required": true, "x-ms-url-encoding": "single", "type": "string", "x-ms-summary": "Id" }],
-      "responses": { "200": { "description": "OK", "schema": { "type": "object" } } } } },
-    "/hooks": { "x-ms-notification-content": { "schema": { "type": "object" } }, "post": {
+      "responses": { "200": { "description": "OK" } } } },
+    "/hooks": { "post": {
       "operationId": "Hook", "summary": "When a task is new", "description": "Tells of tasks.", "x-ms-trigger": "single",
       "parameters": [{ "name": "b", "in": "body", "required": true, "schema": { "type": "object", "required": ["url"], "properties": { "url": { "type": "string", "x-ms-visibility": "internal", "x-ms-notification-url": true } } } }],
       "responses": { "201": { "description": "Made", "headers": { "Location": { "type": "string" } } } } } },
@@ -34,7 +32,7 @@ const DEFINITION: &str = r##"{
 }"##;
 const PROPERTIES: &str = r##"{ "properties": {
   "connectionParameters": { "api_key": { "type": "securestring" }, "host": { "type": "string" } },
-  "iconBrandColor": "#da3b01", "publisher": "Contoso", "stackOwner": "Contoso",
+  "iconBrandColor": "#da3b01",
   "policyTemplateInstances": [{ "templateId": "setheader", "title": "t", "parameters": {
     "x-ms-apimTemplateParameter.name": "X-A", "x-ms-apimTemplateParameter.value": "@connectionParameters('host')",
     "x-ms-apimTemplate-operationName": ["GetTask"] } }]
@@ -63,11 +61,6 @@ fn codes(edits: &[(&str, &str)]) -> Vec<&'static str> {
 fn mistakes_of_makers() {
     let get = r#""operationId": "GetTask", "summary": "Get a task""#;
     let host = r#""templateId": "dynamichosturl", "title": "t", "parameters": { "x-ms-apimTemplateParameter.urlTemplate": "https://@connectionParameters('host')", "#;
-    let plain = (
-        r#"    "x-ms-apimTemplateParameter.name": "X-A", "x-ms-apimTemplateParameter.value": "@connectionParameters('host')",
-"#,
-        "",
-    );
     let (long, huge) = (format!("{}\"", "a".repeat(81)), "a".repeat(1 << 20));
     let mut shown = std::collections::BTreeSet::new();
     let mut wrong = Vec::new();
@@ -92,12 +85,12 @@ fn mistakes_of_makers() {
             &[("@connectionParameters('host')", "@conectionParameters('host')")],
             &["unknown-function"],
         ),
-        ("the base path lost", &[plain, (set, host)], &["lost-base-path"]),
-        ("the base path repeated", &[plain, (set, host), ("Parameters('host')\", ", "Parameters('host')/v1\", ")], &[]),
+        ("the base path lost", &[(set, host)], &["lost-base-path"]),
+        ("the base path repeated", &[(set, host), ("Parameters('host')\", ", "Parameters('host')/v1\", ")], &[]),
         (
             "the host of the request",
-            &[plain, (set, host), ("https://@connectionParameters('host')", "https://@headers('h')/v1")],
-            &["undeclared-input", "host-from-request"],
+            &[(set, host), ("https://@connectionParameters('host')", "https://@headers('h')/v1")],
+            &["host-from-request"],
         ),
         (
             "a list that no operation fills",
@@ -114,7 +107,7 @@ fn mistakes_of_makers() {
         (
             "a template's parameter missing",
             &[("x-ms-apimTemplateParameter.name", "x-ms-apimTemplateParameter.nam")],
-            &["missing-parameter", "unknown-property"],
+            &["missing-parameter"],
         ),
         (
             "only names of variables differ",
@@ -213,14 +206,7 @@ fn mistakes_of_makers() {
         (
             "sent as text",
             &[("\"setheader\"", "\"setproperty\"")],
-            &[
-                "missing-parameter",
-                "missing-parameter",
-                "missing-parameter",
-                "unknown-property",
-                "unknown-property",
-                "not-evaluated",
-            ],
+            &["missing-parameter", "missing-parameter", "missing-parameter", "not-evaluated"],
         ),
         ("two schemes", &[("\"X-Key\" }", "\"X-Key\" }, \"other\": { \"type\": \"basic\" }")], &["several-schemes"]),
         ("a misspelt property", &[("\"summary\": \"Unhook\"", "\"sumary\": \"Unhook\"")], &["unknown-property"]),
@@ -300,7 +286,10 @@ fn mistakes_of_makers() {
         ("a URL of a webhook that need not be there", &[("\"required\": [\"url\"], ", "")], &["notification-url"]),
         (
             "an array of nothing",
-            &[("\"schema\": { \"type\": \"object\" } } } } },", "\"schema\": { \"type\": \"array\" } } } } },")],
+            &[(
+                "\"200\": { \"description\": \"OK\"",
+                "\"200\": { \"description\": \"OK\", \"schema\": { \"type\": \"array\" }",
+            )],
             &["bad-schema"],
         ),
         (
@@ -308,16 +297,12 @@ fn mistakes_of_makers() {
             &[("\"required\": [\"url\"]", "\"required\": [\"url\", \"ulr\"]")],
             &["bad-schema"],
         ),
-        (
-            "no status",
-            &[("\"200\": {", "\"200\": { \"description\": \"OK\", \"schema\": {} }, \"2000\": {")],
-            &["bad-response"],
-        ),
+        ("no status", &[("\"200\": {", "\"200\": { \"description\": \"OK\" }, \"2000\": {")], &["bad-response"]),
         (
             "beside a reference",
             &[
                 (
-                    "\"200\": { \"description\": \"OK\", \"schema\": { \"type\": \"object\" } }",
+                    "\"200\": { \"description\": \"OK\" }",
                     "\"200\": { \"description\": \"OK\", \"schema\": { \"$ref\": \"#/definitions/t\", \"description\": \"d\" } }",
                 ),
                 (
@@ -335,7 +320,7 @@ fn mistakes_of_makers() {
                     "\"x-ms-pageable\": { \"nextLinkName\": \"nextlink\" }, \"operationId\": \"GetTask\", \"summary\": \"Get a task\"",
                 ),
                 (
-                    "\"200\": { \"description\": \"OK\", \"schema\": { \"type\": \"object\" } }",
+                    "\"200\": { \"description\": \"OK\" }",
                     "\"200\": { \"description\": \"OK\", \"schema\": { \"type\": \"object\", \"properties\": { \"nextLink\": { \"type\": \"string\" } } } }",
                 ),
             ],
@@ -376,7 +361,6 @@ fn mistakes_of_makers() {
         (
             "a gateway and a host",
             &[
-                plain,
                 (set, host),
                 ("Parameters('host')\", ", "Parameters('host')/v1\", "),
                 (
@@ -400,33 +384,6 @@ fn mistakes_of_makers() {
             &["bad-name"],
         ),
         ("too large", &[("Gets a task.", &huge)], &["too-large"]),
-        (
-            "no answer that says what it has",
-            &[("\"200\": { \"description\": \"OK\", \"schema\"", "\"default\": { \"description\": \"OK\", \"schema\"")],
-            &["missing-schema"],
-        ),
-        (
-            "a webhook that sends anything",
-            &[("\"x-ms-notification-content\": { \"schema\": { \"type\": \"object\" } }, ", "")],
-            &["webhook-content"],
-        ),
-        (
-            "a revision that is none",
-            &[(
-                get,
-                r#""x-ms-api-annotation": { "family": "a", "revision": 0 }, "operationId": "GetTask", "summary": "Get a task""#,
-            )],
-            &["operation-family"],
-        ),
-        ("an input that nobody sends", &[("@connectionParameters('host')", "@headers('X-B')")], &["undeclared-input"]),
-        (
-            "a list that calls nothing",
-            &[(
-                "\"type\": \"string\", \"x-ms-summary\": \"Id\"",
-                "\"type\": \"string\", \"x-ms-dynamic-values\": { \"value-path\": \"id\" }, \"x-ms-summary\": \"Id\"",
-            )],
-            &["dynamic-values"],
-        ),
     ] {
         let found = codes(edits);
         if found != want {
@@ -473,10 +430,6 @@ fn the_size_of_a_body() {
             "\"200\": {{ \"description\": \"OK\", \"schema\": {{ \"type\": \"object\", \"properties\": {{ {} }} }} }}",
             properties.join(", ")
         );
-        assert_eq!(
-            codes(&[("\"200\": { \"description\": \"OK\", \"schema\": { \"type\": \"object\" } }", &schema)]),
-            want,
-            "{count}"
-        );
+        assert_eq!(codes(&[("\"200\": { \"description\": \"OK\" }", &schema)]), want, "{count}");
     }
 }
