@@ -210,7 +210,11 @@ impl Linter<'_, '_> {
             self.warning("several-schemes", second, "a connection uses one security definition, the first")
                 .with("`connectionParameterSets` in apiProperties.json offers several ways");
         }
-        let (Some(scheme), Some(span)) = (schemes.first(), spans.first()) else { return };
+        let Some(scheme) = schemes.first() else { return };
+        let Some(member) = list.and_then(|list| list.members().iter().find(|one| &*one.name == scheme.name)) else {
+            return;
+        };
+        let span = &member.at;
         if self.package.properties.is_none() {
             return;
         }
