@@ -6,6 +6,7 @@ mod compressed;
 mod connections;
 mod connector;
 mod deadline;
+mod hosts;
 mod pages;
 mod scripted;
 mod side_calls;

@@ -2,15 +2,15 @@
 
 use serde_json::{Map, Value, json};
 
-use super::Converter;
+use super::{Converter, MAX_REFERENCES};
 
 /// How deep alternatives are joined whose properties have alternatives.
 const MAX_JOINING: usize = 2;
 /// How deep parts of parts are joined.
 const MAX_PARTS: usize = 8;
 /// Words of schemas that are made of others.
-const PARTS_OF_SCHEMAS: [&str; 8] =
-    ["$ref", "properties", "items", "additionalProperties", "allOf", "oneOf", "anyOf", "prefixItems"];
+const PARTS_OF_SCHEMAS: [&str; 7] =
+    ["properties", "items", "additionalProperties", "allOf", "oneOf", "anyOf", "prefixItems"];
 /// Words that mean the same in 2.0.
 const SAME: [&str; 22] = [
     "title",
@@ -159,21 +159,23 @@ impl Converter<'_> {
     /// A reference to a schema. What stands elsewhere than in `components` is written out where it has no parts, and gets
     /// a place of its own where it has: it may lead back to itself.
     fn reference(&mut self, reference: &str) -> Value {
-        let Some(target) = self.root.resolve(reference) else {
-            self.lose("no schemas of other files, and none that are not there");
-            return json!({});
-        };
-        let name = match reference.strip_prefix("#/components/schemas/") {
-            Some(name) if !name.contains('/') => name.to_owned(),
-            _ => {
-                let target = target.to_json();
-                if !PARTS_OF_SCHEMAS.iter().any(|part| target.get(part).is_some()) {
-                    return self.schema(target);
-                }
-                self.moved.name(reference)
+        let mut reference = reference;
+        for _ in 0..MAX_REFERENCES {
+            let Some(target) = self.root.resolve(reference) else { break };
+            let name = reference.strip_prefix("#/components/schemas/").filter(|name| !name.contains('/'));
+            if let Some(name) = name {
+                return json!({ "$ref": format!("#/definitions/{name}") });
             }
-        };
-        json!({ "$ref": format!("#/definitions/{name}") })
+            if let Some(next) = target.text_of("$ref") {
+                reference = next;
+            } else if PARTS_OF_SCHEMAS.iter().any(|part| target.get(part).is_some()) {
+                return json!({ "$ref": format!("#/definitions/{}", self.moved.name(reference)) });
+            } else {
+                return self.schema(target.to_json());
+            }
+        }
+        self.lose("no schemas of other files, and none that are not there");
+        json!({})
     }
 
     /// The schemas that got a place of their own, and those which they refer to.
