@@ -244,15 +244,6 @@ impl Linter<'_, '_> {
                     {
                         self.error("broken-reference", &value.span, format!("`{reference}` is not in the definition"));
                     }
-                    // What fills lists and forms: `x-ms-dynamic-tree` has an operation for each of two steps.
-                    if name.starts_with("x-ms-dynamic-") {
-                        for node in [Some(value), value.get("open"), value.get("browse")].into_iter().flatten() {
-                            if let Some(operation) = node.get("operationId") {
-                                let file = self.package.definition.id;
-                                self.check_operation(file, &operation.span, operation.text().unwrap_or_default());
-                            }
-                        }
-                    }
                     self.references(value);
                 }
             }

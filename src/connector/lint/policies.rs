@@ -24,7 +24,7 @@ impl Linter<'_, '_> {
             return;
         };
         let file = self.properties_file();
-        self.colour(root);
+        self.about(root);
         for node in &self.properties.script_operations {
             self.check_operation(file, &node.span, node.text().unwrap_or_default());
         }
@@ -41,8 +41,9 @@ impl Linter<'_, '_> {
                 self.push(found).with("letters, digits and `_`");
             }
         }
-        for instance in &self.properties.policies {
+        for (at, instance) in self.properties.policies.iter().enumerate() {
             self.instance(instance);
+            self.reads(instance, &self.properties.policies[..at]);
         }
         self.base_path();
         if self.place.script.is_none() && !self.properties.script_operations.is_empty() {
@@ -53,27 +54,6 @@ impl Linter<'_, '_> {
                 span,
                 "`scriptOperations` names operations, and there is no script.csx",
             ));
-        }
-    }
-
-    fn colour(&mut self, root: &Node) {
-        let file = self.properties_file();
-        let Some(node) = root.get("iconBrandColor") else {
-            let text = "`iconBrandColor` is missing";
-            self.push(Diagnostic::error("icon-colour", file, root.span.start..root.span.start + 1, text))
-                .with("`\"#da3b01\"`");
-            return;
-        };
-        let colour = node.text().unwrap_or_default().to_ascii_lowercase();
-        let is_hex = colour
-            .strip_prefix('#')
-            .is_some_and(|hex| matches!(hex.len(), 3 | 6) && hex.bytes().all(|b| b.is_ascii_hexdigit()));
-        if !is_hex {
-            self.push(Diagnostic::error("icon-colour", file, node.span.clone(), format!("`{colour}` is no colour")))
-                .with("`\"#da3b01\"`");
-        } else if matches!(colour.as_str(), "#ffffff" | "#fff" | "#007ee5") {
-            let text = format!("certification refuses `{colour}`: white and the default colour say nothing");
-            self.push(Diagnostic::warning("icon-colour", file, node.span.clone(), text));
         }
     }
 
