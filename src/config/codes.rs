@@ -204,6 +204,7 @@ pub const CONNECTOR_CODES: &[(&str, &str)] = &[
     ("summary-punctuation", "A summary ends with punctuation (a warning)."),
     ("template-value", "A policy template has a value that it does not take."),
     ("too-large", "A connector is larger than the platform takes."),
+    ("unchecked-pattern", "A regular expression is one that the gateway cannot check (a warning)."),
     ("undeclared-input", "A policy reads a header or a query parameter that no operation declares (a warning)."),
     ("undeclared-parameter", "An expression of a connector reads a connection parameter that is not declared."),
     ("unknown-capability", "A connector names a capability that there is not (a warning)."),
@@ -216,7 +217,7 @@ pub const CONNECTOR_CODES: &[(&str, &str)] = &[
     ("unknown-template", "No policy template has this name."),
     (
         "url-encoding",
-        "A parameter does not say how it is encoded, or says so in the wrong place (a warning; `PathParameterMissingEncoding`).",
+        "A parameter that may hold `/` and the like does not say how it is encoded, or one says so in the wrong place (a warning; `PathParameterMissingEncoding`).",
     ),
     ("webhook-location", "A webhook of a connector cannot be deleted."),
 ];

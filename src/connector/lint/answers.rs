@@ -27,9 +27,9 @@ impl<'n> Linter<'_, 'n> {
                     .warning(
                         "no-success-response",
                         &default.at,
-                        format!("`{}` describes no success, only what is left", operation.id),
+                        format!("`{}` describes `default` alone, and no success", operation.id),
                     )
-                    .with("call it `200`: what `default` describes is an error to flows"),
+                    .with("describe it as `200` or `201`: certification looks for its schema there"),
             }
             return;
         }

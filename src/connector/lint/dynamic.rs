@@ -3,13 +3,12 @@
 //! The [extensions](https://learn.microsoft.com/connectors/custom-connectors/openapi-extensions), by the
 //! [rules](https://learn.microsoft.com/connectors/custom-connectors/certification-swagger-validator-rules) of the platform's validator.
 
+use std::collections::HashSet;
+
 use super::super::definition::Operation;
 use super::super::tree::{Member, Node, Value};
 use super::{Hint as _, Linter};
 use crate::config::diagnostic::{closest, one_of};
-
-/// How deep schemas are followed.
-const DEEP: usize = 24;
 
 /// What an extension says of the answer that it reads.
 struct Paths {
@@ -48,25 +47,25 @@ impl<'n> Linter<'_, 'n> {
     pub(super) fn dynamics(&mut self) {
         let definition = self.definition;
         for operation in &definition.operations {
-            let mut above = Vec::new();
+            let mut visited = HashSet::new();
             for parameter in &operation.parameters {
-                self.dynamic_of(operation, parameter.node, &mut above);
+                self.dynamic_of(operation, parameter.node, &mut visited);
             }
             for response in operation.node.get("responses").map(Node::members).unwrap_or_default() {
-                self.dynamic_of(operation, &response.value, &mut above);
+                self.dynamic_of(operation, &response.value, &mut visited);
             }
         }
     }
 
     /// The extensions below a node, references followed.
-    fn dynamic_of(&mut self, operation: &Operation<'n>, node: &'n Node, above: &mut Vec<usize>) {
+    fn dynamic_of(&mut self, operation: &Operation<'n>, node: &'n Node, visited: &mut HashSet<usize>) {
         let node = self.definition.follow(node);
-        if above.len() > DEEP || above.contains(&node.span.start) {
+        // Also what leads back to itself is looked at once.
+        if !visited.insert(node.span.start) {
             return;
         }
-        above.push(node.span.start);
         match &node.value {
-            Value::Array(items) => items.iter().for_each(|item| self.dynamic_of(operation, item, above)),
+            Value::Array(items) => items.iter().for_each(|item| self.dynamic_of(operation, item, visited)),
             Value::Object(members) => {
                 for Member { name, value, .. } in members {
                     match paths(name) {
@@ -77,21 +76,20 @@ impl<'n> Linter<'_, 'n> {
                         }
                         Some(paths) => self.dynamic(operation, value, &paths),
                         None if matches!(&**name, "example" | "examples" | "default" | "enum") => {}
-                        None => self.dynamic_of(operation, value, above),
+                        None => self.dynamic_of(operation, value, visited),
                     }
                 }
             }
             _ => {}
         }
-        above.pop();
     }
 
     fn dynamic(&mut self, source: &Operation<'n>, node: &'n Node, paths: &Paths) {
-        // A schema that several operations have is told of once.
+        self.sources(source, node);
+        // What several operations have is told of once.
         if !self.seen.insert(node.span.start) {
             return;
         }
-        self.sources(source, node);
         let Some(id) = node.get("operationId") else { return };
         let name = id.text().unwrap_or_default();
         let Some(target) = self.definition.operations.iter().find(|one| one.id == name) else {
@@ -107,7 +105,7 @@ impl<'n> Linter<'_, 'n> {
         for Member { value, .. } in node.get("parameters").map(Node::members).unwrap_or_default() {
             let Some(reference) = value.get("parameter").or_else(|| value.get("parameterReference")) else { continue };
             let name = reference.text().unwrap_or_default();
-            if !self.has_parameter(source, name) {
+            if !self.has_parameter(source, name) && self.seen.insert(reference.span.start) {
                 let text = format!("`{}` has no parameter `{name}`", source.id);
                 let hint = self.like(source, name);
                 self.warning("dynamic-reference", &reference.span, text).hint = hint;

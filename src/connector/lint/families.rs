@@ -36,6 +36,7 @@ impl<'n> Linter<'_, 'n> {
             }
             if let Some(family) = annotation.text_of("family") {
                 let revision = annotation.get("revision");
+                self.suffix(operation, revision);
                 families.entry(family).or_default().push(Member { operation, annotation, revision });
             }
         }
@@ -61,6 +62,17 @@ impl<'n> Linter<'_, 'n> {
         if let Some(id) = replacement.get("operationId") {
             let file = self.package.definition.id;
             self.check_operation(file, &id.span, id.text().unwrap_or_default());
+        }
+    }
+
+    /// `OperationIdShouldEndWithRevision`
+    fn suffix(&mut self, operation: &Operation<'n>, revision: Option<&'n Node>) {
+        let number = |node: &Node| node.scalar().and_then(|text| text.parse::<u32>().ok());
+        let Some((node, number)) = revision.and_then(|node| Some((node, number(node)?))) else { return };
+        let end = format!("V{number}");
+        if number > 1 && !operation.id.to_ascii_uppercase().ends_with(&end) {
+            let text = format!("`{}` is revision {number}, and does not end with it", operation.id);
+            self.warning("bad-annotation", &node.span, text).with(format!("`_{end}` at the end of the `operationId`"));
         }
     }
 

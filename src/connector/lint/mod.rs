@@ -10,6 +10,7 @@ mod definition;
 mod dynamic;
 mod families;
 mod operations;
+mod patterns;
 mod policies;
 mod properties;
 mod reads;
@@ -53,7 +54,7 @@ pub fn lint(place: &Place, sources: &mut Sources, diagnostics: &mut Diagnostics)
     linter.policies();
     linter.connections();
     if let Some(path) = &place.script {
-        script::lint(path, properties.root.is_some() && has_gateway(&properties), sources, diagnostics);
+        linter.script(path, sources);
     }
 }
 

@@ -47,7 +47,9 @@ impl<'n> Linter<'_, 'n> {
             .with("letters, digits, `-`, `_` and `.`");
         } else if let Some(other) = styled(&operation.id) {
             self.warning("operation-id-style", &node.span, format!("`{}` is no name in PascalCase", operation.id))
-                .with(format!("`{other}`, once: flows that use the operation know it by this name"));
+                .with(format!(
+                    "`{other}`; flows know the operation by its name, so change it before the first one uses it"
+                ));
         }
     }
 
@@ -241,6 +243,11 @@ impl<'n> Linter<'_, 'n> {
 
 /// The name as the platform's guidelines want it, without what the validator takes out (`OperationIdSanitized`); none where it is so.
 fn styled(id: &str) -> Option<String> {
+    // What versions of an operation end with: `ListTasks_V2`.
+    let (id, _version) = id
+        .rsplit_once("_V")
+        .filter(|(_, version)| version.bytes().all(|byte| byte.is_ascii_digit()))
+        .unwrap_or((id, ""));
     let words = id.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
     let capital = |word: &str| word[..1].to_ascii_uppercase() + &word[1..];
     let other: String = words.map(capital).collect();

@@ -1,7 +1,9 @@
 //! Triggers: the URL that a webhook calls, what it sends there, and how it ends.
 
+use std::collections::HashSet;
+
 use super::super::definition::Operation;
-use super::super::tree::{Member, Node, Value};
+use super::super::tree::{Member, Node};
 use super::{Hint as _, Linter, head};
 
 /// How deep schemas are looked through.
@@ -12,7 +14,10 @@ const ENDS: &str = "the platform calls DELETE on it when a flow ends; without it
 
 impl<'n> Linter<'_, 'n> {
     pub(super) fn trigger(&mut self, operation: &Operation<'n>) {
-        let is_webhook = operation.parameters.iter().any(|one| is_callback(one.node) || has_callback(one.schema, 0));
+        let is_webhook = operation
+            .parameters
+            .iter()
+            .any(|one| is_callback(one.node) || self.has_callback(one.schema, &mut HashSet::new()));
         if let Some(kind) = operation.node.get("x-ms-trigger")
             && !matches!(kind.text(), Some("single" | "batch"))
         {
@@ -28,13 +33,22 @@ impl<'n> Linter<'_, 'n> {
         let mut found = 0;
         for body in operation.parameters.iter().filter(|one| one.place == "body" && !is_callback(one.node)) {
             let (name, is_internal) = (body.name, body.visibility() == Some("internal"));
-            found += self.callback(name, body.schema, body.required, is_internal, 0);
+            found += self.callback(name, body.schema, body.required, is_internal, &mut Vec::new());
         }
         if found > 1 {
             let text = format!("{found} properties of the body of `{}` take the URL of the webhook", operation.id);
             self.warning("notification-url", &operation.at, text).with("mark one of them with `x-ms-notification-url`");
         }
         self.deletable(operation);
+    }
+
+    /// Whether there is such a URL in what is not looked at yet.
+    fn has_callback(&self, node: &'n Node, visited: &mut HashSet<usize>) -> bool {
+        let node = self.definition.follow(node);
+        visited.insert(node.span.start)
+            && (is_callback(node)
+                || node.members().iter().any(|member| self.has_callback(&member.value, visited))
+                || node.items().iter().any(|item| self.has_callback(item, visited)))
     }
 
     fn deletable(&mut self, operation: &Operation<'n>) {
@@ -96,7 +110,14 @@ impl<'n> Linter<'_, 'n> {
 
     /// The URL that a webhook calls: `NotificationUrlNotInternal`, `NotificationUrlNotRequired`, `NotificationUrlNotString`. How many
     /// there are.
-    fn callback(&mut self, name: &str, node: &'n Node, is_required: bool, is_internal: bool, depth: usize) -> usize {
+    fn callback(
+        &mut self,
+        name: &str,
+        node: &'n Node,
+        is_required: bool,
+        is_internal: bool,
+        above: &mut Vec<usize>,
+    ) -> usize {
         let node = self.definition.follow(node);
         let is_internal = is_internal || node.text_of("x-ms-visibility") == Some("internal");
         if is_callback(node) {
@@ -117,15 +138,17 @@ impl<'n> Linter<'_, 'n> {
             }
             return 1;
         }
-        if depth == DEEP {
+        if above.len() == DEEP || above.contains(&node.span.start) {
             return 0;
         }
+        above.push(node.span.start);
         let required = node.get("required").map(Node::items).unwrap_or_default();
         let mut found = 0;
         for Member { name, value, .. } in node.get("properties").map(Node::members).unwrap_or_default() {
             let is_required = is_required && required.iter().any(|one| one.text() == Some(name));
-            found += self.callback(name, value, is_required, is_internal, depth + 1);
+            found += self.callback(name, value, is_required, is_internal, above);
         }
+        above.pop();
         found
     }
 }
@@ -133,14 +156,4 @@ impl<'n> Linter<'_, 'n> {
 /// Whether a parameter takes the URL that a webhook calls.
 pub(super) fn is_callback(node: &Node) -> bool {
     node.get("x-ms-notification-url").is_some_and(Node::is_true)
-}
-
-fn has_callback(node: &Node, depth: usize) -> bool {
-    is_callback(node)
-        || depth < DEEP
-            && match &node.value {
-                Value::Object(members) => members.iter().any(|member| has_callback(&member.value, depth + 1)),
-                Value::Array(items) => items.iter().any(|item| has_callback(item, depth + 1)),
-                _ => false,
-            }
 }
