@@ -53,7 +53,10 @@ impl<'n> Linter<'_, 'n> {
 
     fn deletable(&mut self, operation: &Operation<'n>) {
         let created = operation.node.get("responses").and_then(|responses| responses.get("201"));
-        let location = |node: &Node| node.get("headers").and_then(|headers| headers.get_any_case("Location")).is_some();
+        let location = |node: &'n Node| {
+            let headers = self.definition.follow(node).get("headers");
+            headers.and_then(|headers| headers.get_any_case("Location")).is_some()
+        };
         let by_policy = self.properties.policies.iter().any(|policy| {
             let is_location =
                 policy.parameter("name").and_then(Node::text).is_some_and(|name| name.eq_ignore_ascii_case("location"));
