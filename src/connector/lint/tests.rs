@@ -112,7 +112,7 @@ fn mistakes_of_makers() {
         (
             "the host of the request",
             &[(set, host), ("https://@connectionParameters('host')", "https://@headers('h')/v1")],
-            &["host-from-request"],
+            &["host-from-request", "undeclared-input"],
         ),
         (
             "a list that no operation fills",
@@ -153,7 +153,7 @@ fn mistakes_of_makers() {
                 get,
                 r#""x-ms-pageable": { "nextLinkName": "next" }, "operationId": "GetTask", "summary": "Get a task""#,
             )],
-            &["no-next-link"],
+            &["no-next-link", "no-next-link"],
         ),
         (
             "a webhook without Location",
