@@ -1,7 +1,6 @@
 //! Operations and their parameters.
 
 use std::collections::HashMap;
-use std::ops::Range;
 
 use super::super::clash::{Clash, clashes};
 use super::super::definition::{Operation, Parameter};
@@ -13,7 +12,7 @@ use crate::config::diagnostic::closest;
 impl<'n> Linter<'_, 'n> {
     pub(super) fn operations(&mut self) {
         let definition = self.definition;
-        let mut ids: HashMap<String, Range<usize>> = HashMap::new();
+        let mut ids: HashMap<String, String> = HashMap::new();
         for operation in &definition.operations {
             self.identity(operation, &mut ids);
             self.summary(operation);
@@ -29,14 +28,15 @@ impl<'n> Linter<'_, 'n> {
         self.templates();
     }
 
-    fn identity(&mut self, operation: &Operation<'_>, ids: &mut HashMap<String, Range<usize>>) {
+    fn identity(&mut self, operation: &Operation<'_>, ids: &mut HashMap<String, String>) {
         let Some(node) = operation.node.get("operationId").filter(|_| operation.has_id) else {
             let text = format!("`{}` has no `operationId`", operation.title());
             self.error("missing-operation-id", &operation.at, text);
             return;
         };
-        if ids.insert(operation.id.to_ascii_lowercase(), node.span.clone()).is_some() {
-            self.error("duplicate-operation", &node.span, format!("two operations are called `{}`", operation.id));
+        if let Some(other) = ids.insert(operation.id.to_ascii_lowercase(), operation.title()) {
+            self.error("duplicate-operation", &node.span, format!("two operations are called `{}`", operation.id))
+                .with(format!("the other one is `{other}`; names compare without case here"));
         }
         if !operation.id.chars().all(|c| c.is_ascii_alphanumeric() || "_-.".contains(c)) {
             self.error(

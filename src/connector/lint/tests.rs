@@ -129,7 +129,7 @@ fn mistakes_of_makers() {
         (
             "a template's parameter missing",
             &[("x-ms-apimTemplateParameter.name", "x-ms-apimTemplateParameter.nam")],
-            &["missing-parameter"],
+            &["missing-parameter", "unknown-property"],
         ),
         (
             "only names of variables differ",

@@ -89,6 +89,20 @@ fn what_parts_say_of_each_other() {
         ("a variable of no path", &[(set, &route("/v2/{ids}"))], &["unknown-variable"]),
         ("a variable of the path", &[(set, &route("/v2/{id}"))], &[]),
         ("braces of an expression", &[(set, &route("/v2/@{headers('accept')}"))], &[]),
+        (
+            "a misspelt list of operations",
+            &[("x-ms-apimTemplate-operationName", "x-ms-apimTemplate-operationNames")],
+            &["unknown-property"],
+        ),
+        (
+            "a misspelt action",
+            &[(
+                "\"x-ms-apimTemplate-operationName\"",
+                "\"x-ms-apimTemplateParameter.existAction\": \"skip\", \"x-ms-apimTemplate-operationName\"",
+            )],
+            &["unknown-property"],
+        ),
+        ("a misspelt template", &[("\"setheader\"", "\"setheaders\"")], &["unknown-template"]),
         // Versions.
         (
             "two of one revision",
