@@ -35,7 +35,10 @@ impl<'n> Linter<'_, 'n> {
         }
         let is_shown = operation.node.text_of("x-ms-visibility") != Some("internal");
         let has_body = good.clone().any(|one| matches!(&*one.name, "200" | "201"));
-        let says = |one: &Member| self.definition.follow(&one.value).get("schema").is_some();
+        let says = |one: &Member| {
+            let response = self.definition.follow(&one.value);
+            response.get("schema").or_else(|| response.get("content")).is_some()
+        };
         let is_read = operation.method == "GET" && is_shown && has_body;
         if let (true, false, Some(first)) = (is_read, good.clone().any(says), good.next()) {
             let text = format!("`{}` does not say what it answers", operation.id);

@@ -3,7 +3,7 @@
 use super::super::tree::{Member, Node, Value};
 use super::{Hint as _, Linter, head};
 use crate::config::Diagnostic;
-use crate::config::diagnostic::closest;
+use crate::config::diagnostic::{closest, one_of};
 
 /// What the [file](https://learn.microsoft.com/connectors/custom-connectors/paconn-cli) can hold.
 const NAMES: [&str; 8] = [
@@ -34,16 +34,14 @@ impl Linter<'_, '_> {
         }
         self.capabilities(root);
         self.colour(root);
-        for name in ["publisher", "stackOwner"] {
-            let node = root.get_any_case(name);
-            if node.and_then(Node::text).is_none_or(|text| text.trim().is_empty()) {
-                let span = node.map_or(head(root), |node| node.span.clone());
-                let text = format!("apiProperties.json has no `{name}`");
-                self.push(Diagnostic::warning("bad-metadata", file, span, text)).with(match name {
-                    "publisher" => "certification asks who makes the connector",
-                    _ => "certification asks whose the API is",
-                });
-            }
+        let is_missing =
+            |name: &&str| root.get_any_case(name).and_then(Node::text).is_none_or(|text| text.trim().is_empty());
+        let missing: Vec<&str> = ["publisher", "stackOwner"].into_iter().filter(is_missing).collect();
+        if let [first, ..] = missing[..] {
+            let span = root.get_any_case(first).map_or(head(root), |node| node.span.clone());
+            let text = format!("apiProperties.json does not say {}", one_of(missing));
+            self.push(Diagnostic::warning("bad-metadata", file, span, text))
+                .with("certification asks who makes the connector and whose the API is");
         }
     }
 

@@ -81,7 +81,7 @@ impl<'n> Linter<'_, 'n> {
             "undeclared-input",
             self.properties_file(),
             node.span.clone(),
-            format!("{whose} the {what} `{name}`, so that it is read as nothing"),
+            format!("{whose} the {what} `{name}`, so that no flow sends it"),
         );
         self.push(
             found.hint(close.unwrap_or_else(|| format!("a parameter with `in: {place}`, which may be internal"))),
