@@ -1,7 +1,7 @@
 //! Packages that are broken as makers break them: what lint says, and on which line; and that import says nothing else.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use sluicegate::config::source::Sources;
 use sluicegate::config::{Diagnostics, Severity};
@@ -108,7 +108,7 @@ const FACTS: [(&str, &str); 6] = [
     ("callers choose the host", "host-from-request"),
 ];
 
-fn facts(path: &PathBuf, outcome: &Outcome, linted: &[Finding]) {
+fn facts(path: &Path, outcome: &Outcome, linted: &[Finding]) {
     let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
     for entry in &outcome.report.entries {
         for (words, code) in FACTS {

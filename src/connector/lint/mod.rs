@@ -17,6 +17,7 @@ mod reads;
 mod schemas;
 mod script;
 mod shape;
+mod values;
 mod webhooks;
 
 use std::collections::HashSet;

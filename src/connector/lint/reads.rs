@@ -33,7 +33,7 @@ impl<'n> Linter<'_, 'n> {
         if scope.is_empty() {
             return;
         }
-        self.inputs(instance, instance.node, &scope, before);
+        self.inputs(instance.node, &scope, before);
         for name in ["newPath", "parameterValueUrl"] {
             if let Some(node) = instance.parameter(name) {
                 self.variables(node, &scope, instance.operations.is_empty());
@@ -42,14 +42,14 @@ impl<'n> Linter<'_, 'n> {
     }
 
     /// Headers and query parameters.
-    fn inputs(&mut self, instance: &Instance<'n>, node: &Node, scope: &[&Operation<'n>], before: &[Instance<'n>]) {
+    fn inputs(&mut self, node: &Node, scope: &[&Operation<'n>], before: &[Instance<'n>]) {
         match &node.value {
-            Value::Array(items) => items.iter().for_each(|item| self.inputs(instance, item, scope, before)),
+            Value::Array(items) => items.iter().for_each(|item| self.inputs(item, scope, before)),
             Value::Object(members) => {
                 for Member { name, value, .. } in members {
                     // The target of a value is written, not read.
                     if !matches!(&**name, "title" | "templateId") && !name.ends_with(".parameterTemplate") {
-                        self.inputs(instance, value, scope, before);
+                        self.inputs(value, scope, before);
                     }
                 }
             }

@@ -84,7 +84,8 @@ impl<'n> Linter<'_, 'n> {
     fn notification(&mut self, operation: &Operation<'n>, is_webhook: bool) {
         let item = self.definition.root.get("paths").and_then(|paths| paths.get(operation.path));
         let shared = item.and_then(|item| item.get("x-ms-notification-content"));
-        let content = operation.node.get("x-ms-notification-content").or(shared);
+        let own = operation.node.get("x-ms-notification-content");
+        let (content, is_own) = (own.or(shared), own.is_some());
         let is_trigger = operation.node.get("x-ms-trigger").is_some();
         match content {
             None if is_webhook && is_trigger => {
@@ -94,12 +95,9 @@ impl<'n> Linter<'_, 'n> {
                 );
             }
             None => {}
-            Some(content) if content.get("schema").is_none() => {
-                if is_webhook || operation.node.get("x-ms-notification-content").is_some() {
-                    let text = "`x-ms-notification-content` has no `schema`";
-                    self.error("notification-content", &head(content), text)
-                        .with("`{ \"description\": …, \"schema\": … }`");
-                }
+            Some(content) if content.get("schema").is_none() && (is_webhook || is_own) => {
+                self.error("notification-content", &head(content), "`x-ms-notification-content` has no `schema`")
+                    .with("`{ \"description\": …, \"schema\": … }`");
             }
             Some(content) if is_trigger && !is_webhook && operation.method == "POST" => {
                 let text =

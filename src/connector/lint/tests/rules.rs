@@ -16,6 +16,9 @@ pub(super) const SHOWN: [&str; 10] = [
     "unknown-variable",
 ];
 
+/// Its name, what is replaced in the package, and the codes.
+type Case<'a> = (&'a str, &'a [(&'a str, &'a str)], &'a [&'a str]);
+
 #[test]
 fn what_parts_say_of_each_other() {
     let get = "\"operationId\": \"GetTask\"";
@@ -34,11 +37,14 @@ fn what_parts_say_of_each_other() {
     let annotated = |inner: &str| format!("\"x-ms-api-annotation\": {{ {inner} }}");
     let mut shown = std::collections::BTreeSet::new();
     let mut wrong = Vec::new();
-    let cases: &[(&str, &[(&str, &str)], &[&str])] = &[
+    let cases: &[Case<'_>] = &[
         // What fills lists.
         (
             "a list of an object",
-            &[(list_at, &filled("\"operationId\": \"GetTask\", \"parameters\": { \"id\": \"1\" }, \"value-path\": \"id\""))],
+            &[(
+                list_at,
+                &filled("\"operationId\": \"GetTask\", \"parameters\": { \"id\": \"1\" }, \"value-path\": \"id\""),
+            )],
             &["dynamic-reference"],
         ),
         (
@@ -48,14 +54,26 @@ fn what_parts_say_of_each_other() {
         ),
         (
             "a parameter that the operation itself does not have",
-            &[(list_at, &filled("\"operationId\": \"Unhook\", \"parameters\": { \"id\": { \"parameter\": \"key\" } }"))],
+            &[(
+                list_at,
+                &filled("\"operationId\": \"Unhook\", \"parameters\": { \"id\": { \"parameter\": \"key\" } }"),
+            )],
             &["dynamic-reference"],
         ),
-        ("a parameter that the other one needs", &[(list_at, &filled("\"operationId\": \"Unhook\""))], &["dynamic-reference"]),
+        (
+            "a parameter that the other one needs",
+            &[(list_at, &filled("\"operationId\": \"Unhook\""))],
+            &["dynamic-reference"],
+        ),
         (
             "a list and its values",
             &[
-                (list_at, &filled("\"operationId\": \"GetTask\", \"parameters\": { \"id\": \"1\" }, \"value-collection\": \"data/all\", \"value-path\": \"id\"")),
+                (
+                    list_at,
+                    &filled(
+                        "\"operationId\": \"GetTask\", \"parameters\": { \"id\": \"1\" }, \"value-collection\": \"data/all\", \"value-path\": \"id\"",
+                    ),
+                ),
                 (OK, &answer),
             ],
             &[],
@@ -63,7 +81,12 @@ fn what_parts_say_of_each_other() {
         (
             "a list of another name",
             &[
-                (list_at, &filled("\"operationId\": \"GetTask\", \"parameters\": { \"id\": \"1\" }, \"value-collection\": \"data/al\", \"value-path\": \"id\"")),
+                (
+                    list_at,
+                    &filled(
+                        "\"operationId\": \"GetTask\", \"parameters\": { \"id\": \"1\" }, \"value-collection\": \"data/al\", \"value-path\": \"id\"",
+                    ),
+                ),
                 (OK, &answer),
             ],
             &["dynamic-reference"],
@@ -71,14 +94,22 @@ fn what_parts_say_of_each_other() {
         (
             "a value of another name",
             &[
-                (list_at, &filled("\"operationId\": \"GetTask\", \"parameters\": { \"id\": \"1\" }, \"value-collection\": \"data/all\", \"value-path\": \"ID\"")),
+                (
+                    list_at,
+                    &filled(
+                        "\"operationId\": \"GetTask\", \"parameters\": { \"id\": \"1\" }, \"value-collection\": \"data/all\", \"value-path\": \"ID\"",
+                    ),
+                ),
                 (OK, &answer),
             ],
             &["dynamic-reference"],
         ),
         (
             "a tree",
-            &[(list_at, &"\"type\": \"string\", \"x-ms-dynamic-tree\": { \"open\": { \"operationId\": \"Gone\" } }, \"x-ms-summary\": \"Id\"".to_owned())],
+            &[(
+                list_at,
+                "\"type\": \"string\", \"x-ms-dynamic-tree\": { \"open\": { \"operationId\": \"Gone\" } }, \"x-ms-summary\": \"Id\"",
+            )],
             &["unknown-operation"],
         ),
         // What policies read.
@@ -116,7 +147,13 @@ fn what_parts_say_of_each_other() {
             "two in production",
             &[
                 (get, &format!("{}, {get}", annotated("\"family\": \"F\", \"status\": \"Production\""))),
-                (unhook, &format!("{}, {unhook}", annotated("\"family\": \"F\", \"revision\": 1, \"status\": \"Production\""))),
+                (
+                    unhook,
+                    &format!(
+                        "{}, {unhook}",
+                        annotated("\"family\": \"F\", \"revision\": 1, \"status\": \"Production\"")
+                    ),
+                ),
             ],
             &["bad-annotation"],
         ),
@@ -127,7 +164,13 @@ fn what_parts_say_of_each_other() {
         ),
         (
             "replaced and in use",
-            &[(get, &format!("{}, {get}", annotated("\"replacement\": { \"api\": \"tasks\", \"operationId\": \"Unhook\" }")))],
+            &[(
+                get,
+                &format!(
+                    "{}, {get}",
+                    annotated("\"replacement\": { \"api\": \"tasks\", \"operationId\": \"Unhook\" }")
+                ),
+            )],
             &["bad-annotation"],
         ),
         // Webhooks.
@@ -136,8 +179,16 @@ fn what_parts_say_of_each_other() {
             &[("\"x-ms-notification-content\": { \"schema\": { \"type\": \"object\" } }, ", "")],
             &["notification-content"],
         ),
-        ("nothing that is sent", &[("{ \"schema\": { \"type\": \"object\" } }", "{ \"type\": \"object\" }")], &["notification-content"]),
-        ("no URL to call", &[(", \"x-ms-notification-url\": true", "")], &["notification-url", "internal-without-default"]),
+        (
+            "nothing that is sent",
+            &[("{ \"schema\": { \"type\": \"object\" } }", "{ \"type\": \"object\" }")],
+            &["notification-content"],
+        ),
+        (
+            "no URL to call",
+            &[(", \"x-ms-notification-url\": true", "")],
+            &["notification-url", "internal-without-default"],
+        ),
         (
             "two URLs to call",
             &[(
@@ -150,22 +201,45 @@ fn what_parts_say_of_each_other() {
         ("nothing but default", &[("\"204\"", "\"default\"")], &["no-success-response"]),
         ("an answer without a schema", &[(OK, "\"200\": { \"description\": \"OK\" }")], &["no-response-schema"]),
         ("no media type", &[("\"swagger\"", "\"consumes\": [\"json\"], \"swagger\"")], &["media-type"]),
-        ("media types of no body", &[("\"swagger\"", "\"consumes\": [\"application/xml\"], \"swagger\"")], &["media-type"]),
+        (
+            "media types of no body",
+            &[("\"swagger\"", "\"consumes\": [\"application/xml\"], \"swagger\"")],
+            &["media-type"],
+        ),
         (
             "a media type and its parameter",
             &[("\"swagger\"", "\"consumes\": [\"application/json; odata=none\"], \"swagger\"")],
             &[],
         ),
         // Names and makers.
-        ("a dash in a name", &[("\"GetTask\",", "\"get-task\","), ("[\"GetTask\"]", "[\"get-task\"]")], &["operation-id-style"]),
+        (
+            "a dash in a name",
+            &[("\"GetTask\",", "\"get-task\","), ("[\"GetTask\"]", "[\"get-task\"]")],
+            &["operation-id-style"],
+        ),
         ("a version in a name", &[("\"GetTask\",", "\"GetTask_V2\","), ("[\"GetTask\"]", "[\"GetTask_V2\"]")], &[]),
         ("an unknown capability", &[("[\"actions\"]", "[\"action\"]")], &["unknown-capability"]),
         ("nobody makes it", &[("\"publisher\": \"Contoso\", ", "")], &["bad-metadata"]),
         ("nobody to ask", &[(", \"email\": \"help@contoso.com\"", "")], &["bad-metadata"]),
-        ("a misspelt list of policies", &[("policyTemplateInstances", "policyTemplateInstance")], &["unknown-property"]),
-        ("a parameter twice", &[("[{ \"name\": \"id\"", "[{ \"name\": \"id\", \"in\": \"path\", \"required\": true, \"type\": \"string\" }, { \"name\": \"id\"")], &["bad-parameter"]),
+        (
+            "a misspelt list of policies",
+            &[("policyTemplateInstances", "policyTemplateInstance")],
+            &["unknown-property"],
+        ),
+        (
+            "a parameter twice",
+            &[(
+                "[{ \"name\": \"id\"",
+                "[{ \"name\": \"id\", \"in\": \"path\", \"required\": true, \"type\": \"string\" }, { \"name\": \"id\"",
+            )],
+            &["bad-parameter"],
+        ),
         // Regular expressions.
-        ("a bracket that is open", &[(list_at, "\"type\": \"string\", \"pattern\": \"[a\", \"x-ms-summary\": \"Id\"")], &["bad-schema"]),
+        (
+            "a bracket that is open",
+            &[(list_at, "\"type\": \"string\", \"pattern\": \"[a\", \"x-ms-summary\": \"Id\"")],
+            &["bad-schema"],
+        ),
         (
             "an expression of another dialect",
             &[(list_at, "\"type\": \"string\", \"pattern\": \"\\\\p{Print}\", \"x-ms-summary\": \"Id\"")],
