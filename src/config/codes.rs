@@ -96,7 +96,10 @@ pub const CODES: &[(&str, &str)] = &[
     ("unknown-subscription", "No subscription has this name."),
     ("unknown-token-source", "No source of tokens for backends has this name."),
     ("unknown-value", "A value is not one of the few that a key takes."),
-    ("unknown-variable", "A template uses a variable that the operation's own template does not have."),
+    (
+        "unknown-variable",
+        "A template uses a variable that the operation's own template does not have; in a connector, a warning.",
+    ),
     ("unpaired-cache", "Answers are looked up that nothing keeps, or kept and never looked up (a warning)."),
     ("unreached-rule", "A rule is never tried, because one before it holds for every request (a warning)."),
     ("unreadable", "The folder or a file in it cannot be read."),
@@ -109,6 +112,10 @@ pub const CODES: &[(&str, &str)] = &[
 /// What is told of connector packages only, by `sluicegate import` and `sluicegate lint`: code and meaning, in the order of the alphabet.
 pub const CONNECTOR_CODES: &[(&str, &str)] = &[
     ("ambiguous-paths", "Two paths of a connector match the same requests."),
+    (
+        "bad-annotation",
+        "The versions of an operation contradict each other (`OperationFamilyHasDuplicateRevisions`, `ApiAnnotationExtensionReplacementInfo…`).",
+    ),
     ("bad-body", "An operation of a connector has a body where it can have none, or several."),
     ("bad-connection", "A connection parameter has no type, or not all that its type needs."),
     (
@@ -149,6 +156,10 @@ pub const CONNECTOR_CODES: &[(&str, &str)] = &[
     ),
     ("broken-reference", "A `$ref` leads nowhere."),
     ("description-length", "The description of a connector is too short or too long (a warning)."),
+    (
+        "dynamic-reference",
+        "What fills a list or a form in the designer is not there: a parameter, or a part of the answer (a warning; `OperationParameterNameNotFound`, `InvokedOperationShouldProduceProperty`).",
+    ),
     ("gateway-policy", "A connector uses an on-premises gateway, and what does not work with it."),
     ("host-from-request", "The host that a connector calls comes from the request (a warning)."),
     ("icon-colour", "The colour of a connector's icon is missing, or refused."),
@@ -157,6 +168,10 @@ pub const CONNECTOR_CODES: &[(&str, &str)] = &[
     ("long-name", "The name of a connector has more than 30 characters."),
     ("long-summary", "The summary of an operation has more than 80 characters (a warning)."),
     ("lost-base-path", "A policy of a connector takes the place of its base path (a warning)."),
+    (
+        "media-type",
+        "A media type is none, or the platform sends no body in it (`MimeTypeNotValid`; a warning for `MimeTypeNotSupported`).",
+    ),
     ("missing-description", "An operation of a connector has no description (a warning)."),
     ("missing-operation-id", "An operation of a connector has no `operationId`."),
     ("missing-summary", "An operation or a parameter of a connector has no summary."),
@@ -164,14 +179,23 @@ pub const CONNECTOR_CODES: &[(&str, &str)] = &[
     ("no-https", "A connector does not call its API by `https` (a warning)."),
     ("no-next-link", "The second page of an operation is asked for without the platform (a warning)."),
     ("no-properties", "A connector has no `apiProperties.json`, or there is nothing in it."),
+    ("no-response-schema", "An operation does not say what it answers (a warning; `SchemaDefinitionSetIncorrectly`)."),
     ("no-script", "A connector names operations for a script that is not there."),
-    ("no-success-response", "An operation of a connector has no response for success."),
+    (
+        "no-success-response",
+        "An operation of a connector has no response for success, or `default` alone (a warning; `OperationShouldHaveSuccessfulResponse`).",
+    ),
     ("not-evaluated", "An expression stands where the platform does not evaluate it (a warning)."),
+    (
+        "notification-content",
+        "A webhook does not say what it sends (a warning; `OperationMustHaveNotificationContentExtension`), or not in a schema.",
+    ),
     (
         "notification-url",
         "The URL of a webhook stands where the platform does not fill it in (`NotificationUrlNotInternal`, `NotificationUrlNotRequired`).",
     ),
     ("openapi-3", "A connector's definition is OpenAPI 3, which the platform does not take."),
+    ("operation-id-style", "An `operationId` is no name in PascalCase (a warning; `OperationIdSanitized`)."),
     ("parameter-case", "A connection parameter is written in another case than it is declared in (a warning)."),
     ("path-parameter", "The variables of a path and its parameters do not agree."),
     ("reserved-name", "The name of a connector holds a word that is reserved, or ends with none (a warning)."),
@@ -180,7 +204,10 @@ pub const CONNECTOR_CODES: &[(&str, &str)] = &[
     ("summary-punctuation", "A summary ends with punctuation (a warning)."),
     ("template-value", "A policy template has a value that it does not take."),
     ("too-large", "A connector is larger than the platform takes."),
+    ("unchecked-pattern", "A regular expression is one that the gateway cannot check (a warning)."),
+    ("undeclared-input", "A policy reads a header or a query parameter that no operation declares (a warning)."),
     ("undeclared-parameter", "An expression of a connector reads a connection parameter that is not declared."),
+    ("unknown-capability", "A connector names a capability that there is not (a warning)."),
     ("unknown-format", "A type does not have this format (a warning; `UnrecognizedTypeFormat`)."),
     ("unknown-function", "A policy template calls a function that it does not have (a warning)."),
     (
@@ -190,7 +217,7 @@ pub const CONNECTOR_CODES: &[(&str, &str)] = &[
     ("unknown-template", "No policy template has this name."),
     (
         "url-encoding",
-        "A parameter does not say how it is encoded, or says so in the wrong place (a warning; `PathParameterMissingEncoding`).",
+        "A parameter that may hold `/` and the like does not say how it is encoded, or one says so in the wrong place (a warning; `PathParameterMissingEncoding`).",
     ),
     ("webhook-location", "A webhook of a connector cannot be deleted."),
 ];

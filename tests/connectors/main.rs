@@ -7,6 +7,7 @@
 
 mod applied;
 mod bodies;
+mod broken;
 mod chains;
 mod model;
 mod mutated;

@@ -4,7 +4,7 @@ use super::super::definition::{Generation, SchemeKind};
 use super::super::template::is_host_template;
 use super::super::tree::{Member, Node, Value};
 use super::shape::{INFO, ROOT};
-use super::{Hint as _, Linter};
+use super::{Hint as _, Linter, head};
 use crate::config::diagnostic::closest;
 
 /// Names that a title cannot hold, in lower case.
@@ -123,6 +123,13 @@ impl Linter<'_, '_> {
                 .is_none_or(|text| !text.is_ascii() || text.split('@').filter(|part| !part.is_empty()).count() != 2)
         {
             self.error("bad-metadata", &email.span, "`email` is no address");
+        }
+        if let Some(info) = root.get("info")
+            && !["email", "url"].iter().any(|name| contact.and_then(|contact| contact.get(name)).is_some())
+        {
+            let span = head(contact.unwrap_or(info));
+            self.warning("bad-metadata", &span, "`info` names nobody who can be asked")
+                .with("`\"contact\": { \"name\": …, \"url\": …, \"email\": … }`: certification asks for it");
         }
         let Some(list) = root.get("x-ms-connector-metadata") else {
             self.warning("bad-metadata", &start, "the definition has no `x-ms-connector-metadata`")
@@ -247,15 +254,6 @@ impl Linter<'_, '_> {
                         && self.definition.root.resolve(reference).is_none()
                     {
                         self.error("broken-reference", &value.span, format!("`{reference}` is not in the definition"));
-                    }
-                    // What fills lists and forms: `x-ms-dynamic-tree` has an operation for each of two steps.
-                    if name.starts_with("x-ms-dynamic-") {
-                        for node in [Some(value), value.get("open"), value.get("browse")].into_iter().flatten() {
-                            if let Some(operation) = node.get("operationId") {
-                                let file = self.package.definition.id;
-                                self.check_operation(file, &operation.span, operation.text().unwrap_or_default());
-                            }
-                        }
                     }
                     self.references(value);
                 }

@@ -4,13 +4,21 @@
 //! [certification](https://learn.microsoft.com/connectors/custom-connectors/certification-submission) asks for, what goes wrong later in flows, and
 //! rules that published connectors are known to break.
 
+mod answers;
 mod connection;
 mod definition;
+mod dynamic;
+mod families;
 mod operations;
+mod patterns;
 mod policies;
+mod properties;
+mod reads;
 mod schemas;
 mod script;
 mod shape;
+mod values;
+mod webhooks;
 
 use std::collections::HashSet;
 use std::ops::Range;
@@ -47,7 +55,7 @@ pub fn lint(place: &Place, sources: &mut Sources, diagnostics: &mut Diagnostics)
     linter.policies();
     linter.connections();
     if let Some(path) = &place.script {
-        script::lint(path, properties.root.is_some() && has_gateway(&properties), sources, diagnostics);
+        linter.script(path, sources);
     }
 }
 
@@ -67,7 +75,7 @@ struct Linter<'a, 'n> {
     definition: &'a Definition<'n>,
     properties: &'a Properties<'n>,
     diagnostics: &'a mut Diagnostics,
-    /// Where the parameters stand that were looked at.
+    /// Where the parameters, media types and extensions stand that were looked at.
     seen: HashSet<usize>,
 }
 

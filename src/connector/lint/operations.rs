@@ -1,38 +1,42 @@
 //! Operations and their parameters.
 
 use std::collections::HashMap;
-use std::ops::Range;
 
 use super::super::clash::{Clash, clashes};
 use super::super::definition::{Operation, Parameter};
-use super::super::tree::{Member, Node, Value};
-use super::{Hint as _, Linter, head};
+use super::super::tree::{Member, Node};
+use super::webhooks::is_callback;
+use super::{Hint as _, Linter};
 use crate::config::diagnostic::closest;
 
 impl<'n> Linter<'_, 'n> {
     pub(super) fn operations(&mut self) {
         let definition = self.definition;
-        let mut ids: HashMap<String, Range<usize>> = HashMap::new();
+        let mut ids: HashMap<String, String> = HashMap::new();
         for operation in &definition.operations {
             self.identity(operation, &mut ids);
             self.summary(operation);
             self.parameters(operation);
             self.responses(operation);
+            self.media(operation);
             self.pages(operation);
             self.trigger(operation);
         }
+        self.families();
+        self.dynamics();
         self.paths();
         self.templates();
     }
 
-    fn identity(&mut self, operation: &Operation<'_>, ids: &mut HashMap<String, Range<usize>>) {
+    fn identity(&mut self, operation: &Operation<'_>, ids: &mut HashMap<String, String>) {
         let Some(node) = operation.node.get("operationId").filter(|_| operation.has_id) else {
             let text = format!("`{}` has no `operationId`", operation.title());
             self.error("missing-operation-id", &operation.at, text);
             return;
         };
-        if ids.insert(operation.id.to_ascii_lowercase(), node.span.clone()).is_some() {
-            self.error("duplicate-operation", &node.span, format!("two operations are called `{}`", operation.id));
+        if let Some(other) = ids.insert(operation.id.to_ascii_lowercase(), operation.title()) {
+            self.error("duplicate-operation", &node.span, format!("two operations are called `{}`", operation.id))
+                .with(format!("the other one is `{other}`; names compare without case here"));
         }
         if !operation.id.chars().all(|c| c.is_ascii_alphanumeric() || "_-.".contains(c)) {
             self.error(
@@ -41,6 +45,11 @@ impl<'n> Linter<'_, 'n> {
                 format!("`{}` holds characters that an `operationId` cannot", operation.id),
             )
             .with("letters, digits, `-`, `_` and `.`");
+        } else if let Some(other) = styled(&operation.id) {
+            self.warning("operation-id-style", &node.span, format!("`{}` is no name in PascalCase", operation.id))
+                .with(format!(
+                    "`{other}`; flows know the operation by its name, so change it before the first one uses it"
+                ));
         }
     }
 
@@ -149,19 +158,6 @@ impl<'n> Linter<'_, 'n> {
         }
     }
 
-    fn responses(&mut self, operation: &Operation<'_>) {
-        let responses = operation.node.get("responses").map(Node::members).unwrap_or_default();
-        let is_good = |name: &str| name.starts_with('2') || name.eq_ignore_ascii_case("default");
-        if !responses.iter().any(|one| is_good(&one.name)) {
-            let span = operation
-                .node
-                .get("responses")
-                .map_or(operation.at.clone(), |node| node.span.start..node.span.start + 1);
-            self.error("no-success-response", &span, format!("`{}` has no response for success", operation.id))
-                .with("`200` with a schema, or `default`");
-        }
-    }
-
     fn pages(&mut self, operation: &Operation<'n>) {
         let Some(pageable) = operation.node.get("x-ms-pageable") else { return };
         let Some(link) = pageable.get("nextLinkName") else { return };
@@ -189,99 +185,6 @@ impl<'n> Linter<'_, 'n> {
                     self.warning("no-next-link", &link.span, format!("`updatenextlink` changes `{}`, and the pages of `{}` follow this", named.unwrap_or_default(), operation.id));
                 }
             }
-        }
-    }
-
-    fn trigger(&mut self, operation: &Operation<'n>) {
-        let is_webhook = operation.parameters.iter().any(|one| is_callback(one.node) || has_callback(one.schema, 0));
-        if let Some(kind) = operation.node.get("x-ms-trigger")
-            && !matches!(kind.text(), Some("single" | "batch"))
-        {
-            self.error("bad-trigger", &kind.span, "`x-ms-trigger` is `single` or `batch`");
-        }
-        if !is_webhook {
-            return;
-        }
-        for parameter in operation.parameters.iter().filter(|one| is_callback(one.node)) {
-            self.error("notification-url", &head(parameter.node), "`x-ms-notification-url` stands in the body");
-        }
-        for body in operation.parameters.iter().filter(|one| one.place == "body" && !is_callback(one.node)) {
-            let (name, is_internal) = (body.name, body.visibility() == Some("internal"));
-            self.callback(name, body.schema, body.required, is_internal, 0);
-        }
-        let created = operation.node.get("responses").and_then(|responses| responses.get("201"));
-        let location = |node: &Node| node.get("headers").and_then(|headers| headers.get_any_case("Location")).is_some();
-        let by_policy = self.properties.policies.iter().any(|policy| {
-            let is_location =
-                policy.parameter("name").and_then(Node::text).is_some_and(|name| name.eq_ignore_ascii_case("location"));
-            policy.id == "setheader" && is_location
-        });
-        match created {
-            _ if by_policy => {}
-            Some(created) if location(created) => {}
-            Some(created) => self
-                .warning(
-                    "webhook-location",
-                    &(created.span.start..created.span.start + 1),
-                    format!("201 of the webhook `{}` has no `Location`", operation.id),
-                )
-                .with("the platform calls DELETE on it when a flow ends; without it webhooks stay for ever"),
-            None => self
-                .warning(
-                    "webhook-location",
-                    &operation.at,
-                    format!("the webhook `{}` has no response 201 with `Location`", operation.id),
-                )
-                .with("the platform calls DELETE on it when a flow ends; without it webhooks stay for ever"),
-        }
-        if !self.definition.operations.iter().any(|other| other.method == "DELETE") {
-            self.warning(
-                "webhook-location",
-                &operation.at,
-                format!("no operation deletes the webhook of `{}`", operation.id),
-            );
-        }
-    }
-
-    /// The URL that a webhook calls: `NotificationUrlNotInternal`, `NotificationUrlNotRequired`, `NotificationUrlNotString`.
-    fn callback(&mut self, name: &str, node: &'n Node, is_required: bool, is_internal: bool, depth: usize) {
-        const DEEP: usize = 12;
-        let node = self.definition.follow(node);
-        let is_internal = is_internal || node.text_of("x-ms-visibility") == Some("internal");
-        if is_callback(node) {
-            let span = head(node);
-            if !is_internal {
-                self.error(
-                    "notification-url",
-                    &span,
-                    format!("`{name}` takes the URL of a webhook and is not internal"),
-                )
-                .with("`\"x-ms-visibility\": \"internal\"`: the platform fills it in");
-            }
-            if node.text_of("type").is_some_and(|kind| kind != "string") {
-                self.error(
-                    "notification-url",
-                    &span,
-                    format!("`{name}` takes the URL of a webhook and is no `string`"),
-                );
-            }
-            if !is_required {
-                self.warning(
-                    "notification-url",
-                    &span,
-                    format!("`{name}` takes the URL of a webhook and is not required"),
-                )
-                .with("it has to be `required`, and so has all that holds it, for the platform to fill it in");
-            }
-            return;
-        }
-        if depth == DEEP {
-            return;
-        }
-        let required = node.get("required").map(Node::items).unwrap_or_default();
-        for Member { name, value, .. } in node.get("properties").map(Node::members).unwrap_or_default() {
-            let is_required = is_required && required.iter().any(|one| one.text() == Some(name));
-            self.callback(name, value, is_required, is_internal, depth + 1);
         }
     }
 
@@ -338,6 +241,19 @@ impl<'n> Linter<'_, 'n> {
     }
 }
 
+/// The name as the platform's guidelines want it, without what the validator takes out (`OperationIdSanitized`); none where it is so.
+fn styled(id: &str) -> Option<String> {
+    // What versions of an operation end with: `ListTasks_V2`.
+    let (id, _version) = id
+        .rsplit_once("_V")
+        .filter(|(_, version)| version.bytes().all(|byte| byte.is_ascii_digit()))
+        .unwrap_or((id, ""));
+    let words = id.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
+    let capital = |word: &str| word[..1].to_ascii_uppercase() + &word[1..];
+    let other: String = words.map(capital).collect();
+    (other != id && !other.is_empty()).then_some(other)
+}
+
 /// Whether the braces of a segment hold one variable each.
 fn is_balanced(segment: &str) -> bool {
     let mut open = None;
@@ -355,20 +271,4 @@ fn is_balanced(segment: &str) -> bool {
 /// The variables of a path.
 fn variables(path: &str) -> Vec<&str> {
     path.split('{').skip(1).filter_map(|rest| rest.split_once('}').map(|(name, _)| name)).collect()
-}
-
-/// Whether a parameter takes the URL that a webhook calls.
-fn is_callback(node: &Node) -> bool {
-    node.get("x-ms-notification-url").is_some_and(Node::is_true)
-}
-
-fn has_callback(node: &Node, depth: usize) -> bool {
-    const DEEP: usize = 12;
-    is_callback(node)
-        || depth < DEEP
-            && match &node.value {
-                Value::Object(members) => members.iter().any(|member| has_callback(&member.value, depth + 1)),
-                Value::Array(items) => items.iter().any(|item| has_callback(item, depth + 1)),
-                _ => false,
-            }
 }

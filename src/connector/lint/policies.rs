@@ -6,9 +6,40 @@ use super::{Hint as _, Linter};
 use crate::config::Diagnostic;
 use crate::config::diagnostic::{closest, one_of};
 
-/// Functions of policy templates, folded.
+/// Functions of policy templates.
 const FUNCTIONS: [&str; 7] =
-    ["headers", "header", "queryparameters", "connectionparameters", "body", "item", "triggerbody"];
+    ["headers", "header", "queryParameters", "connectionParameters", "body", "item", "triggerBody"];
+/// The templates.
+const TEMPLATES: [&str; 16] = [
+    "convertarraytoobject",
+    "convertobjecttoarray",
+    "dynamichosturl",
+    "dynamicsubdomain",
+    "encodepropertyvalue",
+    "moveproperties",
+    "pollingtrigger",
+    "routerequesttoendpoint",
+    "setconnectionstatustounauthenticated",
+    "setheader",
+    "setproperty",
+    "setqueryparameter",
+    "setvaluefromurl",
+    "stringreplace",
+    "stringtoarray",
+    "updatenextlink",
+];
+/// What templates take beside what they need.
+const OPTIONAL: &[&str] = &[
+    "copyOnlySubProperties",
+    "dstSubPath",
+    "existsAction",
+    "httpMethod",
+    "keyName",
+    "nextLinkParentPropertyPath",
+    "propertySubPath",
+    "retainKey",
+    "valueName",
+];
 /// `environmentVariables("name")` is put in when a connector is saved.
 const SAVED: &str = "environmentvariables";
 
@@ -24,7 +55,7 @@ impl Linter<'_, '_> {
             return;
         };
         let file = self.properties_file();
-        self.colour(root);
+        self.about(root);
         for node in &self.properties.script_operations {
             self.check_operation(file, &node.span, node.text().unwrap_or_default());
         }
@@ -41,8 +72,9 @@ impl Linter<'_, '_> {
                 self.push(found).with("letters, digits and `_`");
             }
         }
-        for instance in &self.properties.policies {
+        for (at, instance) in self.properties.policies.iter().enumerate() {
             self.instance(instance);
+            self.reads(instance, &self.properties.policies[..at]);
         }
         self.base_path();
         if self.place.script.is_none() && !self.properties.script_operations.is_empty() {
@@ -56,34 +88,14 @@ impl Linter<'_, '_> {
         }
     }
 
-    fn colour(&mut self, root: &Node) {
-        let file = self.properties_file();
-        let Some(node) = root.get("iconBrandColor") else {
-            let text = "`iconBrandColor` is missing";
-            self.push(Diagnostic::error("icon-colour", file, root.span.start..root.span.start + 1, text))
-                .with("`\"#da3b01\"`");
-            return;
-        };
-        let colour = node.text().unwrap_or_default().to_ascii_lowercase();
-        let is_hex = colour
-            .strip_prefix('#')
-            .is_some_and(|hex| matches!(hex.len(), 3 | 6) && hex.bytes().all(|b| b.is_ascii_hexdigit()));
-        if !is_hex {
-            self.push(Diagnostic::error("icon-colour", file, node.span.clone(), format!("`{colour}` is no colour")))
-                .with("`\"#da3b01\"`");
-        } else if matches!(colour.as_str(), "#ffffff" | "#fff" | "#007ee5") {
-            let text = format!("certification refuses `{colour}`: white and the default colour say nothing");
-            self.push(Diagnostic::warning("icon-colour", file, node.span.clone(), text));
-        }
-    }
-
     fn instance(&mut self, instance: &Instance<'_>) {
         let file = self.properties_file();
         let id = instance.node.get_any_case("templateId");
         let head = id.map_or(instance.node.span.start..instance.node.span.start + 1, |node| node.span.clone());
         let Some(required) = required_parameters(&instance.id) else {
             let text = format!("no policy template is called `{}`", instance.id);
-            self.push(Diagnostic::error("unknown-template", file, head, text));
+            let hint = closest(&instance.id, TEMPLATES).map(|other| format!("did you mean `{other}`?"));
+            self.push(Diagnostic::error("unknown-template", file, head, text).maybe_hint(hint));
             return;
         };
         for name in required {
@@ -95,6 +107,7 @@ impl Linter<'_, '_> {
         for node in &instance.operations {
             self.check_operation(file, &node.span, node.text().unwrap_or_default());
         }
+        self.misspelt(instance, required);
         self.settings(instance);
         self.values(instance, instance.node);
         let url = instance.parameter("urlTemplate").filter(|_| is_host_template(&instance.id));
@@ -109,6 +122,33 @@ impl Linter<'_, '_> {
             let text = "the host comes from the request, so callers can send what the connection holds anywhere";
             self.push(Diagnostic::warning("host-from-request", file, url.span.clone(), text))
                 .with("take it from `@connectionParameters`");
+        }
+    }
+
+    /// Parameters that are almost one of the template's: what they say is not heard, and an operation's name that is not heard makes the policy
+    /// one for all.
+    fn misspelt(&mut self, instance: &Instance<'_>, required: &[&str]) {
+        const COMMON: [&str; 2] = ["x-ms-apimTemplate-operationName", "x-ms-apimTemplate-policySection"];
+        let file = self.properties_file();
+        let own = required.iter().chain(OPTIONAL).map(|name| format!("x-ms-apimTemplateParameter.{name}"));
+        let known: Vec<String> = own.chain(COMMON.map(str::to_owned)).collect();
+        for Member { name, at, .. } in instance.node.get("parameters").map(Node::members).unwrap_or_default() {
+            let ends = |prefix: &str| name.strip_prefix(prefix).map(str::to_owned);
+            let Some(end) = ends("x-ms-apimTemplateParameter.").or_else(|| ends("x-ms-apimTemplate-")) else {
+                continue;
+            };
+            if known.iter().any(|one| one.eq_ignore_ascii_case(name)) {
+                continue;
+            }
+            // The long beginning is the same for all, and would make all of them alike.
+            let short = |one: &'static str| one.rsplit(['.', '-']).next().unwrap_or_default();
+            let names = required.iter().chain(OPTIONAL).copied().chain(COMMON.map(short));
+            if let Some(other) = closest(&end, names) {
+                let text = format!("no parameter of `{}` is called `{name}`", instance.id);
+                let found = Diagnostic::error("unknown-property", file, at.clone(), text);
+                let whole = known.iter().find(|one| one.ends_with(other)).map_or(other, String::as_str);
+                self.push(found.hint(format!("did you mean `{whole}`?")));
+            }
         }
     }
 
@@ -190,8 +230,10 @@ impl Linter<'_, '_> {
                         .with("the gateway evaluates it");
                 }
                 self.connection_parameter(node, &argument);
-            } else if !FUNCTIONS.contains(&name.as_str()) && name != SAVED {
-                let text = format!("`{name}` is no function of policy templates; its text is sent as it is");
+            } else if !FUNCTIONS.iter().any(|known| known.eq_ignore_ascii_case(&name)) && name != SAVED {
+                let at = text.to_ascii_lowercase().find(&name).unwrap_or_default();
+                let written = text.get(at..at + name.len()).unwrap_or(&name);
+                let text = format!("`{written}` is no function of policy templates; its text is sent as it is");
                 let hint = closest(&name, FUNCTIONS).map(|other| format!("did you mean `{other}`?"));
                 self.push(Diagnostic::warning("unknown-function", file, node.span.clone(), text).maybe_hint(hint));
             }

@@ -1,4 +1,4 @@
-//! Schemas, parameters and responses: types, values, limits, and the size of bodies.
+//! Schemas, parameters and responses: their parts, and the size of bodies.
 //!
 //! By the [rules](https://learn.microsoft.com/connectors/custom-connectors/certification-swagger-validator-rules) of the platform's validator,
 //! and its [limits](https://learn.microsoft.com/connectors/custom-connectors/faq).
@@ -8,43 +8,12 @@ use super::super::tree::{Member, Node, Value};
 use super::shape::{BODY, OPERATION, PARAMETER, PATH, RESPONSE, SCHEMA};
 use super::{Hint as _, Linter, head};
 use crate::config::diagnostic::closest;
-use crate::openapi::Pattern;
 
 /// How many schemas a body may have: `BodySchemaCountExceedsMaxAllowed`.
 const MAX_SCHEMAS: usize = 512;
 /// How deep references are followed to count.
 const DEEP: usize = 64;
 
-const TYPES: [&str; 7] = ["string", "number", "integer", "boolean", "array", "object", "file"];
-/// Formats that the designer knows, by type.
-const FORMATS: [(&str, &[&str]); 3] = [
-    (
-        "string",
-        &[
-            "binary",
-            "byte",
-            "char",
-            "date",
-            "date-no-tz",
-            "date-time",
-            "duration",
-            "email",
-            "file",
-            "guid",
-            "hostname",
-            "html",
-            "ipv4",
-            "ipv6",
-            "password",
-            "time",
-            "uri",
-            "url",
-            "uuid",
-        ],
-    ),
-    ("number", &["float", "double", "decimal"]),
-    ("integer", &["int8", "int16", "int32", "int64", "unixtime", "uint8", "uint16", "uint32", "uint64"]),
-];
 const METHODS: [&str; 7] = ["get", "put", "post", "delete", "options", "head", "patch"];
 
 /// Where a schema stands.
@@ -69,18 +38,39 @@ impl<'n> Linter<'_, 'n> {
         list("responses").iter().for_each(|one| self.response(&one.value));
         for Member { value: item, .. } in list("paths").iter().filter(|path| !path.name.starts_with("x-")) {
             self.shape(item, &PATH);
-            item.get("parameters").map(Node::items).unwrap_or_default().iter().for_each(|one| self.declared(one));
+            self.parameter_list(item);
+            self.sent(item);
             for member in item.members().iter().filter(|one| METHODS.contains(&&*one.name)) {
                 self.shape(&member.value, &OPERATION);
-                let own = member.value.get("parameters").map(Node::items).unwrap_or_default();
-                own.iter().for_each(|one| self.declared(one));
+                self.parameter_list(&member.value);
                 for one in member.value.get("responses").map(Node::members).unwrap_or_default() {
                     self.status(one);
                     self.response(&one.value);
                 }
-                if let Some(schema) = member.value.get("x-ms-notification-content").and_then(|it| it.get("schema")) {
-                    self.schema(schema, Position::Body);
-                }
+                self.sent(&member.value);
+            }
+        }
+    }
+
+    /// What a webhook sends.
+    fn sent(&mut self, node: &'n Node) {
+        if let Some(schema) = node.get("x-ms-notification-content").and_then(|content| content.get("schema")) {
+            self.schema(schema, Position::Body);
+        }
+    }
+
+    /// `OperationParametersContainDuplicateParameter`
+    fn parameter_list(&mut self, node: &'n Node) {
+        let list = node.get("parameters").map(Node::items).unwrap_or_default();
+        list.iter().for_each(|one| self.declared(one));
+        let key = |node: &'n Node| {
+            let node = self.definition.follow(node);
+            Some((node.text_of("name")?, node.text_of("in")?))
+        };
+        let keys: Vec<_> = list.iter().map(key).collect();
+        for (at, one) in list.iter().enumerate() {
+            if let Some((name, place)) = keys[at].filter(|_| keys[..at].contains(&keys[at])) {
+                self.error("bad-parameter", &head(one), format!("`{name}` stands in the {place} twice"));
             }
         }
     }
@@ -155,9 +145,9 @@ impl<'n> Linter<'_, 'n> {
             } else if !matches!(encoding.text(), Some("single" | "double")) {
                 self.warning("url-encoding", &encoding.span, "`x-ms-url-encoding` is `single` or `double`");
             }
-        } else if place == "path" {
+        } else if place == "path" && is_delicate(name, node.text_of("format")) {
             self.warning("url-encoding", &span, format!("`{name}` does not say how it is encoded"))
-                .with("`\"x-ms-url-encoding\": \"single\"`, which is what happens without it too");
+                .with("`double` where values hold `/` and the like, `single` (as without it) where they do not");
         }
     }
 
@@ -308,171 +298,6 @@ impl<'n> Linter<'_, 'n> {
         .with("make it required");
     }
 
-    /// What a parameter and a schema have alike: the type and the values that it takes.
-    fn described(&mut self, node: &Node) {
-        let kind = node.text_of("type");
-        if let Some(written) = node.get("type") {
-            match kind {
-                None => {
-                    self.error("bad-schema", &written.span, "`type` is one word")
-                        .with("OpenAPI 2.0 has no lists of types, and no `null`");
-                }
-                Some(kind) if !TYPES.contains(&kind) => {
-                    let found = self.error("bad-schema", &written.span, format!("no type is called `{kind}`"));
-                    let other = match kind {
-                        "int" | "long" => Some("integer"),
-                        "float" | "double" | "decimal" => Some("number"),
-                        "bool" => Some("boolean"),
-                        "date" | "datetime" | "date-time" | "uuid" | "guid" | "text" | "str" => Some("string"),
-                        "list" => Some("array"),
-                        "any" | "dict" | "map" => Some("object"),
-                        _ => closest(kind, TYPES),
-                    };
-                    found.hint = other.map(|other| format!("did you mean `{other}`?"));
-                }
-                Some(kind) => self.format(node, kind),
-            }
-        }
-        let kind = kind.filter(|kind| TYPES.contains(kind));
-        if let (Some(default), Some(kind)) = (node.get("default"), kind)
-            && !fits(default, kind)
-        {
-            self.error(
-                "bad-default",
-                &default.span,
-                format!("the default is {}, and the type `{kind}`", kind_of(default)),
-            )
-            .hint = unquoted(default, kind);
-        }
-        self.choices(node, kind);
-        self.limits(node);
-        if let Some(pattern) = node.get("pattern") {
-            let why = match pattern.text().map(Pattern::parse) {
-                None => Some("it is no text".to_owned()),
-                Some(Ok(_)) => None,
-                // What this engine does not do, and the platform's does.
-                Some(Err(why)) => Some(why)
-                    .filter(|why| !["look-around", "backreference", "too large"].iter().any(|it| why.contains(it))),
-            };
-            if let Some(why) = why {
-                self.error("bad-schema", &pattern.span, format!("`pattern` is no regular expression: {why}"));
-            }
-        }
-        if let Some(visibility) = node.get("x-ms-visibility")
-            && !matches!(visibility.text(), Some("important" | "advanced" | "internal" | "none" | ""))
-        {
-            self.error(
-                "bad-visibility",
-                &visibility.span,
-                "`x-ms-visibility` is `important`, `advanced` or `internal`",
-            );
-        }
-        if let Some((node, text)) = node.get("x-ms-summary").and_then(|node| Some((node, node.text()?)))
-            && text.chars().count() > 80
-        {
-            let length = text.chars().count();
-            self.warning("long-summary", &node.span, format!("the summary has {length} characters"))
-                .with("certification asks for 80 at most");
-        }
-    }
-
-    fn format(&mut self, node: &Node, kind: &str) {
-        let Some(format) = node.get("format") else { return };
-        let known = FORMATS.iter().find(|(name, _)| *name == kind).map(|(_, known)| *known).unwrap_or_default();
-        let name = format.text().unwrap_or_default();
-        if !known.contains(&name) && !name.is_empty() {
-            let text = format!("`{name}` is no format of the type `{kind}`");
-            let belongs = FORMATS.iter().find(|(_, list)| list.contains(&name)).map(|(kind, _)| *kind);
-            let found = self.warning("unknown-format", &format.span, text);
-            if let Some(kind) = belongs {
-                found.with(format!("it is one of `{kind}`"));
-            } else if let Some(other) = closest(name, known.iter().copied()) {
-                found.with(format!("did you mean `{other}`?"));
-            }
-        }
-    }
-
-    /// `enum`, and the names of its values.
-    fn choices(&mut self, node: &Node, kind: Option<&str>) {
-        let choices = node.get("enum");
-        if let Some(list) = choices {
-            if list.items().is_empty() {
-                self.error("bad-enum", &list.span, "`enum` has no values");
-            }
-            for (at, one) in list.items().iter().enumerate() {
-                let shown = one.scalar().unwrap_or("null");
-                if list.items()[..at].contains(one) {
-                    self.error("bad-enum", &one.span, format!("`{shown}` stands in `enum` twice"));
-                } else if let Some(kind) = kind.filter(|kind| !fits(one, kind)) {
-                    self.error(
-                        "bad-enum",
-                        &one.span,
-                        format!("`{shown}` is {}, and the type `{kind}`", kind_of(one)),
-                    )
-                    .hint = unquoted(one, kind);
-                }
-            }
-            if let Some(default) = node.get("default").filter(|default| !list.items().contains(default)) {
-                let shown = default.scalar().unwrap_or("it");
-                self.warning("bad-default", &default.span, format!("the default `{shown}` is none of `enum`"));
-            }
-        }
-        let Some(named) = node.get("x-ms-enum-values") else { return };
-        for (at, one) in named.items().iter().enumerate() {
-            let value = one.get("value");
-            let shown = value.and_then(Node::scalar).unwrap_or_default();
-            let span = value.map_or(head(one), |value| value.span.clone());
-            if one.get("displayName").is_none() {
-                self.error("bad-enum", &span, format!("the value `{shown}` has no `displayName`"));
-            }
-            if named.items()[..at].iter().any(|other| other.get("value") == value) {
-                self.error("bad-enum", &span, format!("`{shown}` stands in `x-ms-enum-values` twice"));
-            } else if let (Some(value), Some(list)) = (value, choices)
-                && !list.items().contains(value)
-            {
-                self.error("bad-enum", &span, format!("`{shown}` is none of `enum`"));
-            }
-        }
-    }
-
-    fn limits(&mut self, node: &Node) {
-        let number = |name: &str| node.get(name).and_then(|one| one.scalar()?.parse::<f64>().ok());
-        for (low, high) in [
-            ("minimum", "maximum"),
-            ("minLength", "maxLength"),
-            ("minItems", "maxItems"),
-            ("minProperties", "maxProperties"),
-        ] {
-            for name in [low, high] {
-                let Some(written) = node.get(name) else { continue };
-                let is_count = name != "minimum" && name != "maximum";
-                let good = match &written.value {
-                    Value::Number(text) if is_count => text.parse::<u64>().is_ok(),
-                    Value::Number(_) => true,
-                    _ => false,
-                };
-                if !good {
-                    let what = if is_count { "a whole number from 0" } else { "a number" };
-                    self.error("bad-schema", &written.span, format!("`{name}` is {what}"));
-                }
-            }
-            if let (Some(least), Some(most), Some(at)) = (number(low), number(high), node.get(low))
-                && least > most
-            {
-                self.error("bad-schema", &at.span, format!("`{low}` is more than `{high}`"));
-            }
-        }
-        for (name, other) in [("exclusiveMaximum", "maximum"), ("exclusiveMinimum", "minimum")] {
-            if let (Some(written), None) = (node.get(name), node.get(other)) {
-                self.error("bad-schema", &written.span, format!("`{name}` goes with `{other}`"))
-                    .with("in OpenAPI 2.0 it is `true` or `false`");
-            }
-        }
-        if let Some(step) = node.get("multipleOf").filter(|_| number("multipleOf").is_none_or(|step| step <= 0.0)) {
-            self.error("bad-schema", &step.span, "`multipleOf` is more than 0");
-        }
-    }
-
     /// Counts the schemas of a body, until there are none left to count.
     fn count(&self, node: &'n Node, above: &mut Vec<&'n str>, left: &mut usize) {
         if let Some(reference) = node.text_of("$ref") {
@@ -498,36 +323,25 @@ impl<'n> Linter<'_, 'n> {
     }
 }
 
-/// Whether a value is of a type.
-fn fits(node: &Node, kind: &str) -> bool {
-    match (&node.value, kind) {
-        (_, "file") | (Value::Text(_), "string") | (Value::Bool(_), "boolean") | (Value::Number(_), "number") => true,
-        (Value::Number(text), "integer") => text.parse::<f64>().is_ok_and(|number| number.fract() == 0.0),
-        (Value::Array(_), "array") | (Value::Object(_), "object") => true,
-        _ => false,
-    }
-}
-
-fn kind_of(node: &Node) -> &'static str {
-    match node.value {
-        Value::Null => "null",
-        Value::Bool(_) => "a boolean",
-        Value::Number(_) => "a number",
-        Value::Text(_) => "text",
-        Value::Array(_) => "an array",
-        Value::Object(_) => "an object",
-    }
-}
-
-/// The value as it should be written, where quotes are too many or too few.
-fn unquoted(node: &Node, kind: &str) -> Option<String> {
-    match (&node.value, kind) {
-        (Value::Text(text), "integer") if text.parse::<i64>().is_ok() => Some(format!("without quotes: `{text}`")),
-        (Value::Text(text), "number") if text.parse::<f64>().is_ok() => Some(format!("without quotes: `{text}`")),
-        (Value::Text(text), "boolean") if matches!(&**text, "true" | "false") => {
-            Some(format!("without quotes: `{text}`"))
+/// Whether the values of a variable of a path probably hold characters that mean something in a path. Certification asks each one for its
+/// encoding (`PathParameterMissingEncoding`); for numbers and plain identifiers, which are a third of all published ones, it says nothing.
+fn is_delicate(name: &str, format: Option<&str>) -> bool {
+    const WORDS: [&str; 12] =
+        ["path", "url", "uri", "file", "filename", "folder", "email", "mail", "address", "blob", "upn", "href"];
+    // `driveItemPath`, `file_name` and `folderId` are words too.
+    let mut words = Vec::new();
+    let mut word = String::new();
+    for character in name.chars() {
+        if (character.is_uppercase() || !character.is_alphanumeric()) && word.chars().any(char::is_lowercase) {
+            words.push(std::mem::take(&mut word));
         }
-        (Value::Number(_) | Value::Bool(_), "string") => node.scalar().map(|text| format!("in quotes: `\"{text}\"`")),
-        _ => None,
+        if character.is_alphanumeric() {
+            word.push(character.to_ascii_lowercase());
+        }
     }
+    words.push(word);
+    matches!(format, Some("email" | "uri" | "url" | "uri-reference"))
+        // The key of an object in a store is a path; `key-name` is none.
+        || words.last().is_some_and(|word| word == "key")
+        || words.iter().any(|word| WORDS.contains(&word.as_str()))
 }

@@ -1,19 +1,23 @@
 //! What lint says of packages with one mistake each.
 
+use std::path::Path;
+
 use super::*;
 use crate::config::codes::CONNECTOR_CODES;
 use crate::connector::package;
 
+mod rules;
+
 const DEFINITION: &str = r##"{
   "swagger": "2.0",
-  "info": { "title": "Tasks", "description": "Tasks of a team, and who does them.", "version": "1.0" },
+  "info": { "title": "Tasks", "description": "Tasks of a team, and who does them.", "version": "1.0", "contact": { "name": "Contoso", "email": "help@contoso.com" } },
   "host": "api.contoso.com", "basePath": "/v1", "schemes": ["https"],
   "paths": {
     "/tasks/{id}": { "get": {
       "operationId": "GetTask", "summary": "Get a task", "description": "Gets a task.",
       "parameters": [{ "name": "id", "in": "path", "required": true, "x-ms-url-encoding": "single", "type": "string", "x-ms-summary": "Id" }],
-      "responses": { "200": { "description": "OK" } } } },
-    "/hooks": { "post": {
+      "responses": { "200": { "description": "OK", "schema": { "type": "object", "properties": { "id": { "type": "string" } } } } } } },
+    "/hooks": { "x-ms-notification-content": { "schema": { "type": "object" } }, "post": {
       "operationId": "Hook", "summary": "When a task is new", "description": "Tells of tasks.", "x-ms-trigger": "single",
       "parameters": [{ "name": "b", "in": "body", "required": true, "schema": { "type": "object", "required": ["url"], "properties": { "url": { "type": "string", "x-ms-visibility": "internal", "x-ms-notification-url": true } } } }],
       "responses": { "201": { "description": "Made", "headers": { "Location": { "type": "string" } } } } } },
@@ -32,14 +36,18 @@ const DEFINITION: &str = r##"{
 }"##;
 const PROPERTIES: &str = r##"{ "properties": {
   "connectionParameters": { "api_key": { "type": "securestring" }, "host": { "type": "string" } },
-  "iconBrandColor": "#da3b01",
+  "iconBrandColor": "#da3b01", "capabilities": ["actions"], "publisher": "Contoso", "stackOwner": "Contoso",
   "policyTemplateInstances": [{ "templateId": "setheader", "title": "t", "parameters": {
     "x-ms-apimTemplateParameter.name": "X-A", "x-ms-apimTemplateParameter.value": "@connectionParameters('host')",
     "x-ms-apimTemplate-operationName": ["GetTask"] } }]
 } }"##;
 
-/// The codes that lint tells of a package after some replacements.
-fn codes(edits: &[(&str, &str)]) -> Vec<&'static str> {
+/// What `GetTask` answers.
+const OK: &str =
+    r#""200": { "description": "OK", "schema": { "type": "object", "properties": { "id": { "type": "string" } } } }"#;
+
+/// What lint tells of a package after some replacements: code, name of the file, line.
+fn lines(edits: &[(&str, &str)], script: Option<&str>) -> Vec<(&'static str, String, usize)> {
     let folder = tempfile::tempdir().unwrap();
     let (mut definition, mut properties) = (DEFINITION.to_owned(), PROPERTIES.to_owned());
     for (from, to) in edits {
@@ -49,12 +57,26 @@ fn codes(edits: &[(&str, &str)]) -> Vec<&'static str> {
     }
     std::fs::write(folder.path().join(package::DEFINITION_FILE), definition).unwrap();
     std::fs::write(folder.path().join(package::PROPERTIES_FILE), properties).unwrap();
+    if let Some(script) = script {
+        std::fs::write(folder.path().join(package::SCRIPT_FILE), script).unwrap();
+    }
     let (mut sources, mut diagnostics) = (Sources::default(), Diagnostics::default());
     for place in package::find(folder.path()).unwrap() {
         lint(&place, &mut sources, &mut diagnostics);
     }
     diagnostics.sort();
-    diagnostics.0.iter().map(|one| one.code).collect()
+    let line = |one: &Diagnostic| {
+        let at = one.location.as_ref().unwrap();
+        let file = sources.file(at.file);
+        let name = Path::new(&*file.name).file_name().unwrap().to_str().unwrap().to_owned();
+        (one.code, name, file.position(at.span.start).0)
+    };
+    diagnostics.0.iter().map(line).collect()
+}
+
+/// The codes alone.
+fn codes(edits: &[(&str, &str)]) -> Vec<&'static str> {
+    lines(edits, None).into_iter().map(|one| one.0).collect()
 }
 
 #[test]
@@ -90,7 +112,7 @@ fn mistakes_of_makers() {
         (
             "the host of the request",
             &[(set, host), ("https://@connectionParameters('host')", "https://@headers('h')/v1")],
-            &["host-from-request"],
+            &["host-from-request", "undeclared-input"],
         ),
         (
             "a list that no operation fills",
@@ -107,7 +129,7 @@ fn mistakes_of_makers() {
         (
             "a template's parameter missing",
             &[("x-ms-apimTemplateParameter.name", "x-ms-apimTemplateParameter.nam")],
-            &["missing-parameter"],
+            &["missing-parameter", "unknown-property"],
         ),
         (
             "only names of variables differ",
@@ -131,7 +153,7 @@ fn mistakes_of_makers() {
                 get,
                 r#""x-ms-pageable": { "nextLinkName": "next" }, "operationId": "GetTask", "summary": "Get a task""#,
             )],
-            &["no-next-link"],
+            &["no-next-link", "no-next-link"],
         ),
         (
             "a webhook without Location",
@@ -216,7 +238,21 @@ fn mistakes_of_makers() {
             &["missing-summary", "unknown-property"],
         ),
         ("a variable that is not required", &[("\"required\": true, \"x-ms-url", "\"x-ms-url")], &["bad-parameter"]),
-        ("no encoding", &[("\"x-ms-url-encoding\": \"single\", ", "")], &["url-encoding"]),
+        ("no encoding of an identifier", &[("\"x-ms-url-encoding\": \"single\", ", "")], &[]),
+        (
+            "no encoding of a path",
+            &[
+                ("/tasks/{id}", "/tasks/{filePath}"),
+                ("\"name\": \"id\"", "\"name\": \"filePath\""),
+                ("\"x-ms-url-encoding\": \"single\", ", ""),
+            ],
+            &["url-encoding"],
+        ),
+        (
+            "no encoding of an address",
+            &[("\"x-ms-url-encoding\": \"single\", ", "\"format\": \"email\", ")],
+            &["url-encoding"],
+        ),
         (
             "a default of another type",
             &[(
@@ -286,10 +322,7 @@ fn mistakes_of_makers() {
         ("a URL of a webhook that need not be there", &[("\"required\": [\"url\"], ", "")], &["notification-url"]),
         (
             "an array of nothing",
-            &[(
-                "\"200\": { \"description\": \"OK\"",
-                "\"200\": { \"description\": \"OK\", \"schema\": { \"type\": \"array\" }",
-            )],
+            &[(OK, "\"200\": { \"description\": \"OK\", \"schema\": { \"type\": \"array\" } }")],
             &["bad-schema"],
         ),
         (
@@ -302,7 +335,7 @@ fn mistakes_of_makers() {
             "beside a reference",
             &[
                 (
-                    "\"200\": { \"description\": \"OK\" }",
+                    OK,
                     "\"200\": { \"description\": \"OK\", \"schema\": { \"$ref\": \"#/definitions/t\", \"description\": \"d\" } }",
                 ),
                 (
@@ -320,7 +353,7 @@ fn mistakes_of_makers() {
                     "\"x-ms-pageable\": { \"nextLinkName\": \"nextlink\" }, \"operationId\": \"GetTask\", \"summary\": \"Get a task\"",
                 ),
                 (
-                    "\"200\": { \"description\": \"OK\" }",
+                    OK,
                     "\"200\": { \"description\": \"OK\", \"schema\": { \"type\": \"object\", \"properties\": { \"nextLink\": { \"type\": \"string\" } } } }",
                 ),
             ],
@@ -393,6 +426,7 @@ fn mistakes_of_makers() {
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     shown.insert("bad-script"); // has a test of its own
+    shown.extend(rules::SHOWN); // so have these
     let missing: Vec<_> = CONNECTOR_CODES.iter().map(|(code, _)| *code).filter(|code| !shown.contains(code)).collect();
     assert!(missing.is_empty(), "no case shows {missing:?}");
 }
@@ -410,13 +444,7 @@ fn scripts() {
         ("a client", script.replace("{}", "{ new HttpClient(); }"), &["bad-script"]),
         ("too large", " ".repeat((1 << 20) + 1), &["bad-script"]),
     ] {
-        let folder = tempfile::tempdir().unwrap();
-        std::fs::write(folder.path().join(package::DEFINITION_FILE), DEFINITION).unwrap();
-        std::fs::write(folder.path().join(package::PROPERTIES_FILE), PROPERTIES).unwrap();
-        std::fs::write(folder.path().join(package::SCRIPT_FILE), text).unwrap();
-        let (mut sources, mut diagnostics) = (Sources::default(), Diagnostics::default());
-        lint(&package::find(folder.path()).unwrap()[0], &mut sources, &mut diagnostics);
-        let found: Vec<_> = diagnostics.0.iter().map(|one| one.code).collect();
+        let found: Vec<_> = lines(&[], Some(&text)).into_iter().map(|one| one.0).collect();
         assert_eq!(found, want, "{name}");
     }
 }
@@ -430,6 +458,6 @@ fn the_size_of_a_body() {
             "\"200\": {{ \"description\": \"OK\", \"schema\": {{ \"type\": \"object\", \"properties\": {{ {} }} }} }}",
             properties.join(", ")
         );
-        assert_eq!(codes(&[("\"200\": { \"description\": \"OK\" }", &schema)]), want, "{count}");
+        assert_eq!(codes(&[(OK, &schema)]), want, "{count}");
     }
 }
