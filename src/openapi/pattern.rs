@@ -4,6 +4,8 @@ use std::sync::OnceLock;
 
 use regex::{Regex, RegexBuilder};
 
+mod made_up;
+
 /// The most that one compiled expression may take.
 const MAX_SIZE: usize = 1 << 20;
 
@@ -27,6 +29,19 @@ impl Pattern {
     /// The expression as it was written.
     pub fn as_str(&self) -> &str {
         &self.source
+    }
+
+    /// A text in which it is found and whose length in characters is between two bounds; none where none was found.
+    pub fn made_up(&self, min: u64, max: u64) -> Option<String> {
+        // Once as often as a reader expects, then as often as the length asks for.
+        const OFTEN: [u32; 4] = [1, 2, 8, 0];
+        let source = translate(&self.source);
+        let asked = u32::try_from(min).unwrap_or(u32::MAX);
+        OFTEN.into_iter().chain([asked]).find_map(|often| {
+            let text = made_up::text(&source, often)?;
+            let length = text.chars().count() as u64;
+            ((min..=max).contains(&length) && self.is_in(&text)).then_some(text)
+        })
     }
 
     /// Whether it is found in a text.
@@ -149,6 +164,20 @@ mod tests {
             (r"\x41", "A", true),
         ] {
             assert_eq!(Pattern::parse(pattern).unwrap().is_in(text), want, "{pattern}: {text:?}");
+        }
+        for (pattern, min, max, want) in [
+            ("^AC[0-9a-fA-F]{32}$", 34, 34, Some("AC".to_owned() + &"a".repeat(32))),
+            (r"^arn:aws:[a-z0-9-]+:[^:]*:.*$", 1, 99, Some("arn:aws:a:a:a".to_owned())),
+            (r"^(on|off)$", 0, 9, Some("on".to_owned())),
+            (r"^\d{4}-\d{2}$", 0, 9, Some("0000-00".to_owned())),
+            ("^[a-z]+$", 5, 9, Some("aaaaaaaa".to_owned())),
+            ("^[a-z]*$", 0, 0, Some(String::new())),
+            ("^[é-ü]$", 0, 9, Some("é".to_owned())),
+            ("^x{2000}$", 0, 9999, None),
+            ("^a$", 2, 9, None),
+            (r"a\Bb\b.", 0, 9, None),
+        ] {
+            assert_eq!(Pattern::parse(pattern).unwrap().made_up(min, max), want, "{pattern}");
         }
         for wrong in ["(", r"(?=a)b", r"(a)\1", "a{2,1}"] {
             assert!(Pattern::parse(wrong).is_err(), "{wrong}");

@@ -2,6 +2,9 @@
 
 use serde_json::{Map, Value as Json};
 
+use crate::json::Index;
+
+use super::check::{Direction, Strictness, check};
 use super::format::Format;
 use super::number::Number;
 use super::schema::{Constant, Rest, Schema, SchemaId, Schemas, Types};
@@ -34,16 +37,19 @@ impl Maker<'_> {
         }
         self.left -= 1;
         self.open.push(id);
-        let made = self.make(self.schemas.get(id));
+        let made = self.make(id);
         self.open.pop();
         made
     }
 
-    fn make(&mut self, schema: &Schema) -> Option<Json> {
+    fn make(&mut self, id: SchemaId) -> Option<Json> {
+        let schema = self.schemas.get(id);
         let written = schema.example.iter().chain(&schema.default);
-        let mut written = written.filter_map(|text| fitting(schema, serde_json::from_str(text).ok()?));
-        if let Some(value) = written.next() {
-            return Some(value);
+        let written = written.filter_map(|text| fitting(schema, serde_json::from_str(text).ok()?));
+        for value in written {
+            if self.is_taken(id, &value) {
+                return Some(value);
+            }
         }
         if let Some(constant) = schema.values.as_ref().and_then(|values| values.first()) {
             return Some(constant_json(constant));
@@ -56,6 +62,13 @@ impl Maker<'_> {
             }
         }
         made.or(Some(Json::Null))
+    }
+
+    /// Whether a value that a maker has written is one of the schema: those who check answers would refuse others.
+    fn is_taken(&self, id: SchemaId, value: &Json) -> bool {
+        let text = value.to_string();
+        let Ok(index) = Index::parse(text.as_bytes()) else { return false };
+        check(self.schemas, id, &index, Direction::Response, Strictness::default()).is_ok_and(|found| found.is_empty())
     }
 
     fn of_type(&mut self, schema: &Schema) -> Option<Json> {
@@ -195,6 +208,11 @@ fn text(schema: &Schema) -> String {
     }
     .to_owned();
     if let Some(rules) = &schema.text {
+        if let Some(pattern) = rules.pattern.as_ref().filter(|pattern| !pattern.is_in(&text))
+            && let Some(made) = pattern.made_up(rules.min.unwrap_or(0), rules.max.unwrap_or(MAX_LENGTH))
+        {
+            return made;
+        }
         let count = text.chars().count() as u64;
         let wanted = rules.min.unwrap_or(0).min(MAX_LENGTH).max(count).min(rules.max.unwrap_or(u64::MAX));
         text = text.chars().chain("string".chars().cycle()).take(usize::try_from(wanted).unwrap_or(0)).collect();

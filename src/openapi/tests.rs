@@ -238,6 +238,16 @@ fn samples_are_what_their_schemas_take() {
         (r#"{"type":"string","example":null,"default":"d"}"#, r#""d""#),
         (r#"{"type":"string","nullable":true,"example":null}"#, "null"),
         (r#"{"type":"integer","example":"7"}"#, "7"),
+        // Examples that the schema itself refuses, and patterns.
+        (r#"{"type":"string","format":"date","example":"2026-01-02T00:00:00.000Z"}"#, r#""2026-01-31""#),
+        (r#"{"type":"string","enum":["a"],"example":"b"}"#, r#""a""#),
+        (r#"{"type":"string","pattern":"^[A-Z]{2}\\d{3}$","example":"none"}"#, r#""AA000""#),
+        (r#"{"type":"string","pattern":"^[A-Z]{2}\\d{3}$","example":"NO123"}"#, r#""NO123""#),
+        (r#"{"type":"string","pattern":"i","maxLength":4}"#, r#""stri""#),
+        (
+            r#"{"type":"object","required":["a"],"properties":{"a":{"type":"integer"}},"example":{"a":"x"}}"#,
+            r#"{"a":0}"#,
+        ),
         (r#"{"properties":{"secret":{"type":"string","writeOnly":true},"x":{"default":[1]}}}"#, r#"{"x":[1]}"#),
     ] {
         let (schemas, id, faults) = compile(schema, Dialect::Three);

@@ -23,8 +23,8 @@ use crate::pipeline::{Apply, Context, Fault, Flow, Step};
 /// the answer has the status and no body. Nothing here is an expression: `@` is an ordinary character.
 ///
 /// Without `examples` and `body`, what the API's `definition` says of the status is the answer: its example, else, for JSON, one made
-/// up from the schema. That is always the same one, and keeps to types, formats, ranges and lists of values; patterns it does not
-/// know how to meet. What only callers write (`writeOnly`) is not in it, and what refers to itself ends where it would begin again.
+/// up from the schema. That is always the same one, and keeps to types, formats, ranges, lists of values and most patterns; an
+/// example of a part that its schema refuses is not taken. What only callers write (`writeOnly`) is not in it, and what refers to itself ends where it would begin again.
 ///
 /// ```toml
 /// [[inbound]]
