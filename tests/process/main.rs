@@ -12,6 +12,7 @@ mod certificates;
 mod command;
 mod connector;
 mod drain;
+mod endings;
 #[path = "../support/hosts.rs"]
 #[allow(dead_code, reason = "other tests use the rest")]
 mod hosts;
