@@ -146,7 +146,7 @@ pub(crate) fn follow<'a>(root: &'a Json, node: &'a Json) -> &'a Json {
 /// JSON with the faults that real packages have: a byte-order mark, bytes that are not UTF-8, commas before a bracket,
 /// spaces of typesetters, a brace too many at the end.
 #[track_caller]
-fn read(path: &Path) -> Json {
+pub(crate) fn read(path: &Path) -> Json {
     let bytes = std::fs::read(path).unwrap();
     let text =
         String::from_utf8(bytes).unwrap_or_else(|error| error.into_bytes().into_iter().map(char::from).collect());
