@@ -161,13 +161,19 @@ fn fitting(schema: &Schema, value: Json) -> Option<Json> {
     }
 }
 
+/// The least value of a schema, in which no other one stands.
 fn empty(schema: &Schema) -> Json {
+    if let Some(constant) = schema.values.as_ref().and_then(|values| values.first()) {
+        return constant_json(constant);
+    }
     match schema.types {
         Types::ALL => Json::Null,
         types if schema.nullable || types.any(Types::NULL) => Json::Null,
         types if types.any(Types::OBJECT) => Json::Object(Map::new()),
         types if types.any(Types::ARRAY) => Json::Array(Vec::new()),
-        _ => Json::Null,
+        types if types.any(Types::STRING) => Json::String(text(schema)),
+        types if types.any(Types::NUMBER) => number(schema, types),
+        _ => Json::Bool(true),
     }
 }
 

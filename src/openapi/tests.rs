@@ -256,6 +256,20 @@ fn samples_are_what_their_schemas_take() {
     }
 }
 
+/// What is nested too deep to be made up is there all the same where it is required, and of its type.
+#[test]
+fn a_sample_ends_with_values_of_their_types() {
+    let leaf = r#"{"type":"object","required":["t","n","e","b"],"properties":{"t":{"type":"string"},"n":{"type":"integer","minimum":2},
+        "e":{"type":"string","enum":["x"]},"b":{"type":"boolean"}}}"#;
+    let deep = (0..11).fold(leaf.to_owned(), |inner, _| {
+        format!(r#"{{"type":"object","required":["a"],"properties":{{"a":{inner}}}}}"#)
+    });
+    let (schemas, id, _) = compile(&deep, Dialect::Three);
+    let made = sample(&schemas, id).to_string();
+    assert!(made.contains(r#"{"t":"string","n":2,"e":"x","b":true}"#), "{made}");
+    assert_eq!(mistakes(&schemas, id, &made).unwrap().len(), 0, "{made}");
+}
+
 fn strict(schemas: &Schemas, id: SchemaId, text: &str) -> Result<usize, TooMuch> {
     let strictness = Strictness { additional_properties: Some(false), ignore_case: true };
     let index = Index::parse(text.as_bytes()).unwrap();
